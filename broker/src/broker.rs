@@ -1,0 +1,251 @@
+//! The one trait that both engines implement: it moves state and decides nothing.
+
+use std::fmt::Debug;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
+
+use crate::{
+    BrokerError, CancelResult, ClientId, Control, Digest, Event, EventKind, HostId, InvocationId, Lease, ModuleName,
+    ModuleRecord, ModuleRef, Namespace, Outcome, Publication, Renewed, Reply, Reserve, Reserved, Settled, Settlement,
+    Status, Submission,
+};
+
+/// Moves invocations through their states. Every call is atomic and bounded; each may be repeated
+/// after `BrokerError::Unavailable` without harm.
+#[async_trait]
+pub trait Broker: Debug + Send + Sync + 'static {
+    /// What ids are made with.
+    fn namespace(&self) -> &Namespace;
+
+    /// Where this broker is, for people: without credentials.
+    fn address(&self) -> String;
+
+    /// The largest payloads it takes.
+    fn caps(&self) -> Caps;
+
+    // ---- clients ------------------------------------------------------------------------------
+
+    /// Accepts invocations, in order; one answer each. The digest that each task's name points to
+    /// now is pinned for every attempt.
+    ///
+    /// # Errors
+    /// For one: `TooLarge`, `NoModule`, `NoTask`, `Invalid`. For all: `Unavailable`.
+    async fn submit(&self, batch: Vec<Submission>) -> Result<Vec<Result<(), BrokerError>>, BrokerError>;
+
+    /// Where an invocation stands.
+    ///
+    /// # Errors
+    /// `NotFound` and `Expired` are told apart.
+    async fn status(&self, id: InvocationId) -> Result<Status, BrokerError>;
+
+    /// The outcome, or none while there is none; then `waiter` is told when there is. At most 64
+    /// waiters are kept for one invocation.
+    ///
+    /// # Errors
+    /// `NotFound`, `Expired`.
+    async fn outcome(&self, id: InvocationId, waiter: Option<&ClientId>) -> Result<Option<Outcome>, BrokerError>;
+
+    /// `outcome` for many at once: one answer each, in order. Used after a reconnect and by the slow sweep.
+    ///
+    /// # Errors
+    /// For one: `NotFound`, `Expired`. For all: `Unavailable`.
+    async fn outcomes(
+        &self,
+        ids: &[InvocationId],
+        waiter: Option<&ClientId>,
+    ) -> Result<Vec<Result<Option<Outcome>, BrokerError>>, BrokerError>;
+
+    /// Opens the one stream that carries every outcome this client waits for. It reconnects by
+    /// itself and says so. Dropping the receiver closes it and removes what the store keeps for it.
+    async fn replies(&self, client: &ClientId) -> Result<mpsc::Receiver<Reply>, BrokerError>;
+
+    /// What an invocation has reported after `cursor` (none: from the oldest kept), then what it
+    /// reports from now on. The stream ends when the receiver is dropped; that the invocation has
+    /// ended is learnt from `replies`.
+    ///
+    /// # Errors
+    /// `NotFound`, `Expired`.
+    async fn watch(&self, id: InvocationId, cursor: Option<&str>) -> Result<mpsc::Receiver<Event>, BrokerError>;
+
+    /// What an invocation has reported so far, at most `limit` of the newest, oldest first.
+    ///
+    /// # Errors
+    /// `NotFound`, `Expired`.
+    async fn events(&self, id: InvocationId, limit: usize) -> Result<Vec<Event>, BrokerError>;
+
+    /// Stops an invocation: at once when it waits, through its host when it runs.
+    ///
+    /// # Errors
+    /// `NotFound`, `Expired`.
+    async fn cancel(&self, id: InvocationId) -> Result<CancelResult, BrokerError>;
+
+    // ---- hosts --------------------------------------------------------------------------------
+
+    /// Takes and leases up to `max` invocations in one step, or waits until there are some, `wait`
+    /// is over, or `interrupt` is called. Also gives leases that have run out back to their queues,
+    /// and quarantines what has killed its third host.
+    ///
+    /// Must run to its end: a reservation whose answer is dropped is lost until its lease runs out.
+    async fn reserve(&self, request: &Reserve) -> Result<Vec<Reserved>, BrokerError>;
+
+    /// Makes a `reserve` of this host that waits return, possibly with invocations.
+    async fn interrupt(&self, host: &HostId) -> Result<(), BrokerError>;
+
+    /// Prolongs leases, and tells the store that the host lives.
+    async fn renew(&self, host: &HostId, leases: &[Lease], lease: std::time::Duration) -> Result<Renewed, BrokerError>;
+
+    /// Ends attempts with their outcomes, in order; one answer each. Whoever waits is told in the same step.
+    ///
+    /// # Errors
+    /// `Unavailable`; an output over the cap is written as a failure with `output_too_large`.
+    async fn settle(&self, batch: Vec<Settlement>) -> Result<Vec<Settled>, BrokerError>;
+
+    /// Gives invocations back to the head of their queues without counting a crash. Stale leases are skipped.
+    async fn release(&self, leases: &[Lease]) -> Result<(), BrokerError>;
+
+    /// Keeps and pushes what an attempt reports.
+    ///
+    /// # Errors
+    /// `StaleLease` when the attempt must stop.
+    async fn record(&self, lease: &Lease, events: Vec<EventKind>) -> Result<(), BrokerError>;
+
+    /// What this broker tells this host; the stream reconnects by itself and says so.
+    async fn controls(&self, host: &HostId) -> Result<mpsc::Receiver<Control>, BrokerError>;
+
+    /// Makes a host known, or known no more.
+    async fn announce(&self, host: &HostInfo, is_leaving: bool) -> Result<(), BrokerError>;
+
+    // ---- modules ------------------------------------------------------------------------------
+
+    /// Stores a module's bytes under their digest. Bytes that are not admitted within an hour go.
+    ///
+    /// # Errors
+    /// `TooLarge`.
+    async fn put_blob(&self, bytes: Bytes) -> Result<Digest, BrokerError>;
+
+    /// A module's bytes.
+    async fn blob(&self, digest: &Digest) -> Result<Option<Bytes>, BrokerError>;
+
+    /// Makes an admitted module callable and moves its name, in one step, under the lease of the admission.
+    ///
+    /// # Errors
+    /// `StaleLease`, `VersionTaken`.
+    async fn publish(&self, lease: &Lease, publication: Publication) -> Result<(), BrokerError>;
+
+    /// Every name and version.
+    async fn names(&self) -> Result<Vec<ModuleName>, BrokerError>;
+
+    /// A module by name, version or digest.
+    ///
+    /// # Errors
+    /// `NoModule`.
+    async fn module(&self, module: &ModuleRef) -> Result<ModuleRecord, BrokerError>;
+
+    /// Removes a name with all its versions, one version, or a digest with all names that point to
+    /// it; and every module that no name points to any more.
+    ///
+    /// # Errors
+    /// `NoModule`, `InUse`.
+    async fn remove(&self, module: &ModuleRef) -> Result<(), BrokerError>;
+
+    // ---- operations ---------------------------------------------------------------------------
+
+    /// Each queue that was ever used, with what waits in it.
+    async fn queues(&self) -> Result<Vec<QueueStats>, BrokerError>;
+
+    /// Each host that lives.
+    async fn hosts(&self) -> Result<Vec<HostInfo>, BrokerError>;
+
+    /// What is right and wrong with the store's set-up, for `celeriac doctor`.
+    async fn check(&self) -> Result<Vec<Check>, BrokerError>;
+}
+
+/// The largest payloads that a broker takes, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Caps {
+    /// An input.
+    pub input_bytes: u64,
+    /// An output.
+    pub output_bytes: u64,
+    /// A module.
+    pub module_bytes: u64,
+}
+
+impl Default for Caps {
+    /// 8 MiB of input and output: eight full leases still fit a small machine's memory. 32 MiB of
+    /// module: a Python component has 18 MiB.
+    fn default() -> Self {
+        Self {
+            input_bytes: 8 << 20,
+            output_bytes: 8 << 20,
+            module_bytes: 32 << 20,
+        }
+    }
+}
+
+/// A queue and what waits in it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct QueueStats {
+    /// The queue.
+    pub queue: String,
+    /// Invocations that wait for a host.
+    pub queued: u64,
+    /// Invocations that run.
+    pub running: u64,
+    /// How long the oldest has waited, in milliseconds.
+    pub oldest_ms: u64,
+}
+
+/// A host as others see it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HostInfo {
+    /// Random at each start.
+    pub host: HostId,
+    /// The machine.
+    pub machine: String,
+    /// The process.
+    pub pid: u32,
+    /// The queues it serves.
+    pub queues: Vec<String>,
+    /// How many invocations it runs at once.
+    pub concurrency: u32,
+    /// The program's version.
+    pub version: String,
+    /// When it started, by its own clock: milliseconds since the Unix epoch.
+    pub started_at_ms: u64,
+    /// Invocations that it holds leases on.
+    #[serde(default)]
+    pub running: u64,
+    /// When it was last heard of, in milliseconds before now.
+    #[serde(default)]
+    pub seen_ms_ago: u64,
+}
+
+/// One finding of `Broker::check`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Check {
+    /// What was looked at.
+    pub name: String,
+    /// How it is.
+    pub verdict: Verdict,
+    /// What was found.
+    pub found: String,
+    /// What to do; empty when all is well.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub remedy: String,
+}
+
+/// How a check came out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// As it should be.
+    Good,
+    /// Works, with a risk that the operator should know.
+    Warning,
+    /// Must be changed.
+    Bad,
+}

@@ -1,0 +1,112 @@
+//! What can go wrong between a program and its broker.
+
+use crate::{InvocationId, ModuleRef, TaskRef};
+
+/// What can go wrong between a program and its broker. Each message says what to do.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BrokerError {
+    /// Something that a person wrote does not have the form it must have.
+    #[error("{what} `{got}` is not valid: expected {expected}")]
+    Invalid {
+        /// What is not valid.
+        what: &'static str,
+        /// What was written, cut to a readable length.
+        got: String,
+        /// What would have been.
+        expected: String,
+    },
+    /// No such invocation was ever accepted here.
+    #[error("invocation {0} is not known here: check the id and the broker's address")]
+    NotFound(InvocationId),
+    /// The invocation was accepted here, but its record has been dropped.
+    #[error(
+        "invocation {0} was accepted here, but its record has expired: keep results longer with a larger result TTL"
+    )]
+    Expired(InvocationId),
+    /// No module has this name, version or digest.
+    #[error(
+        "there is no module `{0}`: `celeriac modules` lists what there is, `celeriac push FILE --name {0}` adds one"
+    )]
+    NoModule(ModuleRef),
+    /// The module has no such task.
+    #[error("there is no task `{0}`: `celeriac modules show {module}` lists the module's tasks", module = .0.module)]
+    NoTask(TaskRef),
+    /// The version points to another module already.
+    #[error("{name} is {existing} already, and a version never moves: push under a new version")]
+    VersionTaken {
+        /// The version.
+        name: ModuleRef,
+        /// The digest that it points to.
+        existing: crate::Digest,
+    },
+    /// The module cannot be removed yet.
+    #[error("{module} is in use by {invocations} unfinished invocations: wait for them or cancel them, then remove it")]
+    InUse {
+        /// What was to be removed.
+        module: ModuleRef,
+        /// How many invocations refer to it.
+        invocations: u64,
+    },
+    /// A payload is larger than the broker takes.
+    #[error("the {what} has {bytes} bytes and the limit is {limit}: make it smaller, or raise `{setting}`")]
+    TooLarge {
+        /// `input`, `output` or `module`.
+        what: &'static str,
+        /// Its size.
+        bytes: u64,
+        /// The limit.
+        limit: u64,
+        /// The setting that raises the limit.
+        setting: &'static str,
+    },
+    /// The lease was lost: another host may hold the invocation.
+    #[error("the lease on invocation {0} is no longer held: its attempt must stop and write nothing")]
+    StaleLease(InvocationId),
+    /// The server does not answer. Nothing is known about what it did with the last request.
+    #[error("the broker at {address} does not answer: {reason}")]
+    Unavailable {
+        /// Where it should be, without credentials.
+        address: String,
+        /// What happened.
+        reason: String,
+    },
+    /// The server must not be used as it is set up.
+    #[error("the broker at {address} cannot be used: {reason}; {remedy}")]
+    Unfit {
+        /// Where it is, without credentials.
+        address: String,
+        /// What is wrong.
+        reason: String,
+        /// What to change.
+        remedy: String,
+    },
+    /// What is stored cannot be read.
+    #[error("{what} is damaged in the store: {reason}")]
+    Damaged {
+        /// The record.
+        what: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+impl BrokerError {
+    /// An `Invalid` error; `got` is cut to 80 characters.
+    pub fn invalid(what: &'static str, got: &str, expected: impl Into<String>) -> Self {
+        let got = match got.char_indices().nth(80) {
+            Some((end, _)) => format!("{}…", got.get(..end).unwrap_or_default()),
+            None => got.to_owned(),
+        };
+        Self::Invalid {
+            what,
+            got,
+            expected: expected.into(),
+        }
+    }
+
+    /// Whether the same call may succeed later without anybody changing anything.
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Unavailable { .. })
+    }
+}

@@ -1,0 +1,291 @@
+//! The invocation: what a client submits, what a host reserves, what anybody can read about it.
+
+use std::{fmt, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Digest, InvocationId, Outcome, OutcomeHead, Payload, Progress, TaskRef};
+
+/// The queue of everything that names no other.
+pub const DEFAULT_QUEUE: &str = "default";
+
+/// The queue of requests to the host itself, such as admitting a module. Every host serves it.
+pub const SYSTEM_QUEUE: &str = "celeriac";
+
+/// Where an invocation stands. Terminal states are written once and never change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum State {
+    /// Waits for other invocations.
+    Blocked,
+    /// Waits for a time.
+    Scheduled,
+    /// Waits for a host.
+    Queued,
+    /// A host holds its lease.
+    Running,
+    /// Ended with an output.
+    Succeeded,
+    /// Ended with a failure.
+    Failed,
+    /// Ended because somebody asked for it.
+    Cancelled,
+    /// Ended because it was not started in time.
+    Expired,
+}
+
+impl State {
+    /// Whether the invocation has ended.
+    pub const fn is_terminal(self) -> bool {
+        matches!(self, Self::Succeeded | Self::Failed | Self::Cancelled | Self::Expired)
+    }
+
+    /// The state as it stands on the wire.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Blocked => "blocked",
+            Self::Scheduled => "scheduled",
+            Self::Queued => "queued",
+            Self::Running => "running",
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+            Self::Expired => "expired",
+        }
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What a caller may set for one invocation. Limits can lower what the operator allows, never raise it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Options {
+    /// The queue; without it the task's own, else `default`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub queue: Option<String>,
+    /// Milliseconds of wall time for one attempt.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeout_ms: Option<u64>,
+    /// Fuel for one attempt.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fuel: Option<u64>,
+    /// Bytes of memory for one attempt.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory_bytes: Option<u64>,
+    /// Milliseconds that the result is kept after the end; without it the broker's default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub result_ttl_ms: Option<u64>,
+}
+
+/// One invocation as a client hands it in. Submitting the same id twice is submitting once.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Submission {
+    /// From `Namespace::issue`; a client that is unsure whether a submit arrived sends it again.
+    pub id: InvocationId,
+    /// What to run.
+    pub task: TaskRef,
+    /// What to run it on.
+    pub input: Payload,
+    /// How.
+    pub options: Options,
+    /// The client that the outcome is pushed to.
+    pub reply_to: Option<ClientId>,
+}
+
+/// The immutable part of a stored invocation beside its input: one JSON document on every engine.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Header {
+    /// What to run, as the caller wrote it.
+    pub task: TaskRef,
+    /// The input's content type.
+    pub content_type: String,
+    /// How to run it.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub options: Options,
+}
+
+fn is_default(options: &Options) -> bool {
+    *options == Options::default()
+}
+
+macro_rules! text_id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $name(String);
+
+        impl $name {
+            /// The id as text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl From<String> for $name {
+            fn from(text: String) -> Self {
+                Self(text)
+            }
+        }
+    };
+}
+
+text_id! {
+    /// A host process: random at each start, so that a dead host's leases are never taken for a live one's.
+    HostId
+}
+text_id! {
+    /// A client process: random at each connect; names its reply stream.
+    ClientId
+}
+text_id! {
+    /// Fences one attempt: unique per reservation, required by every later write.
+    Token
+}
+
+impl HostId {
+    /// A random id, with a readable `name` (such as the machine's) in front.
+    pub fn random(name: &str) -> Self {
+        let name: String = name
+            .chars()
+            .filter(|c| c.is_ascii_alphanumeric() || *c == '-')
+            .take(32)
+            .collect();
+        let random = uuid::Uuid::new_v4().simple().to_string();
+        Self(format!("{name}-{}", random.get(..12).unwrap_or(&random)))
+    }
+}
+
+impl ClientId {
+    /// A random id.
+    pub fn random() -> Self {
+        Self(uuid::Uuid::new_v4().simple().to_string())
+    }
+}
+
+/// A host's right to run one attempt, as reserved: the whole record comes with it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reserved {
+    /// Which invocation.
+    pub lease: Lease,
+    /// What to run and how.
+    pub header: Header,
+    /// The module that the task's name pointed to when the invocation was accepted; none for built-in tasks.
+    pub digest: Option<Digest>,
+    /// What to run it on.
+    pub input: Payload,
+    /// Which attempt this is, from 1.
+    pub attempt: u32,
+    /// From accepted to reserved, by the broker's clock.
+    pub queued_for: Duration,
+    /// Whether it was cancelled before it could be reserved again after a crash.
+    pub is_cancelled: bool,
+}
+
+/// What a lease consists of: the invocation and the token that fences every later write.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Lease {
+    /// Which invocation.
+    pub id: InvocationId,
+    /// The fence.
+    pub token: Token,
+}
+
+/// What a host asks for when it reserves.
+#[derive(Clone, Debug)]
+pub struct Reserve {
+    /// Who asks.
+    pub host: HostId,
+    /// The queues it serves, first come first; `SYSTEM_QUEUE` must be among them.
+    pub queues: Vec<String>,
+    /// How many invocations at most; the caller holds as many pool slots.
+    pub max: usize,
+    /// How long each lease lasts unless renewed.
+    pub lease: Duration,
+    /// How long to wait when there is nothing. At most `lease`, so that a dead host's work is seen in time.
+    pub wait: Duration,
+}
+
+/// How one attempt ended, under its lease.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settlement {
+    /// The lease.
+    pub lease: Lease,
+    /// What the invocation came to.
+    pub outcome: Outcome,
+}
+
+/// What anybody can read about an invocation.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// Which invocation.
+    pub id: InvocationId,
+    /// What was asked for.
+    pub task: TaskRef,
+    /// The module that runs or ran.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub module: Option<Digest>,
+    /// The queue.
+    pub queue: String,
+    /// Where it stands.
+    pub state: State,
+    /// When it was accepted, by the broker's clock: milliseconds since the Unix epoch.
+    pub submitted_at_ms: u64,
+    /// Attempts started so far.
+    pub attempts: u32,
+    /// Hosts that died while they ran it.
+    pub crashes: u32,
+    /// The host that runs it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host: Option<HostId>,
+    /// Whether somebody asked for it to stop.
+    pub is_cancel_requested: bool,
+    /// The last progress that it reported.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub progress: Option<Progress>,
+    /// The outcome without its output, once it has ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<OutcomeHead>,
+}
+
+/// What a cancel came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CancelResult {
+    /// It had not started: it is cancelled now.
+    Cancelled,
+    /// It runs: its host has been told.
+    Requested,
+    /// It had ended already.
+    AlreadyEnded,
+}
+
+/// What `Broker::renew` found.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Renewed {
+    /// Leases that are no longer held: their attempts must be stopped and write nothing.
+    pub lost: Vec<InvocationId>,
+    /// Invocations that somebody wants cancelled, in case the message about it was lost.
+    pub cancelled: Vec<InvocationId>,
+}
+
+/// What `Broker::settle` did with one settlement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Settled {
+    /// The outcome is written, and pushed to whoever waits.
+    Written,
+    /// The lease was no longer held; nothing was written.
+    Stale,
+}

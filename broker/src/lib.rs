@@ -1,0 +1,42 @@
+//! The invocation model of Celeriac and the broker that moves invocations through their states.
+//!
+//! A client *submits* an invocation; it is *queued*. A host *reserves* it: takes and leases it in one
+//! step, with a token that fences every later write. While it runs the host *renews* the lease; in
+//! the end it *settles* it: the outcome is written once and pushed to whoever awaits it. A lease that
+//! runs out (its host died) sends the invocation back to its queue.
+//!
+//! # Layout
+//! - [`Broker`]: the trait; [`redis`] and [`embedded`] implement it.
+//! - the model: [`InvocationId`], [`TaskRef`], [`Payload`], [`Submission`], [`Reserved`], [`Outcome`], [`Status`].
+
+mod broker;
+mod digest;
+mod error;
+mod event;
+mod id;
+mod invocation;
+mod manifest;
+mod module;
+mod name;
+mod outcome;
+mod payload;
+pub mod redis;
+#[cfg(feature = "testing")]
+pub mod testing;
+
+pub use self::{
+    broker::{Broker, Caps, Check, HostInfo, QueueStats, Verdict},
+    digest::Digest,
+    error::BrokerError,
+    event::{Control, Event, EventKind, LogRecord, Progress, Reply},
+    id::{InvocationId, Namespace},
+    invocation::{
+        CancelResult, ClientId, DEFAULT_QUEUE, Header, HostId, Lease, Options, Renewed, Reserve, Reserved,
+        SYSTEM_QUEUE, Settled, Settlement, State, Status, Submission, Token,
+    },
+    manifest::{Finding, Manifest, Need, TaskInfo, TaskOptions, UploadReport},
+    module::{Admit, ModuleName, ModuleRecord, Publication},
+    name::{BUILT_IN_MODULE, MAX_NAME_BYTES, ModuleRef, TaskRef, check_name},
+    outcome::{Code, Failure, LimitHit, Outcome, OutcomeHead, Usage},
+    payload::{JSON, Payload},
+};

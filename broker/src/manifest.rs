@@ -1,0 +1,131 @@
+//! What admission says about a module: the manifest when it is taken, the report when it is refused.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::Digest;
+
+/// What a module says about itself, kept beside it from its admission on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// The module.
+    pub digest: Digest,
+    /// Its size in bytes.
+    pub bytes: u64,
+    /// Its tasks, in the order in which it names them.
+    pub tasks: Vec<TaskInfo>,
+    /// The interfaces that it imports, with versions.
+    pub imports: Vec<String>,
+}
+
+/// What a module says about one of its tasks.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TaskInfo {
+    /// Its name within the module.
+    pub name: String,
+    /// The author's text about it, Markdown.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub doc: String,
+    /// JSON Schema of the input; none when the input is raw bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input_schema: Option<serde_json::Value>,
+    /// JSON Schema of the output; none when the output is raw bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output_schema: Option<serde_json::Value>,
+    /// The author's defaults.
+    #[serde(default)]
+    pub options: TaskOptions,
+    /// What it asks for outside the sandbox.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub needs: Vec<Need>,
+}
+
+/// Defaults that the author gives a task.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct TaskOptions {
+    /// The queue that its invocations go to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub queue: Option<String>,
+    /// Attempts after the first one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retries: Option<u32>,
+    /// Milliseconds of wall time for one attempt.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeout_ms: Option<u64>,
+    /// Fuel for one attempt.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fuel: Option<u64>,
+    /// Bytes of memory for one attempt.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory_bytes: Option<u64>,
+}
+
+/// Something outside the sandbox that a task asks for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Need {
+    /// `http`, `tcp`, `directory`, `secret`, `config` or `kv`.
+    pub kind: String,
+    /// What exactly.
+    pub name: String,
+}
+
+/// Why a module was refused: everything that was found, not only the first.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct UploadReport {
+    /// What was found, the gravest first.
+    pub findings: Vec<Finding>,
+}
+
+/// One thing that is wrong with an uploaded module.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Finding {
+    /// A short stable word for programs, such as `too_large` or `missing_export`.
+    pub code: String,
+    /// What is wrong, and where.
+    pub message: String,
+    /// What to do about it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub remedy: String,
+}
+
+impl UploadReport {
+    /// A report of one finding.
+    pub fn of(code: &str, message: impl Into<String>, remedy: impl Into<String>) -> Self {
+        let mut report = Self::default();
+        report.add(code, message, remedy);
+        report
+    }
+
+    /// Adds a finding.
+    pub fn add(&mut self, code: &str, message: impl Into<String>, remedy: impl Into<String>) {
+        self.findings.push(Finding {
+            code: code.to_owned(),
+            message: message.into(),
+            remedy: remedy.into(),
+        });
+    }
+
+    /// Whether nothing was found.
+    pub fn is_clean(&self) -> bool {
+        self.findings.is_empty()
+    }
+}
+
+impl fmt::Display for UploadReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, finding) in self.findings.iter().enumerate() {
+            if index > 0 {
+                writeln!(f)?;
+            }
+            write!(f, "{}: {}", finding.code, finding.message)?;
+            if !finding.remedy.is_empty() {
+                write!(f, "\n  → {}", finding.remedy)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for UploadReport {}

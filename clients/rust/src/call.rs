@@ -1,0 +1,134 @@
+//! One task with its options, ready to be called.
+
+use std::time::Duration;
+
+use celeriac_broker::{Options, Payload, Submission, TaskRef};
+use futures_util::future::try_join_all;
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::{Client, Error, Handle};
+
+/// One task with its options, ready to be called any number of times.
+#[derive(Clone, Debug)]
+pub struct Call {
+    client: Client,
+    task: TaskRef,
+    options: Options,
+    is_awaited: bool,
+}
+
+impl Call {
+    pub(crate) fn new(client: Client, task: TaskRef) -> Self {
+        Self {
+            client,
+            task,
+            options: Options::default(),
+            is_awaited: true,
+        }
+    }
+
+    /// Uses this queue instead of the task's own.
+    #[must_use]
+    pub fn queue(mut self, queue: impl Into<String>) -> Self {
+        self.options.queue = Some(queue.into());
+        self
+    }
+
+    /// Stops an attempt after this long; lowers the task's own limit, never raises the operator's.
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.options.timeout_ms = Some(u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX));
+        self
+    }
+
+    /// Stops an attempt after this much fuel; about one unit per wasm instruction.
+    #[must_use]
+    pub fn fuel(mut self, fuel: u64) -> Self {
+        self.options.fuel = Some(fuel);
+        self
+    }
+
+    /// Stops an attempt that wants more memory than this many bytes.
+    #[must_use]
+    pub fn memory_bytes(mut self, bytes: u64) -> Self {
+        self.options.memory_bytes = Some(bytes);
+        self
+    }
+
+    /// Keeps the result this long after the end.
+    #[must_use]
+    pub fn result_ttl(mut self, ttl: Duration) -> Self {
+        self.options.result_ttl_ms = Some(u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX));
+        self
+    }
+
+    /// Does not have outcomes pushed to this client: for invocations that nobody here will await.
+    #[must_use]
+    pub fn detached(mut self) -> Self {
+        self.is_awaited = false;
+        self
+    }
+
+    /// All options at once.
+    #[must_use]
+    pub fn options(mut self, options: Options) -> Self {
+        self.options = options;
+        self
+    }
+
+    /// Runs the task on `input` as JSON and awaits its output.
+    ///
+    /// # Errors
+    /// Each kind of `Error`; `Error::Failed` when the task did not succeed.
+    pub async fn call<O: DeserializeOwned>(&self, input: &impl Serialize) -> Result<O, Error> {
+        self.submit(input).await?.result().await
+    }
+
+    /// Hands in one invocation with `input` as JSON.
+    ///
+    /// # Errors
+    /// `Error::Encode`, or `Error::Broker` when it was not accepted.
+    pub async fn submit(&self, input: &impl Serialize) -> Result<Handle, Error> {
+        let payload = Payload::json(input).map_err(|error| Error::Encode {
+            task: self.task.to_string(),
+            reason: error.to_string(),
+        })?;
+        self.submit_payload(payload).await
+    }
+
+    /// Hands in one invocation with any payload, such as raw bytes.
+    ///
+    /// # Errors
+    /// `Error::Broker` when it was not accepted.
+    pub async fn submit_payload(&self, input: Payload) -> Result<Handle, Error> {
+        let shared = &self.client.shared;
+        let id = shared.broker.namespace().issue(0);
+        let reply_to = match self.is_awaited {
+            true => Some(shared.mailbox.open().await?),
+            false => None,
+        };
+        // Registered before it is submitted: the reply may come before the submit returns.
+        let handle = match self.is_awaited {
+            true => Handle::submitted(self.client.clone(), id),
+            false => Handle::foreign(self.client.clone(), id),
+        };
+        let submission = Submission {
+            id,
+            task: self.task.clone(),
+            input,
+            options: self.options.clone(),
+            reply_to,
+        };
+        shared.submitter.submit(submission).await?;
+        Ok(handle)
+    }
+
+    /// Hands in many invocations at once, in order. They travel in as few requests as fit.
+    ///
+    /// # Errors
+    /// The first error; those that were accepted before it run all the same.
+    pub async fn submit_all<I: Serialize>(&self, inputs: impl IntoIterator<Item = I>) -> Result<Vec<Handle>, Error> {
+        let calls = inputs.into_iter().map(|input| async move { self.submit(&input).await });
+        try_join_all(calls).await
+    }
+}

@@ -1,0 +1,40 @@
+//! The Rust client of Celeriac: submit invocations, and await results that are pushed, not polled.
+//!
+//! ```no_run
+//! # async fn demo() -> Result<(), celeriac_client::Error> {
+//! use celeriac_client::Client;
+//!
+//! let client = Client::connect("redis://127.0.0.1/").await?;
+//! let sum: f64 = client.call("basics/add", &serde_json::json!({"a": 1, "b": 2})).await?;
+//!
+//! let handle = client.submit("images/thumbnail", &"…").await?;
+//! println!("{} is {}", handle.id(), handle.status().await?.state);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Layout
+//! - [`Client`]: connect, push, call, submit; cheap to clone, one for a process.
+//! - [`Call`]: one task with its options, from `Client::task`.
+//! - [`Handle`]: one invocation: its status, result, events and end.
+//! - `submitter` turns concurrent submits into batches; `mailbox` turns the one stream of replies into awaits.
+
+mod call;
+mod client;
+mod error;
+mod events;
+mod handle;
+mod mailbox;
+mod modules;
+mod submitter;
+
+pub use celeriac_broker as broker;
+pub use celeriac_broker::{CancelResult, Code, Failure, InvocationId, Outcome, Payload, State, Status, Usage};
+
+pub use self::{
+    call::Call,
+    client::{Client, ConnectOptions},
+    error::{Error, TaskFailed},
+    events::Events,
+    handle::{Handle, gather},
+};

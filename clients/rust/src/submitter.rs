@@ -1,0 +1,74 @@
+//! Turns concurrent submits into batches: what arrives while one request is under way travels in the next.
+
+use std::{sync::Arc, time::Duration};
+
+use celeriac_broker::{Broker, BrokerError, Submission};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::{Instant, sleep},
+};
+
+use crate::Error;
+
+/// Most submissions in one batch: a script that takes longer would delay every other client.
+const MAX_BATCH: usize = 512;
+
+type Request = (Submission, oneshot::Sender<Result<(), BrokerError>>);
+
+/// The sending half; the task behind it ends when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Submitter {
+    requests: mpsc::Sender<Request>,
+}
+
+impl Submitter {
+    pub(crate) fn start(broker: Arc<dyn Broker>, patience: Duration) -> Self {
+        // Bounded: a caller that submits faster than the broker takes waits here instead of filling memory.
+        let (requests, receiver) = mpsc::channel(MAX_BATCH * 2);
+        tokio::spawn(run(broker, patience, receiver));
+        Self { requests }
+    }
+
+    pub(crate) async fn submit(&self, submission: Submission) -> Result<(), Error> {
+        let (answer, answered) = oneshot::channel();
+        self.requests
+            .send((submission, answer))
+            .await
+            .map_err(|_| Error::Closed)?;
+        Ok(answered.await.map_err(|_| Error::Closed)??)
+    }
+}
+
+async fn run(broker: Arc<dyn Broker>, patience: Duration, mut requests: mpsc::Receiver<Request>) {
+    let mut pending = Vec::with_capacity(MAX_BATCH);
+    while requests.recv_many(&mut pending, MAX_BATCH).await > 0 {
+        let (batch, answers): (Vec<_>, Vec<_>) = pending.drain(..).unzip();
+        let results = submit_with_patience(broker.as_ref(), batch, patience).await;
+        for (answer, result) in answers.into_iter().zip(results) {
+            // A caller that has stopped waiting does not stop the invocation.
+            let _ = answer.send(result);
+        }
+    }
+}
+
+/// Tries again while the broker does not answer. The ids stay the same, so that a batch whose answer
+/// was lost is not accepted twice.
+async fn submit_with_patience(
+    broker: &dyn Broker,
+    batch: Vec<Submission>,
+    patience: Duration,
+) -> Vec<Result<(), BrokerError>> {
+    let deadline = Instant::now() + patience;
+    let mut pause = Duration::from_millis(20);
+    loop {
+        match broker.submit(batch.clone()).await {
+            Ok(results) => return results,
+            Err(error) if error.is_transient() && Instant::now() + pause < deadline => {
+                tracing::debug!(%error, "submit is tried again");
+                sleep(pause).await;
+                pause = (pause * 2).min(Duration::from_secs(1));
+            }
+            Err(error) => return batch.iter().map(|_| Err(error.clone())).collect(),
+        }
+    }
+}
