@@ -1,0 +1,37 @@
+//! The `#[task]` attribute of `celeriac-guest`: reads a function's signature and the attribute's
+//! options, complains in words that say what to write, and registers the function.
+
+mod expand;
+mod options;
+mod signature;
+mod units;
+
+use proc_macro::TokenStream;
+use syn::{ItemFn, parse_macro_input};
+
+/// Makes a function a task.
+///
+/// ```text
+/// /// What it does, for the people who call it.
+/// #[task(retries = 3, timeout = "30s")]
+/// fn resize(ctx: &Context, input: Resize) -> Result<Resized, Failure> { … }
+/// ```
+///
+/// Both parameters are optional. The function stays what it is and can be called in tests. A return
+/// type whose name ends in `Result` is one; anything else is the output itself.
+///
+/// | option | meaning |
+/// |---|---|
+/// | `name = "…"` | the task's name, if not the function's |
+/// | `queue = "…"` | the queue that its invocations go to |
+/// | `retries = 3` | attempts after the first one |
+/// | `timeout = "30s"` | wall time of one attempt: `ms`, `s`, `m`, `h`, or a number of seconds |
+/// | `fuel = "10G"` | fuel of one attempt, about one unit per instruction: `k`, `M`, `G`, `T`, or a number |
+/// | `memory = "64MiB"` | linear memory of one attempt: `KiB`, `MiB`, `GiB`, `kB`, `MB`, `GB`, or a number of bytes |
+/// | `needs(http = "api.example.com", …)` | what it asks for outside the sandbox: `http`, `tcp`, `directory`, `secret`, `config`, `kv` |
+#[proc_macro_attribute]
+pub fn task(options: TokenStream, function: TokenStream) -> TokenStream {
+    let function = parse_macro_input!(function as ItemFn);
+    let options = options::Options::parse(options.into());
+    expand::expand(&function, options).into()
+}

@@ -1,0 +1,117 @@
+//! The options in `#[task(…)]`.
+
+use proc_macro2::TokenStream;
+use syn::{Error, Lit, LitInt, LitStr, Result, meta::ParseNestedMeta, parse::Parser};
+
+use crate::units::{FUEL, MEMORY, Quantity, TIMEOUT};
+
+const KNOWN: &str = "name, queue, retries, timeout, fuel, memory, needs(…)";
+
+/// What the WIT contract knows as a need.
+const NEEDS: [&str; 6] = ["http", "tcp", "directory", "secret", "config", "kv"];
+
+/// The longest name that stays readable in a table, a metric and a key.
+const MAX_NAME_LENGTH: usize = 64;
+
+/// What the attribute says.
+#[derive(Default)]
+pub(crate) struct Options {
+    pub(crate) name: Option<String>,
+    pub(crate) queue: Option<String>,
+    pub(crate) retries: Option<u32>,
+    pub(crate) timeout: Option<f64>,
+    pub(crate) fuel: Option<f64>,
+    pub(crate) memory: Option<f64>,
+    pub(crate) needs: Vec<(String, String)>,
+}
+
+impl Options {
+    pub(crate) fn parse(tokens: TokenStream) -> Result<Self> {
+        let mut options = Self::default();
+        syn::meta::parser(|meta| options.read(&meta)).parse2(tokens)?;
+        Ok(options)
+    }
+
+    fn read(&mut self, meta: &ParseNestedMeta<'_>) -> Result<()> {
+        let key = meta
+            .path
+            .get_ident()
+            .map(ToString::to_string)
+            .unwrap_or_default();
+        match key.as_str() {
+            "name" => once(meta, &mut self.name, name(meta)?),
+            "queue" => once(meta, &mut self.queue, name(meta)?),
+            "retries" => once(meta, &mut self.retries, retries(meta)?),
+            "timeout" => once(meta, &mut self.timeout, quantity(meta, &TIMEOUT)?),
+            "fuel" => once(meta, &mut self.fuel, quantity(meta, &FUEL)?),
+            "memory" => once(meta, &mut self.memory, quantity(meta, &MEMORY)?),
+            "needs" => meta.parse_nested_meta(|need| self.read_need(&need)),
+            _ => Err(meta.error(format!("unknown option: #[task] knows {KNOWN}"))),
+        }
+    }
+
+    fn read_need(&mut self, need: &ParseNestedMeta<'_>) -> Result<()> {
+        let kind = need
+            .path
+            .get_ident()
+            .map(ToString::to_string)
+            .unwrap_or_default();
+        if !NEEDS.contains(&kind.as_str()) {
+            return Err(need.error(format!(
+                "unknown need: a task can need {}",
+                NEEDS.join(", ")
+            )));
+        }
+        let name: LitStr = need.value()?.parse()?;
+        self.needs.push((kind, name.value()));
+        Ok(())
+    }
+}
+
+fn once<T>(meta: &ParseNestedMeta<'_>, slot: &mut Option<T>, value: T) -> Result<()> {
+    match slot.replace(value) {
+        None => Ok(()),
+        Some(_) => Err(meta.error("this option is given twice: keep one")),
+    }
+}
+
+fn name(meta: &ParseNestedMeta<'_>) -> Result<String> {
+    let literal: LitStr = meta.value()?.parse()?;
+    let name = literal.value();
+    match check_name(&name) {
+        Ok(()) => Ok(name),
+        Err(problem) => Err(Error::new(literal.span(), problem)),
+    }
+}
+
+/// Names stand in addresses such as `images@1.2.0/resize`, so they are kept plain.
+pub(crate) fn check_name(name: &str) -> std::result::Result<(), String> {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    let starts_well = name.starts_with(|c: char| c.is_ascii_alphanumeric());
+    if starts_well && name.chars().all(is_plain) && name.len() <= MAX_NAME_LENGTH {
+        return Ok(());
+    }
+    Err(format!(
+        "`{name}` cannot be a name: use up to {MAX_NAME_LENGTH} of a-z, A-Z, 0-9, `-`, `_` and `.`, \
+         beginning with a letter or a digit"
+    ))
+}
+
+fn retries(meta: &ParseNestedMeta<'_>) -> Result<u32> {
+    let literal: Lit = meta.value()?.parse()?;
+    let number = if let Lit::Int(number) = &literal {
+        LitInt::base10_parse(number).ok()
+    } else {
+        None
+    };
+    number.ok_or_else(|| {
+        Error::new(
+            literal.span(),
+            "retries is a whole number, as in `retries = 3`",
+        )
+    })
+}
+
+fn quantity(meta: &ParseNestedMeta<'_>, quantity: &Quantity) -> Result<f64> {
+    quantity.parse(&meta.value()?.parse()?)
+}

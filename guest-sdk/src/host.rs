@@ -1,0 +1,11 @@
+//! The host as seen from inside: the imports of a component, or natively a fake that records.
+
+#[cfg(not(target_family = "wasm"))]
+mod fake;
+#[cfg(target_family = "wasm")]
+mod wasm;
+
+#[cfg(not(target_family = "wasm"))]
+pub(crate) use fake::{Host, State, backtrace, log};
+#[cfg(target_family = "wasm")]
+pub(crate) use wasm::{Host, backtrace, log};

@@ -1,0 +1,106 @@
+//! A host that records what a task tells it, for native tests.
+
+use std::{
+    cell::RefCell,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    time::{Duration, SystemTime},
+};
+
+use crate::{
+    Level, Payload,
+    context::Invocation,
+    testing::{LogRecord, Progress},
+};
+
+thread_local! {
+    /// The newest fake of this thread, which takes the records of the log macros: they have no
+    /// context to go by.
+    static NEWEST: RefCell<Weak<Mutex<State>>> = const { RefCell::new(Weak::new()) };
+}
+
+/// What a fake host was told, and what it answers.
+#[derive(Debug)]
+pub(crate) struct State {
+    pub(crate) invocation: Invocation,
+    /// `is_cancelled` answers `false` this many times first; `None` means for ever.
+    pub(crate) checks_until_cancelled: Option<u32>,
+    pub(crate) progress: Vec<Progress>,
+    pub(crate) logs: Vec<LogRecord>,
+    pub(crate) emitted: Vec<Payload>,
+}
+
+/// A shared fake: the context holds one end, the test the other.
+#[derive(Clone, Debug)]
+pub(crate) struct Host(Arc<Mutex<State>>);
+
+impl Host {
+    pub(crate) fn new(task: &str) -> Self {
+        let invocation = Invocation {
+            id: "00000000-0000-7000-8000-000000000000".to_owned(),
+            task: task.to_owned(),
+            attempt: 1,
+            deadline: SystemTime::now() + Duration::from_secs(60),
+        };
+        let state = Arc::new(Mutex::new(State {
+            invocation,
+            checks_until_cancelled: None,
+            progress: Vec::new(),
+            logs: Vec::new(),
+            emitted: Vec::new(),
+        }));
+        NEWEST.with_borrow_mut(|newest| *newest = Arc::downgrade(&state));
+        Self(state)
+    }
+
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        // A test that panicked while it held the lock still wants to see what was recorded.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn invocation(&self) -> Invocation {
+        self.state().invocation.clone()
+    }
+
+    pub(crate) fn is_cancelled(&self) -> bool {
+        match &mut self.state().checks_until_cancelled {
+            None => false,
+            Some(0) => true,
+            Some(left) => {
+                *left -= 1;
+                false
+            }
+        }
+    }
+
+    pub(crate) fn progress(&self, done: f64, total: f64, note: &str) {
+        self.state().progress.push(Progress {
+            done,
+            total,
+            note: note.to_owned(),
+        });
+    }
+
+    pub(crate) fn emit(&self, chunk: Payload) {
+        self.state().emitted.push(chunk);
+    }
+}
+
+/// Records the line with the newest fake of this thread; without one it goes to stderr.
+pub(crate) fn log(level: Level, message: &str, fields: &str) {
+    let fake = NEWEST.with_borrow(Weak::upgrade);
+    let Some(state) = fake else {
+        eprintln!("{level:?} {message} {fields}");
+        return;
+    };
+    let fields = serde_json::from_str(fields).unwrap_or_default();
+    Host(state).state().logs.push(LogRecord {
+        level,
+        message: message.to_owned(),
+        fields,
+    });
+}
+
+/// There is no sandbox to walk natively; the location alone is the trace.
+pub(crate) fn backtrace() -> String {
+    String::new()
+}

@@ -1,0 +1,6 @@
+use celeriac_guest::task;
+
+#[task(retry = 3)]
+fn resize() {}
+
+fn main() {}

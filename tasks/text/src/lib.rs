@@ -1,0 +1,4 @@
+//! Tasks on text: Markdown to HTML, and word statistics.
+
+pub mod markdown;
+pub mod statistics;
