@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
 use crate::{
-    BrokerError, CancelResult, ClientId, Control, Digest, Event, EventKind, HostId, InvocationId, Lease, ModuleName,
-    ModuleRecord, ModuleRef, Namespace, Outcome, Publication, Renewed, Reply, Reserve, Reserved, Settled, Settlement,
-    Status, Submission,
+    BrokerError, CancelResult, ClientId, Control, Digest, Event, EventKind, HostId, InvocationId,
+    Lease, ModuleName, ModuleRecord, ModuleRef, Namespace, Outcome, Publication, Renewed, Reply,
+    Reserve, Reserved, Settled, Settlement, Status, Submission,
 };
 
 /// Moves invocations through their states. Every call is atomic and bounded; each may be repeated
@@ -33,7 +33,10 @@ pub trait Broker: Debug + Send + Sync + 'static {
     ///
     /// # Errors
     /// For one: `TooLarge`, `NoModule`, `NoTask`, `Invalid`. For all: `Unavailable`.
-    async fn submit(&self, batch: Vec<Submission>) -> Result<Vec<Result<(), BrokerError>>, BrokerError>;
+    async fn submit(
+        &self,
+        batch: Vec<Submission>,
+    ) -> Result<Vec<Result<(), BrokerError>>, BrokerError>;
 
     /// Where an invocation stands.
     ///
@@ -46,7 +49,11 @@ pub trait Broker: Debug + Send + Sync + 'static {
     ///
     /// # Errors
     /// `NotFound`, `Expired`.
-    async fn outcome(&self, id: InvocationId, waiter: Option<&ClientId>) -> Result<Option<Outcome>, BrokerError>;
+    async fn outcome(
+        &self,
+        id: InvocationId,
+        waiter: Option<&ClientId>,
+    ) -> Result<Option<Outcome>, BrokerError>;
 
     /// `outcome` for many at once: one answer each, in order. Used after a reconnect and by the slow sweep.
     ///
@@ -68,7 +75,11 @@ pub trait Broker: Debug + Send + Sync + 'static {
     ///
     /// # Errors
     /// `NotFound`, `Expired`.
-    async fn watch(&self, id: InvocationId, cursor: Option<&str>) -> Result<mpsc::Receiver<Event>, BrokerError>;
+    async fn watch(
+        &self,
+        id: InvocationId,
+        cursor: Option<&str>,
+    ) -> Result<mpsc::Receiver<Event>, BrokerError>;
 
     /// What an invocation has reported so far, at most `limit` of the newest, oldest first.
     ///
@@ -95,7 +106,12 @@ pub trait Broker: Debug + Send + Sync + 'static {
     async fn interrupt(&self, host: &HostId) -> Result<(), BrokerError>;
 
     /// Prolongs leases, and tells the store that the host lives.
-    async fn renew(&self, host: &HostId, leases: &[Lease], lease: std::time::Duration) -> Result<Renewed, BrokerError>;
+    async fn renew(
+        &self,
+        host: &HostId,
+        leases: &[Lease],
+        lease: std::time::Duration,
+    ) -> Result<Renewed, BrokerError>;
 
     /// Ends attempts with their outcomes, in order; one answer each. Whoever waits is told in the same step.
     ///

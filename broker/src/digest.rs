@@ -20,10 +20,12 @@ impl Digest {
     /// The 64 hex digits, without the `sha256:` in front.
     pub fn hex(&self) -> String {
         use fmt::Write as _;
-        self.0.iter().fold(String::with_capacity(64), |mut hex, byte| {
-            let _ = write!(hex, "{byte:02x}");
-            hex
-        })
+        self.0
+            .iter()
+            .fold(String::with_capacity(64), |mut hex, byte| {
+                let _ = write!(hex, "{byte:02x}");
+                hex
+            })
     }
 
     /// The first twelve hex digits, for people.
@@ -53,8 +55,9 @@ impl FromStr for Digest {
     type Err = BrokerError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        parse(text.strip_prefix("sha256:").unwrap_or(text))
-            .ok_or_else(|| BrokerError::invalid("digest", text, "a digest is `sha256:` and 64 hex digits"))
+        parse(text.strip_prefix("sha256:").unwrap_or(text)).ok_or_else(|| {
+            BrokerError::invalid("digest", text, "a digest is `sha256:` and 64 hex digits")
+        })
     }
 }
 

@@ -41,7 +41,9 @@ pub enum BrokerError {
         existing: crate::Digest,
     },
     /// The module cannot be removed yet.
-    #[error("{module} is in use by {invocations} unfinished invocations: wait for them or cancel them, then remove it")]
+    #[error(
+        "{module} is in use by {invocations} unfinished invocations: wait for them or cancel them, then remove it"
+    )]
     InUse {
         /// What was to be removed.
         module: ModuleRef,
@@ -49,7 +51,9 @@ pub enum BrokerError {
         invocations: u64,
     },
     /// A payload is larger than the broker takes.
-    #[error("the {what} has {bytes} bytes and the limit is {limit}: make it smaller, or raise `{setting}`")]
+    #[error(
+        "the {what} has {bytes} bytes and the limit is {limit}: make it smaller, or raise `{setting}`"
+    )]
     TooLarge {
         /// `input`, `output` or `module`.
         what: &'static str,
@@ -61,7 +65,9 @@ pub enum BrokerError {
         setting: &'static str,
     },
     /// The lease was lost: another host may hold the invocation.
-    #[error("the lease on invocation {0} is no longer held: its attempt must stop and write nothing")]
+    #[error(
+        "the lease on invocation {0} is no longer held: its attempt must stop and write nothing"
+    )]
     StaleLease(InvocationId),
     /// The server does not answer. Nothing is known about what it did with the last request.
     #[error("the broker at {address} does not answer: {reason}")]

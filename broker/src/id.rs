@@ -101,9 +101,13 @@ impl FromStr for InvocationId {
     type Err = BrokerError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Uuid::try_parse(text)
-            .map(Self)
-            .map_err(|_| BrokerError::invalid("invocation id", text, "an id is a UUID, as printed by `celeriac call`"))
+        Uuid::try_parse(text).map(Self).map_err(|_| {
+            BrokerError::invalid(
+                "invocation id",
+                text,
+                "an id is a UUID, as printed by `celeriac call`",
+            )
+        })
     }
 }
 

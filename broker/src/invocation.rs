@@ -38,7 +38,10 @@ pub enum State {
 impl State {
     /// Whether the invocation has ended.
     pub const fn is_terminal(self) -> bool {
-        matches!(self, Self::Succeeded | Self::Failed | Self::Cancelled | Self::Expired)
+        matches!(
+            self,
+            Self::Succeeded | Self::Failed | Self::Cancelled | Self::Expired
+        )
     }
 
     /// The state as it stands on the wire.

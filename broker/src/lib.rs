@@ -10,7 +10,9 @@
 //! - the model: [`InvocationId`], [`TaskRef`], [`Payload`], [`Submission`], [`Reserved`], [`Outcome`], [`Status`].
 
 mod broker;
+mod connect;
 mod digest;
+pub mod embedded;
 mod error;
 mod event;
 mod id;
@@ -26,13 +28,14 @@ pub mod testing;
 
 pub use self::{
     broker::{Broker, Caps, Check, HostInfo, QueueStats, Verdict},
+    connect::{StoreOptions, connect, connect_with, require_fit},
     digest::Digest,
     error::BrokerError,
     event::{Control, Event, EventKind, LogRecord, Progress, Reply},
     id::{InvocationId, Namespace},
     invocation::{
-        CancelResult, ClientId, DEFAULT_QUEUE, Header, HostId, Lease, Options, Renewed, Reserve, Reserved,
-        SYSTEM_QUEUE, Settled, Settlement, State, Status, Submission, Token,
+        CancelResult, ClientId, DEFAULT_QUEUE, Header, HostId, Lease, Options, Renewed, Reserve,
+        Reserved, SYSTEM_QUEUE, Settled, Settlement, State, Status, Submission, Token,
     },
     manifest::{Finding, Manifest, Need, TaskInfo, TaskOptions, UploadReport},
     module::{Admit, ModuleName, ModuleRecord, Publication},

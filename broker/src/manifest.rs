@@ -72,44 +72,57 @@ pub struct Need {
 }
 
 /// Why a module was refused: everything that was found, not only the first.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UploadReport {
     /// What was found, the gravest first.
     pub findings: Vec<Finding>,
 }
 
 /// One thing that is wrong with an uploaded module.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finding {
-    /// A short stable word for programs, such as `too_large` or `missing_export`.
-    pub code: String,
-    /// What is wrong, and where.
+    /// Where: the file, an offset, an import, an export, a task.
+    pub place: String,
+    /// What is wrong there.
     pub message: String,
     /// What to do about it.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub remedy: String,
 }
 
-impl UploadReport {
-    /// A report of one finding.
-    pub fn of(code: &str, message: impl Into<String>, remedy: impl Into<String>) -> Self {
-        let mut report = Self::default();
-        report.add(code, message, remedy);
-        report
-    }
-
-    /// Adds a finding.
-    pub fn add(&mut self, code: &str, message: impl Into<String>, remedy: impl Into<String>) {
-        self.findings.push(Finding {
-            code: code.to_owned(),
+impl Finding {
+    /// A finding.
+    pub fn new(
+        place: impl Into<String>,
+        message: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Self {
+        Self {
+            place: place.into(),
             message: message.into(),
             remedy: remedy.into(),
-        });
+        }
     }
+}
 
+impl UploadReport {
     /// Whether nothing was found.
     pub fn is_clean(&self) -> bool {
         self.findings.is_empty()
+    }
+}
+
+impl From<Finding> for UploadReport {
+    fn from(finding: Finding) -> Self {
+        Self {
+            findings: vec![finding],
+        }
+    }
+}
+
+impl From<Box<Finding>> for UploadReport {
+    fn from(finding: Box<Finding>) -> Self {
+        (*finding).into()
     }
 }
 
@@ -119,7 +132,7 @@ impl fmt::Display for UploadReport {
             if index > 0 {
                 writeln!(f)?;
             }
-            write!(f, "{}: {}", finding.code, finding.message)?;
+            write!(f, "{}: {}", finding.place, finding.message)?;
             if !finding.remedy.is_empty() {
                 write!(f, "\n  → {}", finding.remedy)?;
             }

@@ -1,7 +1,7 @@
 //! A real Redis for tests and benchmarks: on a free loopback port, in a temporary directory, ended by its pid.
 
 use std::{
-    io::{self, Read as _, Write as _},
+    io::{self, BufRead as _, BufReader, Read as _, Write as _},
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -47,8 +47,11 @@ impl RedisServer {
     /// # Errors
     /// As `start`.
     pub fn start_with(aof: AofMode, extra: &[&str]) -> io::Result<Self> {
-        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
-        let directory = std::env::temp_dir().join(format!("celeriac-redis-{}", uuid::Uuid::new_v4().simple()));
+        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
+            .local_addr()?
+            .port();
+        let directory =
+            std::env::temp_dir().join(format!("celeriac-redis-{}", uuid::Uuid::new_v4().simple()));
         std::fs::create_dir(&directory)?;
         let mut server = Self {
             port,
@@ -118,20 +121,39 @@ impl RedisServer {
         };
         let mut command = Command::new("redis-server");
         command
-            .args(["--bind", "127.0.0.1", "--save", "", "--maxmemory-policy", "noeviction", "--loglevel", "warning"])
+            .args([
+                "--bind",
+                "127.0.0.1",
+                "--save",
+                "",
+                "--maxmemory-policy",
+                "noeviction",
+                "--loglevel",
+                "warning",
+            ])
             .args(["--port", &self.port.to_string()])
             .arg("--dir")
             .arg(&self.directory)
             .args(["--logfile", "redis.log"])
-            .args(["--appendonly", if self.aof == AofMode::Off { "no" } else { "yes" }])
+            .args([
+                "--appendonly",
+                if self.aof == AofMode::Off {
+                    "no"
+                } else {
+                    "yes"
+                },
+            ])
             .args(["--appendfsync", appendfsync])
             .args(&self.extra)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null());
-        let child = command
-            .spawn()
-            .map_err(|error| io::Error::new(error.kind(), format!("redis-server: {error}: install Redis 7.0 or later")))?;
+        let child = command.spawn().map_err(|error| {
+            io::Error::new(
+                error.kind(),
+                format!("redis-server: {error}: install Redis 7.0 or later"),
+            )
+        })?;
         self.child = Some(child);
         self.wait_until_ready()
     }
@@ -151,11 +173,28 @@ impl RedisServer {
         Ok(String::from_utf8_lossy(answer.get(..read).unwrap_or_default()).into_owned())
     }
 
+    /// Every command that the server executes from now on, a line each.
+    ///
+    /// # Errors
+    /// When the server cannot be reached. A read ends with an error after ten silent seconds.
+    pub fn monitor(&self) -> io::Result<BufReader<TcpStream>> {
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port))?;
+        stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+        stream.write_all(b"MONITOR\r\n")?;
+        let mut lines = BufReader::new(stream);
+        let mut first = String::new();
+        lines.read_line(&mut first)?;
+        Ok(lines)
+    }
+
     fn wait_until_ready(&mut self) -> io::Result<()> {
         let deadline = Instant::now() + START_TIMEOUT;
         loop {
             // `-LOADING` while it reads its file.
-            if self.command("PING").is_ok_and(|answer| answer.starts_with("+PONG")) {
+            if self
+                .command("PING")
+                .is_ok_and(|answer| answer.starts_with("+PONG"))
+            {
                 return Ok(());
             }
             let has_ended = match &mut self.child {
@@ -163,8 +202,11 @@ impl RedisServer {
                 None => true,
             };
             if has_ended || Instant::now() >= deadline {
-                let log = std::fs::read_to_string(self.directory.join("redis.log")).unwrap_or_default();
-                return Err(io::Error::other(format!("redis-server did not start: {log}")));
+                let log =
+                    std::fs::read_to_string(self.directory.join("redis.log")).unwrap_or_default();
+                return Err(io::Error::other(format!(
+                    "redis-server did not start: {log}"
+                )));
             }
             std::thread::sleep(Duration::from_millis(5));
         }

@@ -127,8 +127,13 @@ impl Call {
     ///
     /// # Errors
     /// The first error; those that were accepted before it run all the same.
-    pub async fn submit_all<I: Serialize>(&self, inputs: impl IntoIterator<Item = I>) -> Result<Vec<Handle>, Error> {
-        let calls = inputs.into_iter().map(|input| async move { self.submit(&input).await });
+    pub async fn submit_all<I: Serialize>(
+        &self,
+        inputs: impl IntoIterator<Item = I>,
+    ) -> Result<Vec<Handle>, Error> {
+        let calls = inputs
+            .into_iter()
+            .map(|input| async move { self.submit(&input).await });
         try_join_all(calls).await
     }
 }

@@ -84,7 +84,11 @@ impl Client {
     ///
     /// # Errors
     /// Each kind of `Error`; `Error::Failed` when the task did not succeed.
-    pub async fn call<O: DeserializeOwned>(&self, task: &str, input: &impl Serialize) -> Result<O, Error> {
+    pub async fn call<O: DeserializeOwned>(
+        &self,
+        task: &str,
+        input: &impl Serialize,
+    ) -> Result<O, Error> {
         self.task(task)?.call(input).await
     }
 

@@ -61,7 +61,9 @@ pub struct TaskFailed {
 
 impl fmt::Display for TaskFailed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { id, code, failure, .. } = self;
+        let Self {
+            id, code, failure, ..
+        } = self;
         write!(f, "invocation {id} ended with {code}")?;
         if failure.kind != code.as_str() && !failure.kind.is_empty() {
             write!(f, " ({})", failure.kind)?;

@@ -23,7 +23,11 @@ pub struct Events<'a> {
 }
 
 impl<'a> Events<'a> {
-    pub(crate) fn new(broker: Arc<dyn Broker>, handle: &'a Handle, live: mpsc::Receiver<Event>) -> Self {
+    pub(crate) fn new(
+        broker: Arc<dyn Broker>,
+        handle: &'a Handle,
+        live: mpsc::Receiver<Event>,
+    ) -> Self {
         Self {
             broker,
             handle,

@@ -100,10 +100,12 @@ impl Handle {
     /// # Errors
     /// As `result`, and `Error::TimedOut`; the invocation then goes on.
     pub async fn result_within<O: DeserializeOwned>(&self, patience: Duration) -> Result<O, Error> {
-        timeout(patience, self.result()).await.unwrap_or(Err(Error::TimedOut {
-            id: self.id,
-            waited: patience,
-        }))
+        timeout(patience, self.result())
+            .await
+            .unwrap_or(Err(Error::TimedOut {
+                id: self.id,
+                waited: patience,
+            }))
     }
 
     /// What it reports: progress, logs and partial results, from the oldest kept until its end.
@@ -112,7 +114,11 @@ impl Handle {
     /// `Error::Broker` when the invocation is not known.
     pub async fn events(&self) -> Result<Events<'_>, Error> {
         let broker = &self.client.shared.broker;
-        Ok(Events::new(broker.clone(), self, broker.watch(self.id, None).await?))
+        Ok(Events::new(
+            broker.clone(),
+            self,
+            broker.watch(self.id, None).await?,
+        ))
     }
 
     /// Stops it: at once when it waits, within milliseconds when it runs.

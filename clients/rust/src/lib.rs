@@ -29,7 +29,9 @@ mod modules;
 mod submitter;
 
 pub use celeriac_broker as broker;
-pub use celeriac_broker::{CancelResult, Code, Failure, InvocationId, Outcome, Payload, State, Status, Usage};
+pub use celeriac_broker::{
+    CancelResult, Code, Failure, InvocationId, Outcome, Payload, State, Status, Usage,
+};
 
 pub use self::{
     call::Call,

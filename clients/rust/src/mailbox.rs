@@ -107,7 +107,9 @@ impl Mailbox {
     }
 
     fn deliver(&self, id: InvocationId, answer: Result<Outcome, BrokerError>) {
-        let slot = lock(&self.slots).remove(&id).and_then(|slot| slot.upgrade());
+        let slot = lock(&self.slots)
+            .remove(&id)
+            .and_then(|slot| slot.upgrade());
         if let Some(slot) = slot {
             slot.fill(answer);
         }
@@ -142,7 +144,9 @@ async fn run(mailbox: Weak<Mailbox>, sweep: Duration, mut replies: mpsc::Receive
             count = replies.recv_many(&mut batch, 256) => if count == 0 { return },
             _ = sweep.tick() => batch.push(Reply::Reconnected),
         }
-        let Some(mailbox) = mailbox.upgrade() else { return };
+        let Some(mailbox) = mailbox.upgrade() else {
+            return;
+        };
         let stale = take_in(&mailbox, batch.drain(..));
         recheck_until_answered(&mailbox, stale).await;
     }

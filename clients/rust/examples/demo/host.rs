@@ -24,8 +24,17 @@ pub(crate) async fn start(places: &Places) -> Result<Host> {
         .env("CELERIAC_LOG_LEVEL", "warn")
         .stdin(Stdio::null())
         .spawn()
-        .with_context(|| format!("{} cannot be started: run `make demo`", places.binary.display()))?;
-    println!("  {} serve --broker {url}   (process {})", places.binary.display(), child.id());
+        .with_context(|| {
+            format!(
+                "{} cannot be started: run `make demo`",
+                places.binary.display()
+            )
+        })?;
+    println!(
+        "  {} serve --broker {url}   (process {})",
+        places.binary.display(),
+        child.id()
+    );
     let mut host = Host {
         url,
         child: Some(child),
@@ -37,7 +46,13 @@ pub(crate) async fn start(places: &Places) -> Result<Host> {
 impl Host {
     async fn wait_until_known(&mut self) -> Result<()> {
         for _ in 0..500 {
-            if let Some(status) = self.child.as_mut().map(Child::try_wait).transpose()?.flatten() {
+            if let Some(status) = self
+                .child
+                .as_mut()
+                .map(Child::try_wait)
+                .transpose()?
+                .flatten()
+            {
                 bail!("the host ended at its start: {status}");
             }
             let client = Client::connect(&self.url).await?;
@@ -51,7 +66,9 @@ impl Host {
 
     /// Asks the host to drain, and waits for its end.
     pub(crate) async fn stop(mut self) -> Result<()> {
-        let Some(mut child) = self.child.take() else { return Ok(()) };
+        let Some(mut child) = self.child.take() else {
+            return Ok(());
+        };
         Command::new("kill").arg(child.id().to_string()).status()?;
         let status = tokio::task::spawn_blocking(move || child.wait()).await??;
         println!("  the host ended with {status}");

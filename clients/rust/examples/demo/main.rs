@@ -45,12 +45,17 @@ async fn demo() -> Result<()> {
     let client = Client::connect(&host.url).await?;
     push_all(&client, &places).await?;
 
-    show::step(&format!("Running {INVOCATIONS} invocations, each in a sandbox of its own"));
+    show::step(&format!(
+        "Running {INVOCATIONS} invocations, each in a sandbox of its own"
+    ));
     let started = Instant::now();
     let done = work::run(&client, &places.inputs, INVOCATIONS).await?;
     let took = started.elapsed();
     show::table(&done);
-    println!("  {INVOCATIONS} invocations in {took:.1?}, {:.0} a second", done.len() as f64 / took.as_secs_f64());
+    println!(
+        "  {INVOCATIONS} invocations in {took:.1?}, {:.0} a second",
+        done.len() as f64 / took.as_secs_f64()
+    );
 
     show::step("The files they made");
     for file in work::save(&done, &places.out)? {
@@ -61,7 +66,10 @@ async fn demo() -> Result<()> {
 
     show::step("Stopping the host: it drains, then exits");
     host.stop().await?;
-    println!("\nDone. Next: README.md, or `{} --help`.", places.binary.display());
+    println!(
+        "\nDone. Next: README.md, or `{} --help`.",
+        places.binary.display()
+    );
     Ok(())
 }
 
@@ -69,10 +77,15 @@ async fn push_all(client: &Client, places: &Places) -> Result<()> {
     show::step("Uploading the sample tasks");
     for name in MODULES {
         let file = places.modules.join(format!("{name}.wasm"));
-        let bytes = fs::read(&file).with_context(|| format!("{} cannot be read: run `make demo`", file.display()))?;
+        let bytes = fs::read(&file)
+            .with_context(|| format!("{} cannot be read: run `make demo`", file.display()))?;
         let (size, started) = (bytes.len(), Instant::now());
         let manifest = client.push(bytes, &format!("{name}@0.1.0")).await?;
-        let tasks: Vec<_> = manifest.tasks.iter().map(|task| task.name.as_str()).collect();
+        let tasks: Vec<_> = manifest
+            .tasks
+            .iter()
+            .map(|task| task.name.as_str())
+            .collect();
         println!(
             "  {name:8} {:4} KiB  sha256:{}…  admitted in {:.1?}: {}",
             size >> 10,
@@ -85,7 +98,9 @@ async fn push_all(client: &Client, places: &Places) -> Result<()> {
 }
 
 fn places() -> Result<Places> {
-    let from = |name: &str, default: &str| PathBuf::from(std::env::var_os(name).unwrap_or_else(|| default.into()));
+    let from = |name: &str, default: &str| {
+        PathBuf::from(std::env::var_os(name).unwrap_or_else(|| default.into()))
+    };
     let out = PathBuf::from("out/demo");
     if out.exists() {
         fs::remove_dir_all(&out).with_context(|| format!("{} cannot be cleared", out.display()))?;

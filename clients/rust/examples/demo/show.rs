@@ -28,7 +28,14 @@ pub(crate) fn table(done: &[Done]) {
     }
     let mut table = Table::new();
     table.load_style(presets::UTF8_HORIZONTAL_ONLY);
-    table.set_header(["task", "runs", "median run", "median fuel", "peak memory", "output"]);
+    table.set_header([
+        "task",
+        "runs",
+        "median run",
+        "median fuel",
+        "peak memory",
+        "output",
+    ]);
     for (task, runs) in by_task {
         let usage = |of: fn(&Done) -> f64| median(runs.iter().map(|one| of(one)));
         table.add_row([
@@ -36,7 +43,10 @@ pub(crate) fn table(done: &[Done]) {
             runs.len().to_string(),
             format!("{:.2} ms", usage(|one| one.outcome.usage.run_ms)),
             format!("{:.0}", usage(|one| one.outcome.usage.fuel as f64)),
-            format!("{:.1} MiB", usage(|one| one.outcome.usage.peak_memory_bytes as f64) / f64::from(1 << 20)),
+            format!(
+                "{:.1} MiB",
+                usage(|one| one.outcome.usage.peak_memory_bytes as f64) / f64::from(1 << 20)
+            ),
             runs.first().map_or_else(String::new, |one| output(one)),
         ]);
     }
@@ -47,7 +57,9 @@ pub(crate) fn table(done: &[Done]) {
 }
 
 fn output(done: &Done) -> String {
-    let Some(output) = &done.outcome.output else { return String::new() };
+    let Some(output) = &done.outcome.output else {
+        return String::new();
+    };
     if !output.is_json() || output.data.len() > 60 {
         return format!("{}, {} bytes", output.content_type, output.data.len());
     }

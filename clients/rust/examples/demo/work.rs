@@ -45,7 +45,11 @@ pub(crate) async fn run(client: &Client, inputs: &Path, total: usize) -> Result<
         if let Some(failure) = &outcome.failure {
             bail!("{task} failed: {}", failure.message);
         }
-        done.push(Done { task, outcome, file });
+        done.push(Done {
+            task,
+            outcome,
+            file,
+        });
         bar.inc(1);
     }
     bar.finish_and_clear();
@@ -53,14 +57,27 @@ pub(crate) async fn run(client: &Client, inputs: &Path, total: usize) -> Result<
 }
 
 /// Deals the jobs out by their shares, each job's file only once.
-fn deal(jobs: &[Job], total: usize) -> impl Iterator<Item = (&'static str, Payload, Option<String>)> + '_ {
-    let hundred: Vec<&Job> = jobs.iter().flat_map(|job| std::iter::repeat_n(job, job.share)).collect();
-    let mut files: HashMap<&str, &String> =
-        jobs.iter().filter_map(|job| job.file.as_ref()).map(|file| (file.as_str(), file)).collect();
+fn deal(
+    jobs: &[Job],
+    total: usize,
+) -> impl Iterator<Item = (&'static str, Payload, Option<String>)> + '_ {
+    let hundred: Vec<&Job> = jobs
+        .iter()
+        .flat_map(|job| std::iter::repeat_n(job, job.share))
+        .collect();
+    let mut files: HashMap<&str, &String> = jobs
+        .iter()
+        .filter_map(|job| job.file.as_ref())
+        .map(|file| (file.as_str(), file))
+        .collect();
     (0..total).filter_map(move |index| {
         // Seven has no factor in common with a hundred: kinds of work alternate.
         let job = hundred.get(index * 7 % hundred.len())?;
-        let file = job.file.as_ref().and_then(|file| files.remove(file.as_str())).cloned();
+        let file = job
+            .file
+            .as_ref()
+            .and_then(|file| files.remove(file.as_str()))
+            .cloned();
         Some((job.task, job.input.clone(), file))
     })
 }
@@ -68,7 +85,12 @@ fn deal(jobs: &[Job], total: usize) -> impl Iterator<Item = (&'static str, Paylo
 fn jobs(inputs: &Path) -> Result<Vec<Job>> {
     let read = |name: &str| {
         let path = inputs.join(name);
-        fs::read(&path).with_context(|| format!("{} cannot be read: run the demo from the checkout", path.display()))
+        fs::read(&path).with_context(|| {
+            format!(
+                "{} cannot be read: run the demo from the checkout",
+                path.display()
+            )
+        })
     };
     let text = |name: &str| read(name).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
     let mut jobs = Vec::new();
@@ -82,22 +104,78 @@ fn jobs(inputs: &Path) -> Result<Vec<Job>> {
         });
     };
     let (alice, penguins) = (text("alice.txt")?, text("penguins.csv")?);
-    let readme = fs::read_to_string("README.md").context("README.md cannot be read: run the demo from the checkout")?;
-    let mean = json!({"csv": penguins, "group_by": "species", "column": "body_mass_g", "op": "mean"});
-    add("basics/add", 40, Payload::json(&json!({"a": 40, "b": 2}))?, "");
-    add("basics/echo", 20, Payload::json(&json!({"hello": "world"}))?, "");
-    add("compute/primes", 10, Payload::json(&json!({"up_to": 100_000}))?, "primes.json");
-    add("compute/sha256", 10, Payload::bytes("text/plain", alice.clone()), "alice.sha256.json");
-    add("text/markdown-to-html", 6, Payload::json(&json!({"markdown": readme}))?, "readme.html");
-    add("text/word-stats", 4, Payload::json(&json!({"text": alice, "min_length": 5}))?, "alice.words.json");
-    add("data/aggregate", 4, Payload::json(&mean)?, "penguins.mean-mass.json");
-    add("data/csv-to-json", 2, Payload::json(&json!({"csv": penguins}))?, "penguins.json");
-    for (name, media_type) in [("chelsea.png", "image/png"), ("coffee.png", "image/png"), ("rocket.jpg", "image/jpeg")] {
+    let readme = fs::read_to_string("README.md")
+        .context("README.md cannot be read: run the demo from the checkout")?;
+    let mean =
+        json!({"csv": penguins, "group_by": "species", "column": "body_mass_g", "op": "mean"});
+    add(
+        "basics/add",
+        40,
+        Payload::json(&json!({"a": 40, "b": 2}))?,
+        "",
+    );
+    add(
+        "basics/echo",
+        20,
+        Payload::json(&json!({"hello": "world"}))?,
+        "",
+    );
+    add(
+        "compute/primes",
+        10,
+        Payload::json(&json!({"up_to": 100_000}))?,
+        "primes.json",
+    );
+    add(
+        "compute/sha256",
+        10,
+        Payload::bytes("text/plain", alice.clone()),
+        "alice.sha256.json",
+    );
+    add(
+        "text/markdown-to-html",
+        6,
+        Payload::json(&json!({"markdown": readme}))?,
+        "readme.html",
+    );
+    add(
+        "text/word-stats",
+        4,
+        Payload::json(&json!({"text": alice, "min_length": 5}))?,
+        "alice.words.json",
+    );
+    add(
+        "data/aggregate",
+        4,
+        Payload::json(&mean)?,
+        "penguins.mean-mass.json",
+    );
+    add(
+        "data/csv-to-json",
+        2,
+        Payload::json(&json!({"csv": penguins}))?,
+        "penguins.json",
+    );
+    for (name, media_type) in [
+        ("chelsea.png", "image/png"),
+        ("coffee.png", "image/png"),
+        ("rocket.jpg", "image/jpeg"),
+    ] {
         let input = Payload::bytes(media_type, read(name)?);
         let stem = name.split('.').next().unwrap_or(name);
-        add("images/thumbnail", 1, input, &format!("{stem}.thumbnail.jpg"));
+        add(
+            "images/thumbnail",
+            1,
+            input,
+            &format!("{stem}.thumbnail.jpg"),
+        );
     }
-    add("images/convert", 1, Payload::bytes("image/png", read("chelsea.png")?), "chelsea.jpg");
+    add(
+        "images/convert",
+        1,
+        Payload::bytes("image/png", read("chelsea.png")?),
+        "chelsea.jpg",
+    );
     Ok(jobs)
 }
 
@@ -107,7 +185,8 @@ pub(crate) fn save(done: &[Done], out: &Path) -> Result<Vec<PathBuf>> {
     for one in done {
         if let (Some(file), Some(output)) = (&one.file, &one.outcome.output) {
             let path = out.join(file);
-            fs::write(&path, &output.data).with_context(|| format!("{} cannot be written", path.display()))?;
+            fs::write(&path, &output.data)
+                .with_context(|| format!("{} cannot be written", path.display()))?;
             files.push(path);
         }
     }

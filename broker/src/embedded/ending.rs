@@ -1,0 +1,178 @@
+//! Ending an invocation: the outcome is written once, the module is given up, and whoever waits is told.
+
+use super::{
+    fault::{Fault, damaged},
+    row::{self, Fare},
+    submit::INLINE_BYTES,
+    switchboard::News,
+    writer::{Tx, Uses},
+};
+use crate::{ClientId, Code, Digest, InvocationId, Outcome, State};
+
+/// The largest outcome that is pushed whole; a larger one is read from the store by who wants it.
+pub(super) const PUSHED_BYTES: usize = 4096;
+
+/// How long an end that nobody settled is kept, and what it says.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Verdict {
+    pub(super) code: Code,
+    pub(super) message: &'static str,
+}
+
+/// Somebody cancelled it.
+pub(super) const CANCELLED: Verdict = Verdict {
+    code: Code::Cancelled,
+    message: "somebody cancelled the invocation",
+};
+
+/// It has killed its third host.
+pub(super) const QUARANTINED: Verdict = Verdict {
+    code: Code::Quarantined,
+    message: "the invocation was running each time that three hosts died: it does not run again",
+};
+
+/// An end that is ready to be written.
+pub(super) struct Ending<'a> {
+    pub(super) id: InvocationId,
+    pub(super) state: State,
+    /// The outcome's head, JSON.
+    pub(super) head: &'a str,
+    pub(super) output: Option<&'a [u8]>,
+    /// Under which it was settled; empty when no host settled it.
+    pub(super) token: &'a str,
+    pub(super) fare: Fare,
+    pub(super) was_cancelled: bool,
+    /// What is pushed, when it is small.
+    pub(super) pushed: Option<&'a Outcome>,
+}
+
+/// Writes an end; false when there is no record, or it has ended before.
+pub(super) fn end(
+    tx: &mut Tx<'_>,
+    uses: &mut Uses,
+    ttl_ms: u64,
+    ending: &Ending<'_>,
+) -> Result<bool, Fault> {
+    let is_big = ending
+        .output
+        .is_some_and(|output| output.len() > INLINE_BYTES);
+    let is_success = ending.state == State::Succeeded;
+    let found = tx.query(
+        "UPDATE invocations SET state = ?2, head = ?3, output = ?4, token = ?5, attempts = ?6, crashes = ?7,
+           cancel = ?8, input = CASE WHEN ?9 THEN NULL ELSE input END, expires_at = ?10 + coalesce(result_ttl, ?11)
+         WHERE id = ?1 AND state IS NULL RETURNING waiters, digest, big_input",
+        (
+            ending.id.as_bytes(),
+            ending.state.as_str(),
+            ending.head,
+            ending.output.filter(|_| !is_big),
+            ending.token,
+            ending.fare.attempts(),
+            ending.fare.crashes,
+            ending.was_cancelled,
+            is_success,
+            tx.now,
+            ttl_ms,
+        ),
+        |found| Ok((row::text(found, 0), row::bytes(found, 1), row::count(found, 2) > 0)),
+    )?;
+    let Some((waiters, digest, has_big_input)) = found else {
+        return Ok(false);
+    };
+    if is_success && has_big_input {
+        // Needed no more; a failure keeps it.
+        tx.execute(
+            "DELETE FROM payloads WHERE id = ?1 AND kind = 'i'",
+            [ending.id.as_bytes()],
+        )?;
+    }
+    if let Some(output) = ending.output.filter(|_| is_big) {
+        let insert = "INSERT OR REPLACE INTO payloads VALUES (?1, 'o', ?2)";
+        tx.execute(insert, (ending.id.as_bytes(), output))?;
+    }
+    uses.add(digest.as_deref(), -1);
+    for client in waiters
+        .iter()
+        .flat_map(|waiters| waiters.split_ascii_whitespace())
+    {
+        tell(tx, ClientId::from(client.to_owned()), ending)?;
+    }
+    Ok(true)
+}
+
+/// Tells a client of this process straight away; leaves a note for one of another process.
+fn tell(tx: &mut Tx<'_>, client: ClientId, ending: &Ending<'_>) -> Result<(), Fault> {
+    if tx.switchboard.has_client(&client) {
+        let outcome = ending.pushed.map(|outcome| Box::new(outcome.clone()));
+        tx.say(News::Ended(client, ending.id, outcome));
+        return Ok(());
+    }
+    let topic = client_topic(&client);
+    let bell = tx.query(
+        "SELECT bell FROM listeners WHERE topic = ?1",
+        [&topic],
+        |row| row.get(0),
+    )?;
+    // A client that listens no more is told nothing: the stored outcome is the truth.
+    let Some(bell) = bell else { return Ok(()) };
+    tx.execute(
+        "INSERT INTO replies SELECT ?1, coalesce(max(seq), 0) + 1, ?2 FROM replies WHERE client = ?1",
+        (client.as_str(), ending.id.as_bytes()),
+    )?;
+    tx.say(News::Talk(bell));
+    Ok(())
+}
+
+/// What a client listens to.
+pub(super) fn client_topic(client: &ClientId) -> String {
+    format!("c:{client}")
+}
+
+/// Ends an invocation that no host settles. `host` is the one that ran it last.
+pub(super) fn end_by_verdict(
+    tx: &mut Tx<'_>,
+    uses: &mut Uses,
+    ttl_ms: u64,
+    (id, fare, host): (InvocationId, Fare, Option<&str>),
+    verdict: Verdict,
+) -> Result<bool, Fault> {
+    let record = tx.query(
+        "SELECT digest, submitted_at FROM invocations WHERE id = ?1",
+        [id.as_bytes()],
+        |found| Ok((row::bytes(found, 0), row::count(found, 1))),
+    )?;
+    let Some((digest, submitted_at)) = record else {
+        return Ok(false);
+    };
+    let mut outcome = Outcome::failed(verdict.code, verdict.message);
+    outcome.usage.attempt = fare.attempts();
+    outcome.usage.queue_ms = tx.now.saturating_sub(submitted_at) as f64;
+    outcome.usage.host = host.unwrap_or_default().to_owned();
+    outcome.usage.module = digest
+        .filter(|_| fare.attempts() > 0)
+        .and_then(|digest| hex(&digest).parse::<Digest>().ok());
+    let (head, _) = outcome.clone().into_parts();
+    let head = serde_json::to_string(&head).map_err(|error| damaged("an outcome", error))?;
+    let ending = Ending {
+        id,
+        state: outcome.state(),
+        head: &head,
+        output: None,
+        token: "",
+        fare,
+        was_cancelled: verdict.code == Code::Cancelled && host.is_some(),
+        pushed: Some(&outcome),
+    };
+    end(tx, uses, ttl_ms, &ending)
+}
+
+/// Hex digits of raw bytes: how a stored digest becomes a `Digest`.
+pub(super) fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes
+        .iter()
+        .fold(String::with_capacity(64), |mut hex, byte| {
+            let _ = write!(hex, "{byte:02x}");
+            hex
+        })
+}

@@ -1,0 +1,339 @@
+//! The engine for one machine: SQLite in WAL mode, durable, without a server. Several processes may
+//! use one directory at once.
+//!
+//! One thread writes and one reads. What is stored is the truth; whoever waits is woken straight away
+//! within a process, and by a datagram between processes. Nothing polls.
+//!
+//! # Layout
+//! - `store`, `schema.sql`: the files; `writer`, `reader`: the threads that use them; `clock`
+//! - `switchboard`, `bell`: who waits here, and how other processes are woken
+//! - `submit`, `outcome`, `replies`, `events`: what clients use
+//! - `reserve`, `settle`, `ending`, `lease`: what hosts use
+//! - `modules`, `operations`, `upkeep`: everything else
+
+mod bell;
+mod clock;
+mod ending;
+mod events;
+mod fault;
+mod lease;
+mod modules;
+mod operations;
+mod outcome;
+mod reader;
+mod replies;
+mod reserve;
+mod row;
+mod settle;
+mod store;
+mod submit;
+mod switchboard;
+mod upkeep;
+mod writer;
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use tokio::sync::mpsc;
+
+use self::{
+    bell::Tower, clock::Clock, fault::Fault, reader::Reader, store::Store,
+    switchboard::Switchboard, writer::Writer,
+};
+use crate::{
+    Broker, BrokerError, CancelResult, Caps, Check, ClientId, Control, Digest, Event, EventKind,
+    HostId, HostInfo, InvocationId, Lease, ModuleName, ModuleRecord, ModuleRef, Namespace, Outcome,
+    Publication, QueueStats, Renewed, Reply, Reserve, Reserved, Settled, Settlement, Status,
+    Submission,
+};
+
+/// The longest time to keep a result: ten years.
+const MAX_TTL_MS: u64 = 10 * 365 * 86_400_000;
+
+/// What an accepted invocation survives.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Durability {
+    /// The crash of any process. A power cut may take what was written in the last moments; it never corrupts.
+    #[default]
+    Normal,
+    /// Power cuts too: every transaction waits for the disk.
+    Full,
+}
+
+/// How to use the store.
+#[derive(Clone, Debug)]
+pub struct EmbeddedOptions {
+    /// The largest payloads.
+    pub caps: Caps,
+    /// How long a result is kept after the end of its invocation, unless the caller said otherwise.
+    pub result_ttl: Duration,
+    /// What an accepted invocation survives.
+    pub durability: Durability,
+}
+
+impl Default for EmbeddedOptions {
+    /// A day of results.
+    fn default() -> Self {
+        Self {
+            caps: Caps::default(),
+            result_ttl: Duration::from_secs(86_400),
+            durability: Durability::default(),
+        }
+    }
+}
+
+/// The broker for one machine.
+#[derive(Debug)]
+pub struct EmbeddedBroker {
+    store: Arc<Store>,
+    options: EmbeddedOptions,
+    namespace: Namespace,
+    clock: Arc<Clock>,
+    switchboard: Arc<Switchboard>,
+    reader: Reader,
+    /// Its thread ends, and takes back what this process listens to, when the last way to it is dropped.
+    writer: Writer,
+}
+
+impl EmbeddedBroker {
+    /// Opens the store in `dir`, and makes one where there is none.
+    ///
+    /// # Errors
+    /// `Unfit` for a directory that cannot be used or another layout; `Unavailable`; `Damaged`.
+    pub fn open(dir: &Path, options: EmbeddedOptions) -> Result<Arc<Self>, BrokerError> {
+        let store = Arc::new(Store::prepare(dir, options.durability)?);
+        let lock = store.write_lock()?;
+        let (db, namespace) = store.open_writer(&lock)?;
+        let tower =
+            Tower::open(store.bells()).map_err(|error| store.unavailable(error.to_string()))?;
+        let (clock, switchboard) = (Arc::new(Clock::new()), Arc::new(Switchboard::new(tower)));
+        let reader = Reader::start(Arc::clone(&store))?;
+        let writer = Writer::start(
+            Arc::clone(&store),
+            db,
+            lock,
+            Arc::clone(&clock),
+            Arc::clone(&switchboard),
+        )?;
+        Ok(Arc::new(Self {
+            store,
+            options,
+            namespace,
+            clock,
+            switchboard,
+            reader,
+            writer,
+        }))
+    }
+
+    fn result_ttl_ms(&self) -> u64 {
+        lease::millis(self.options.result_ttl).clamp(1, MAX_TTL_MS)
+    }
+
+    /// That there is no record of `id`.
+    fn missing(&self, id: InvocationId) -> BrokerError {
+        if self.namespace.issued(id) {
+            BrokerError::Expired(id)
+        } else {
+            BrokerError::NotFound(id)
+        }
+    }
+
+    /// Hangs the bell that other processes ring when there is something to read here.
+    fn listen(&self) -> Result<(), BrokerError> {
+        let (switchboard, writer) = (Arc::downgrade(&self.switchboard), self.writer.downgrade());
+        let store = Arc::clone(&self.store);
+        let mut db = None;
+        let on_ring = move || {
+            let (Some(switchboard), Some(writer)) = (switchboard.upgrade(), writer.upgrade())
+            else {
+                return;
+            };
+            if db.is_none() {
+                db = store.open_reader().ok();
+            }
+            if let Some(db) = &db {
+                let look = reader::on_snapshot(db, |db| look(db, &switchboard, &writer));
+                if let Err(error) = look {
+                    tracing::warn!(?error, "the embedded store rang, and could not be read");
+                }
+            }
+        };
+        let hung = self.switchboard.hang_talk_bell(on_ring);
+        hung.map_err(|error| {
+            self.store
+                .unavailable(format!("no bell can be hung: {error}"))
+        })
+    }
+
+    /// Has other processes ring when there is news of `topic`.
+    async fn add_listener(&self, topic: String) -> Result<(), BrokerError> {
+        let bell = self.switchboard.talk_bell();
+        let sql = "INSERT OR IGNORE INTO listeners VALUES (?1, ?2)";
+        self.writer
+            .run(move |tx| tx.execute(sql, (topic, bell)).map(drop))
+            .await
+    }
+}
+
+/// The opposite of `add_listener`, some time.
+fn remove_listener(writer: &Writer, switchboard: &Switchboard, topic: String) {
+    let bell = switchboard.talk_bell();
+    writer.post(move |tx| {
+        tx.execute(
+            "DELETE FROM listeners WHERE topic = ?1 AND bell = ?2",
+            (topic, bell),
+        )?;
+        Ok(())
+    });
+}
+
+/// Looks at everything that another process may have rung for.
+fn look(
+    db: &rusqlite::Connection,
+    switchboard: &Switchboard,
+    writer: &Writer,
+) -> Result<(), Fault> {
+    replies::read_notes(db, switchboard, writer)?;
+    for host in switchboard.hosts() {
+        switchboard.cancel_all(&host, lease::wanted_cancels(db, &host)?);
+    }
+    events::look(switchboard);
+    Ok(())
+}
+
+#[async_trait]
+impl Broker for EmbeddedBroker {
+    fn namespace(&self) -> &Namespace {
+        &self.namespace
+    }
+
+    fn address(&self) -> String {
+        self.store.address.clone()
+    }
+
+    fn caps(&self) -> Caps {
+        self.options.caps
+    }
+
+    async fn submit(
+        &self,
+        batch: Vec<Submission>,
+    ) -> Result<Vec<Result<(), BrokerError>>, BrokerError> {
+        submit::submit(self, batch).await
+    }
+
+    async fn status(&self, id: InvocationId) -> Result<Status, BrokerError> {
+        outcome::status(self, id).await
+    }
+
+    async fn outcome(
+        &self,
+        id: InvocationId,
+        waiter: Option<&ClientId>,
+    ) -> Result<Option<Outcome>, BrokerError> {
+        outcome::outcome(self, id, waiter).await
+    }
+
+    async fn outcomes(
+        &self,
+        ids: &[InvocationId],
+        waiter: Option<&ClientId>,
+    ) -> Result<Vec<Result<Option<Outcome>, BrokerError>>, BrokerError> {
+        outcome::outcomes(self, ids, waiter).await
+    }
+
+    async fn replies(&self, client: &ClientId) -> Result<mpsc::Receiver<Reply>, BrokerError> {
+        replies::replies(self, client).await
+    }
+
+    async fn watch(
+        &self,
+        id: InvocationId,
+        cursor: Option<&str>,
+    ) -> Result<mpsc::Receiver<Event>, BrokerError> {
+        events::watch(self, id, cursor).await
+    }
+
+    async fn events(&self, id: InvocationId, limit: usize) -> Result<Vec<Event>, BrokerError> {
+        events::events(self, id, limit).await
+    }
+
+    async fn cancel(&self, id: InvocationId) -> Result<CancelResult, BrokerError> {
+        outcome::cancel(self, id).await
+    }
+
+    async fn reserve(&self, request: &Reserve) -> Result<Vec<Reserved>, BrokerError> {
+        reserve::reserve(self, request).await
+    }
+
+    async fn interrupt(&self, host: &HostId) -> Result<(), BrokerError> {
+        reserve::interrupt(self, host).await
+    }
+
+    async fn renew(
+        &self,
+        host: &HostId,
+        leases: &[Lease],
+        lease: Duration,
+    ) -> Result<Renewed, BrokerError> {
+        lease::renew(self, host, leases, lease).await
+    }
+
+    async fn settle(&self, batch: Vec<Settlement>) -> Result<Vec<Settled>, BrokerError> {
+        settle::settle(self, batch).await
+    }
+
+    async fn release(&self, leases: &[Lease]) -> Result<(), BrokerError> {
+        lease::release(self, leases).await
+    }
+
+    async fn record(&self, lease: &Lease, events: Vec<EventKind>) -> Result<(), BrokerError> {
+        events::record(self, lease, events).await
+    }
+
+    async fn controls(&self, host: &HostId) -> Result<mpsc::Receiver<Control>, BrokerError> {
+        lease::controls(self, host).await
+    }
+
+    async fn announce(&self, host: &HostInfo, is_leaving: bool) -> Result<(), BrokerError> {
+        operations::announce(self, host, is_leaving).await
+    }
+
+    async fn put_blob(&self, bytes: Bytes) -> Result<Digest, BrokerError> {
+        modules::put_blob(self, bytes).await
+    }
+
+    async fn blob(&self, digest: &Digest) -> Result<Option<Bytes>, BrokerError> {
+        modules::blob(self, digest).await
+    }
+
+    async fn publish(&self, lease: &Lease, publication: Publication) -> Result<(), BrokerError> {
+        modules::publish(self, lease, publication).await
+    }
+
+    async fn names(&self) -> Result<Vec<ModuleName>, BrokerError> {
+        modules::names(self).await
+    }
+
+    async fn module(&self, module: &ModuleRef) -> Result<ModuleRecord, BrokerError> {
+        modules::module(self, module).await
+    }
+
+    async fn remove(&self, module: &ModuleRef) -> Result<(), BrokerError> {
+        modules::remove(self, module).await
+    }
+
+    async fn queues(&self) -> Result<Vec<QueueStats>, BrokerError> {
+        operations::queues(self).await
+    }
+
+    async fn hosts(&self) -> Result<Vec<HostInfo>, BrokerError> {
+        operations::hosts(self).await
+    }
+
+    async fn check(&self) -> Result<Vec<Check>, BrokerError> {
+        operations::check(self).await
+    }
+}

@@ -1,0 +1,328 @@
+//! Reserving: what has run out goes back, then the head of the queues is taken and leased.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{
+    EmbeddedBroker,
+    ending::{self, CANCELLED, QUARANTINED},
+    fault::Fault,
+    lease::{millis, put_first, see},
+    row::{self, Fare},
+    writer::{Tx, Uses, query, query_all},
+};
+use crate::{
+    BrokerError, Code, Digest, Header, HostId, InvocationId, Lease, Outcome, Payload, Reserve,
+    Reserved, Settlement,
+};
+
+/// Leases reaped by one reserve.
+const REAPED: i64 = 100;
+
+/// An invocation that has killed this many hosts does not run again.
+const MAX_CRASHES: i64 = 3;
+
+/// Bytes of input after which one reserve takes no more.
+const BUDGET: usize = 8 << 20;
+
+/// How long after a lease has run out it is looked for.
+const REAP_SLACK: Duration = Duration::from_millis(1);
+
+/// What one look at the queues found.
+struct Look {
+    taken: Vec<Taken>,
+    /// When the next lease of any host runs out, in milliseconds from now.
+    next_expiry_ms: Option<u64>,
+    was_interrupted: bool,
+}
+
+/// An invocation as it was taken: its record is read outside the transaction.
+struct Taken {
+    lease: Lease,
+    fare: Fare,
+    record: Option<Record>,
+    queued_ms: u64,
+}
+
+struct Record {
+    header: Vec<u8>,
+    input: Vec<u8>,
+    digest: Option<Vec<u8>>,
+}
+
+/// Takes what there is, or waits for it.
+pub(super) async fn reserve(
+    broker: &EmbeddedBroker,
+    request: &Reserve,
+) -> Result<Vec<Reserved>, BrokerError> {
+    if request.max == 0 {
+        return Ok(Vec::new());
+    }
+    let deadline = Instant::now() + request.wait.min(request.lease);
+    let hang = broker.switchboard.hang_work_bell();
+    hang.map_err(|error| {
+        broker
+            .store
+            .unavailable(format!("no bell can be hung: {error}"))
+    })?;
+    let seat = broker.switchboard.seat(&request.host, &request.queues);
+    loop {
+        let look = look(broker, request).await?;
+        let found = open_all(broker, look.taken).await?;
+        let is_interrupted = seat.take_interrupt() || look.was_interrupted;
+        if !found.is_empty() || is_interrupted || Instant::now() >= deadline {
+            return Ok(found);
+        }
+        let expiry = look
+            .next_expiry_ms
+            .map(|ms| Instant::now() + Duration::from_millis(ms) + REAP_SLACK);
+        let until = expiry.map_or(deadline, |expiry| expiry.min(deadline));
+        // A bell that rang since the look is still in the seat.
+        let _ = tokio::time::timeout_at(until, seat.bell.notified()).await;
+    }
+}
+
+async fn look(broker: &EmbeddedBroker, request: &Reserve) -> Result<Look, BrokerError> {
+    let (request, ttl_ms) = (request.clone(), broker.result_ttl_ms());
+    broker
+        .writer
+        .run(move |tx| {
+            reap(tx, ttl_ms)?;
+            let taken = take(tx, &request)?;
+            see(tx, &request.host)?;
+            let sql = "SELECT until FROM leases ORDER BY until LIMIT 1";
+            let until = tx.query(sql, (), |found| Ok(row::count(found, 0)))?;
+            let was_interrupted = taken.is_empty() && take_interrupt(tx, &request.host)?;
+            Ok(Look {
+                taken,
+                next_expiry_ms: until.map(|until| until.saturating_sub(tx.now)),
+                was_interrupted,
+            })
+        })
+        .await
+}
+
+/// An interrupt that came from another process.
+fn take_interrupt(tx: &Tx<'_>, host: &HostId) -> Result<bool, Fault> {
+    let sql = "SELECT 1 FROM interrupts WHERE host = ?1";
+    if tx.query(sql, [host.as_str()], |_| Ok(()))?.is_none() {
+        return Ok(false);
+    }
+    Ok(tx.execute("DELETE FROM interrupts WHERE host = ?1", [host.as_str()])? > 0)
+}
+
+/// Gives leases that have run out back to their queues; ends what shall not run again.
+fn reap(tx: &mut Tx<'_>, ttl_ms: u64) -> Result<(), Fault> {
+    let due = query_all(
+        tx.db,
+        "SELECT id, host, taken, given_back, crashes, cancel FROM leases WHERE until <= ?1 ORDER BY until DESC LIMIT ?2",
+        (tx.now, REAPED),
+        |due| {
+            let id = (row::id(due, 0), row::bytes(due, 0).unwrap_or_default());
+            Ok((
+                id,
+                row::text(due, 1),
+                Fare::read(due, 2),
+                row::count(due, 5) > 0,
+            ))
+        },
+    )?;
+    let mut uses = Uses::default();
+    for ((id, key), host, mut fare, is_cancelled) in due {
+        tx.execute("DELETE FROM leases WHERE id = ?1", [&key])?;
+        let Some(id) = id else { continue };
+        fare.crashes += 1;
+        let ended = (id, fare, host.as_deref());
+        if is_cancelled {
+            ending::end_by_verdict(tx, &mut uses, ttl_ms, ended, CANCELLED)?;
+        } else if fare.crashes >= MAX_CRASHES {
+            ending::end_by_verdict(tx, &mut uses, ttl_ms, ended, QUARANTINED)?;
+        } else {
+            put_first(tx, id, fare)?;
+        }
+    }
+    uses.write(tx)
+}
+
+fn take(tx: &mut Tx<'_>, request: &Reserve) -> Result<Vec<Taken>, Fault> {
+    let mut taken = Vec::new();
+    let mut bytes = 0;
+    for queue in &request.queues {
+        // Rows without a record are dropped, and others are looked for in their place.
+        while taken.len() < request.max && bytes < BUDGET {
+            if take_head(tx, request, queue, &mut taken, &mut bytes)? == 0 {
+                break;
+            }
+        }
+    }
+    Ok(taken)
+}
+
+/// Takes the head of one queue; how many places of it.
+fn take_head(
+    tx: &mut Tx<'_>,
+    request: &Reserve,
+    queue: &str,
+    taken: &mut Vec<Taken>,
+    bytes: &mut usize,
+) -> Result<usize, Fault> {
+    let (mut places, mut last_pos) = (0, 0);
+    let mut statement = tx.db.prepare_cached(
+        "SELECT r.pos, r.id, r.taken, r.given_back, r.crashes, i.header, i.input, i.digest, i.submitted_at, i.big_input
+         FROM ready r LEFT JOIN invocations i ON i.id = r.id AND i.state IS NULL
+         WHERE r.queue = ?1 ORDER BY r.pos LIMIT ?2",
+    )?;
+    let most = request.max - taken.len();
+    let mut rows = statement.query((queue, i64::try_from(most).unwrap_or(i64::MAX)))?;
+    let first = taken.len();
+    while let Some(found) = rows.next()? {
+        if *bytes >= BUDGET {
+            break;
+        }
+        last_pos = row::number(found, 0).unwrap_or(last_pos);
+        places += 1;
+        let (Some(id), Some(submitted_at)) = (row::id(found, 1), row::number(found, 8)) else {
+            continue;
+        };
+        let mut fare = Fare::read(found, 2);
+        fare.taken += 1;
+        let record = read_record(tx, id, found)?;
+        *bytes += record.as_ref().map_or(0, |record| record.input.len());
+        taken.push(Taken {
+            lease: Lease {
+                id,
+                token: row::token(request.host.as_str(), fare.taken),
+            },
+            fare,
+            record,
+            queued_ms: tx
+                .now
+                .saturating_sub(u64::try_from(submitted_at).unwrap_or(0)),
+        });
+    }
+    drop(rows);
+    if places > 0 {
+        tx.execute(
+            "DELETE FROM ready WHERE queue = ?1 AND pos <= ?2",
+            (queue, last_pos),
+        )?;
+    }
+    let until = tx.now.saturating_add(millis(request.lease));
+    for Taken { lease, fare, .. } in taken.iter().skip(first) {
+        tx.execute(
+            "INSERT OR REPLACE INTO leases VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0)",
+            (
+                lease.id.as_bytes(),
+                request.host.as_str(),
+                until,
+                fare.taken,
+                fare.given_back,
+                fare.crashes,
+            ),
+        )?;
+    }
+    Ok(places)
+}
+
+/// None when the record is damaged.
+fn read_record(
+    tx: &Tx<'_>,
+    id: InvocationId,
+    found: &rusqlite::Row<'_>,
+) -> Result<Option<Record>, Fault> {
+    let Some(header) = row::bytes(found, 5) else {
+        return Ok(None);
+    };
+    let input = match row::count(found, 9) {
+        0 => row::bytes(found, 6),
+        _ => query(
+            tx.db,
+            "SELECT data FROM payloads WHERE id = ?1 AND kind = 'i'",
+            [id.as_bytes()],
+            |data| Ok(row::bytes(data, 0)),
+        )?
+        .flatten(),
+    };
+    Ok(input.map(|input| Record {
+        header,
+        input,
+        digest: row::bytes(found, 7),
+    }))
+}
+
+/// Reads the records; what is damaged is settled as a failure, so that it stands in nobody's way.
+async fn open_all(
+    broker: &EmbeddedBroker,
+    taken: Vec<Taken>,
+) -> Result<Vec<Reserved>, BrokerError> {
+    let mut reserved = Vec::with_capacity(taken.len());
+    let mut damaged = Vec::new();
+    for item in taken {
+        match open(item) {
+            Ok(item) => reserved.push(item),
+            Err(settlement) => damaged.push(*settlement),
+        }
+    }
+    if !damaged.is_empty() {
+        super::settle::settle(broker, damaged).await?;
+    }
+    Ok(reserved)
+}
+
+fn open(taken: Taken) -> Result<Reserved, Box<Settlement>> {
+    let Taken {
+        lease,
+        fare,
+        record,
+        queued_ms,
+    } = taken;
+    let parsed = (|| {
+        let record = record.ok_or("its header or input is missing")?;
+        let header: Header = serde_json::from_slice(&record.header)
+            .map_err(|error| format!("its header: {error}"))?;
+        let digest = record
+            .digest
+            .map(|digest| ending::hex(&digest).parse::<Digest>());
+        let digest = digest.transpose().map_err(|error| error.to_string())?;
+        Ok::<_, String>((header, digest, record.input))
+    })();
+    match parsed {
+        Ok((header, digest, input)) => Ok(Reserved {
+            input: Payload::bytes(header.content_type.clone(), input),
+            header,
+            digest,
+            attempt: fare.attempts(),
+            queued_for: Duration::from_millis(queued_ms),
+            is_cancelled: false,
+            lease,
+        }),
+        Err(reason) => {
+            let id = lease.id;
+            tracing::error!(%id, reason, "a damaged invocation was failed");
+            let message =
+                format!("the record of invocation {id} is damaged in the store: {reason}");
+            let outcome = Outcome::failed(Code::HostFault, message);
+            Err(Box::new(Settlement { lease, outcome }))
+        }
+    }
+}
+
+/// Makes a reserve that waits return, in whichever process it waits.
+pub(super) async fn interrupt(broker: &EmbeddedBroker, host: &HostId) -> Result<(), BrokerError> {
+    if broker.switchboard.interrupt(host) {
+        return Ok(());
+    }
+    let host = host.clone();
+    broker
+        .writer
+        .run(move |tx| {
+            tx.execute(
+                "INSERT OR REPLACE INTO interrupts VALUES (?1, ?2)",
+                (host.as_str(), tx.now),
+            )?;
+            tx.say(super::switchboard::News::Interrupt(host));
+            Ok(())
+        })
+        .await
+}

@@ -1,0 +1,75 @@
+-- Layout 1 of an embedded store. Times are milliseconds since the Unix epoch, by the store's clock.
+--
+-- Where an invocation stands is said once: `invocations.state` when it has ended, else a row of
+-- `leases` when it runs, else a row of `ready`. What changes before the end (how often it was taken,
+-- given back, and lost by a crash) travels in those small rows, so that the record is written twice
+-- in its life: when it is accepted and when it ends.
+
+CREATE TABLE namespace (only INTEGER PRIMARY KEY CHECK (only = 1), key TEXT NOT NULL, partitions INTEGER NOT NULL) STRICT;
+
+-- The last time that was given out, at most 100 ms old.
+CREATE TABLE clock (only INTEGER PRIMARY KEY CHECK (only = 1), ms INTEGER NOT NULL) STRICT;
+INSERT INTO clock VALUES (1, 0);
+
+CREATE TABLE invocations (
+  id           BLOB PRIMARY KEY,  -- 16 bytes; UUIDv7, so that rows are appended
+  header       TEXT NOT NULL,     -- JSON
+  input        BLOB,              -- NULL when it is large (see payloads), or needed no more
+  big_input    INTEGER NOT NULL,  -- whether it is in payloads
+  digest       BLOB,              -- the module that every attempt runs; NULL for built-in tasks
+  queue        TEXT NOT NULL,
+  pos          INTEGER NOT NULL,  -- its last place in ready
+  submitted_at INTEGER NOT NULL,
+  waiters      TEXT,              -- clients, separated by blanks
+  result_ttl   INTEGER,           -- NULL: the broker's default
+  -- All NULL until it has ended:
+  state        TEXT,
+  head         TEXT,              -- JSON
+  output       BLOB,              -- NULL when there is none, or when it is large
+  token        TEXT,              -- under which it was settled
+  attempts     INTEGER,
+  crashes      INTEGER,
+  cancel       INTEGER,
+  expires_at   INTEGER
+) STRICT, WITHOUT ROWID;
+CREATE INDEX invocations_expiry ON invocations (expires_at) WHERE expires_at IS NOT NULL;
+
+-- Inputs and outputs above 1 KiB: SQLite writes a changed row as a whole.
+CREATE TABLE payloads (id BLOB, kind TEXT, data BLOB NOT NULL, PRIMARY KEY (id, kind)) STRICT, WITHOUT ROWID;
+
+-- What waits. taken: tokens made so far; given_back: those that did not count; crashes: hosts lost.
+CREATE TABLE ready (
+  queue TEXT, pos INTEGER, id BLOB NOT NULL,
+  taken INTEGER NOT NULL, given_back INTEGER NOT NULL, crashes INTEGER NOT NULL,
+  PRIMARY KEY (queue, pos)
+) STRICT, WITHOUT ROWID;
+
+-- What runs. The token is `<host>.<taken>`.
+CREATE TABLE leases (
+  id BLOB PRIMARY KEY, host TEXT NOT NULL, until INTEGER NOT NULL,
+  taken INTEGER NOT NULL, given_back INTEGER NOT NULL, crashes INTEGER NOT NULL, cancel INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX leases_until ON leases (until);
+
+CREATE TABLE queues (queue TEXT PRIMARY KEY) STRICT, WITHOUT ROWID;
+
+CREATE TABLE progress (id BLOB PRIMARY KEY, data TEXT NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE events (
+  id BLOB, seq INTEGER, at INTEGER NOT NULL, attempt INTEGER NOT NULL,
+  kind TEXT NOT NULL, content_type TEXT NOT NULL, data BLOB NOT NULL,
+  PRIMARY KEY (id, seq)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE blobs (digest BLOB PRIMARY KEY, data BLOB NOT NULL, expires_at INTEGER) STRICT, WITHOUT ROWID;
+CREATE TABLE modules (digest BLOB PRIMARY KEY, manifest TEXT NOT NULL, uses INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE tasks (digest BLOB, task TEXT, queue TEXT, PRIMARY KEY (digest, task)) STRICT, WITHOUT ROWID;
+CREATE TABLE names (name TEXT PRIMARY KEY, digest BLOB NOT NULL, moved_at INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+
+CREATE TABLE hosts (host TEXT PRIMARY KEY, info TEXT NOT NULL, seen_at INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE interrupts (host TEXT PRIMARY KEY, at INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+
+-- Who wants to hear of `c:<client>`, `h:<host>` or `e:<invocation>`, and the bell to ring.
+CREATE TABLE listeners (topic TEXT, bell TEXT, PRIMARY KEY (topic, bell)) STRICT, WITHOUT ROWID;
+CREATE INDEX listeners_bell ON listeners (bell);
+-- What clients in other processes have to be told.
+CREATE TABLE replies (client TEXT, seq INTEGER, id BLOB NOT NULL, PRIMARY KEY (client, seq)) STRICT, WITHOUT ROWID;

@@ -1,0 +1,251 @@
+//! Submitting: what can be checked is checked before the writer is asked; the batch is one transaction.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+
+use super::{
+    EmbeddedBroker, MAX_TTL_MS,
+    fault::{Fault, damaged},
+    switchboard::News,
+    writer::{Tx, Uses},
+};
+use crate::{
+    BrokerError, ClientId, DEFAULT_QUEUE, Header, InvocationId, ModuleRef, SYSTEM_QUEUE,
+    Submission, TaskRef, check_name,
+};
+
+/// Payloads above this many bytes are stored apart: SQLite keeps a row of about this size on its page.
+pub(super) const INLINE_BYTES: usize = 1024;
+
+/// One answer for each submission.
+type Answers = Vec<Result<(), BrokerError>>;
+
+/// A submission that is ready to be written.
+struct Ready {
+    id: InvocationId,
+    task: TaskRef,
+    queue: Option<String>,
+    header: String,
+    input: Bytes,
+    client: Option<ClientId>,
+    result_ttl_ms: Option<u64>,
+}
+
+/// Where the invocations of one task go.
+struct Target {
+    digest: Option<Vec<u8>>,
+    queue: String,
+}
+
+/// Accepts a batch, in order.
+pub(super) async fn submit(
+    broker: &EmbeddedBroker,
+    batch: Vec<Submission>,
+) -> Result<Answers, BrokerError> {
+    let mut answers = Vec::with_capacity(batch.len());
+    let mut ready = Vec::with_capacity(batch.len());
+    for submission in batch {
+        match prepare(broker, submission) {
+            Ok(item) => {
+                ready.push(item);
+                answers.push(None);
+            }
+            Err(error) => answers.push(Some(Err(error))),
+        }
+    }
+    let mut written = match ready.is_empty() {
+        true => Vec::new(),
+        false => broker.writer.run(move |tx| write_all(tx, ready)).await?,
+    }
+    .into_iter();
+    let answer = |early: Option<_>| early.or_else(|| written.next()).unwrap_or(Ok(()));
+    Ok(answers.into_iter().map(answer).collect())
+}
+
+fn prepare(broker: &EmbeddedBroker, submission: Submission) -> Result<Ready, BrokerError> {
+    let (bytes, limit) = (
+        submission.input.data.len() as u64,
+        broker.options.caps.input_bytes,
+    );
+    if bytes > limit {
+        return Err(BrokerError::TooLarge {
+            what: "input",
+            bytes,
+            limit,
+            setting: "input_bytes",
+        });
+    }
+    let Submission {
+        id,
+        task,
+        input,
+        options,
+        reply_to,
+    } = submission;
+    if !broker.namespace.issued(id) || id.partition() >= broker.namespace.partitions {
+        let expected = "an id that this broker's namespace issued";
+        return Err(BrokerError::invalid(
+            "invocation id",
+            &id.to_string(),
+            expected,
+        ));
+    }
+    if let Some(queue) = &options.queue {
+        check_name("queue", queue)?;
+    }
+    let header = Header {
+        task,
+        content_type: input.content_type,
+        options,
+    };
+    Ok(Ready {
+        id,
+        header: serde_json::to_string(&header).map_err(|error| damaged("a header", error))?,
+        input: input.data,
+        client: reply_to,
+        result_ttl_ms: header.options.result_ttl_ms,
+        queue: header.options.queue,
+        task: header.task,
+    })
+}
+
+fn write_all(tx: &mut Tx<'_>, items: Vec<Ready>) -> Result<Answers, Fault> {
+    let mut targets = HashMap::new();
+    let mut ends = HashMap::new();
+    let mut uses = Uses::default();
+    let mut answers = Vec::with_capacity(items.len());
+    for item in items {
+        let target = match targets.entry((item.task.clone(), item.queue.clone())) {
+            std::collections::hash_map::Entry::Occupied(known) => known.into_mut(),
+            std::collections::hash_map::Entry::Vacant(new) => {
+                let target = resolve(tx, &item.task, item.queue.as_deref())?;
+                new.insert(target)
+            }
+        };
+        answers.push(match target {
+            Err(_) if is_known(tx, item.id)? => Ok(()),
+            Err(error) => Err(error.clone()),
+            Ok(target) => {
+                write(tx, &item, target, &mut ends, &mut uses)?;
+                Ok(())
+            }
+        });
+    }
+    uses.write(tx)?;
+    for queue in ends.into_keys() {
+        tx.execute("INSERT OR IGNORE INTO queues VALUES (?1)", [&queue])?;
+        tx.say(News::Work(queue));
+    }
+    Ok(answers)
+}
+
+fn write(
+    tx: &Tx<'_>,
+    item: &Ready,
+    target: &Target,
+    ends: &mut HashMap<String, i64>,
+    uses: &mut Uses,
+) -> Result<(), Fault> {
+    let pos = match ends.get(&target.queue) {
+        Some(end) => end + 1,
+        None => last_pos(tx, &target.queue)? + 1,
+    };
+    let is_big = item.input.len() > INLINE_BYTES;
+    let inserted = tx.execute(
+        "INSERT INTO invocations
+           (id, header, input, big_input, digest, queue, pos, submitted_at, waiters, result_ttl)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) ON CONFLICT DO NOTHING",
+        (
+            item.id.as_bytes(),
+            &item.header,
+            (!is_big).then_some(item.input.as_ref()),
+            is_big,
+            &target.digest,
+            &target.queue,
+            pos,
+            tx.now,
+            item.client.as_ref().map(ClientId::as_str),
+            item.result_ttl_ms.map(|ttl| ttl.clamp(1, MAX_TTL_MS)),
+        ),
+    )?;
+    if inserted == 0 {
+        return Ok(());
+    }
+    if is_big {
+        let insert = "INSERT INTO payloads VALUES (?1, 'i', ?2)";
+        tx.execute(insert, (item.id.as_bytes(), item.input.as_ref()))?;
+    }
+    let insert = "INSERT INTO ready VALUES (?1, ?2, ?3, 0, 0, 0)";
+    tx.execute(insert, (&target.queue, pos, item.id.as_bytes()))?;
+    uses.add(target.digest.as_deref(), 1);
+    match ends.get_mut(&target.queue) {
+        Some(end) => *end = pos,
+        None => {
+            ends.insert(target.queue.clone(), pos);
+        }
+    }
+    Ok(())
+}
+
+fn last_pos(tx: &Tx<'_>, queue: &str) -> Result<i64, Fault> {
+    let last = tx.query(
+        "SELECT max(pos) FROM ready WHERE queue = ?1",
+        [queue],
+        |row| Ok(super::row::number(row, 0)),
+    )?;
+    Ok(last.flatten().unwrap_or(0))
+}
+
+fn is_known(tx: &Tx<'_>, id: InvocationId) -> Result<bool, Fault> {
+    let found = tx.query(
+        "SELECT 1 FROM invocations WHERE id = ?1",
+        [id.as_bytes()],
+        |_| Ok(()),
+    )?;
+    Ok(found.is_some())
+}
+
+/// What the task's name points to now, or why there is no such task.
+fn resolve(
+    tx: &Tx<'_>,
+    task: &TaskRef,
+    queue: Option<&str>,
+) -> Result<Result<Target, BrokerError>, Fault> {
+    if task.is_built_in() {
+        return Ok(Ok(Target {
+            digest: None,
+            queue: SYSTEM_QUEUE.to_owned(),
+        }));
+    }
+    let digest = match &task.module {
+        ModuleRef::Digest(_, digest) => Some(digest.as_bytes().to_vec()),
+        by_name => super::modules::digest_of_name(tx.db, &by_name.to_string())?,
+    };
+    let is_module = match &digest {
+        Some(digest) => tx
+            .query("SELECT 1 FROM modules WHERE digest = ?1", [digest], |_| {
+                Ok(())
+            })?
+            .is_some(),
+        None => false,
+    };
+    let Some(digest) = digest.filter(|_| is_module) else {
+        return Ok(Err(BrokerError::NoModule(task.module.clone())));
+    };
+    let found = tx.query(
+        "SELECT queue FROM tasks WHERE digest = ?1 AND task = ?2",
+        (&digest, &task.task),
+        |row| Ok(super::row::text(row, 0)),
+    )?;
+    let Some(own_queue) = found else {
+        return Ok(Err(BrokerError::NoTask(task.clone())));
+    };
+    let queue = queue
+        .map(str::to_owned)
+        .or(own_queue.filter(|queue| !queue.is_empty()));
+    Ok(Ok(Target {
+        digest: Some(digest),
+        queue: queue.unwrap_or_else(|| DEFAULT_QUEUE.to_owned()),
+    }))
+}

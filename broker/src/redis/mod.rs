@@ -1,0 +1,332 @@
+//! The distributed engine: Redis 7.0 or later, or Valkey.
+//!
+//! Every state change is one Lua script; what each needs and writes stands at its head in `scripts/`,
+//! and `docs/protocol.md` lists all keys. This engine decides nothing and keeps nothing in memory
+//! that another process would need.
+//!
+//! # Layout
+//! - `connection`, `script`, `value`: how commands go out and answers come in
+//! - `submit`, `outcome`, `replies`, `events`: what clients use
+//! - `reserve`, `settle`, `lease`: what hosts use
+//! - `modules`, `operations`, `check`: everything else
+//! - `subscriptions`: one pub/sub connection for everything that listens
+
+mod check;
+mod connection;
+mod events;
+mod lease;
+mod modules;
+mod operations;
+mod outcome;
+mod replies;
+mod reserve;
+mod script;
+mod settle;
+mod submit;
+mod subscriptions;
+mod value;
+
+use std::{sync::Arc, time::Duration};
+
+use ::redis::cmd;
+use async_trait::async_trait;
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
+
+use self::{connection::Link, reserve::Reservations, script::PREFIX, subscriptions::Subscriptions};
+use crate::{
+    Broker, BrokerError, CancelResult, Caps, Check, ClientId, Code, Control, Digest, Event,
+    EventKind, HostId, HostInfo, InvocationId, Lease, ModuleName, ModuleRecord, ModuleRef,
+    Namespace, Outcome, Publication, QueueStats, Renewed, Reply, Reserve, Reserved, Settled,
+    Settlement, Status, Submission,
+};
+
+/// The layout of the keys that this version reads and writes.
+const LAYOUT_VERSION: u32 = 1;
+
+/// Entries that a reply stream may hold unread. The reader empties it all the time; one that is this
+/// far behind is told to check everything instead. With 16 KiB in an entry that is 64 MiB at worst.
+const REPLY_CAP: u32 = 4096;
+
+/// How long a reply stream outlives the last outcome written to it: long enough for a client to come
+/// back after an outage; what is lost later is found by its sweep.
+const REPLY_TTL: Duration = Duration::from_secs(600);
+
+/// Invocations in one call of a script: a call of this size holds the server for about two milliseconds.
+const CHUNK: usize = 500;
+
+/// Bytes of payload in one call of a script, unless a single one is larger.
+const CHUNK_BYTES: usize = 4 << 20;
+
+/// The longest time to keep a result: ten years, far from what Redis' clock overflows at.
+const MAX_TTL_MS: u64 = 10 * 365 * 86_400_000;
+
+/// How to use the server.
+#[derive(Clone, Debug)]
+pub struct RedisOptions {
+    /// The largest payloads.
+    pub caps: Caps,
+    /// How long a result is kept after the end of its invocation, unless the caller said otherwise.
+    pub result_ttl: Duration,
+    /// How long to try to connect.
+    pub connect_timeout: Duration,
+    /// Events kept of one invocation, roughly.
+    pub events_kept: u32,
+}
+
+impl Default for RedisOptions {
+    /// A day of results, 5 seconds to connect, 1000 events.
+    fn default() -> Self {
+        Self {
+            caps: Caps::default(),
+            result_ttl: Duration::from_secs(86_400),
+            connect_timeout: Duration::from_secs(5),
+            events_kept: 1000,
+        }
+    }
+}
+
+/// The distributed broker.
+#[derive(Debug)]
+pub struct RedisBroker {
+    link: Arc<Link>,
+    options: RedisOptions,
+    namespace: Namespace,
+    /// The blocking connection of each host that reserves through this broker.
+    reservations: Reservations,
+    subscriptions: Subscriptions,
+}
+
+/// What `cel:{0}:layout` holds.
+#[derive(Serialize, Deserialize)]
+struct Layout {
+    version: u32,
+    namespace: Namespace,
+}
+
+impl RedisBroker {
+    /// Connects to `redis://…` or `rediss://…` and checks that the store's layout is this version's;
+    /// lays out a store that is new. One connection and two round trips: cheap enough to have a second
+    /// broker for renewals, on a runtime of its own.
+    ///
+    /// # Errors
+    /// `Invalid` for the URL; `Unavailable`; `Unfit` for a wrong password or another layout.
+    pub async fn connect(url: &str, options: RedisOptions) -> Result<Arc<Self>, BrokerError> {
+        let link = Arc::new(Link::new(url, options.connect_timeout)?);
+        let namespace = lay_out(&link).await?;
+        Ok(Arc::new(Self {
+            subscriptions: Subscriptions::new(Arc::clone(&link)),
+            reservations: Reservations::default(),
+            link,
+            options,
+            namespace,
+        }))
+    }
+
+    /// Refuses a server that would lose invocations. Hosts call it once, when they start.
+    ///
+    /// # Errors
+    /// `Unfit` with the remedy of the first check that is bad; `Unavailable`.
+    pub async fn require_fit(&self) -> Result<(), BrokerError> {
+        crate::require_fit(self).await
+    }
+
+    fn result_ttl_ms(&self) -> u64 {
+        ttl_ms(u64::try_from(self.options.result_ttl.as_millis()).unwrap_or(MAX_TTL_MS))
+    }
+
+    /// That there is no record of `id`.
+    fn missing(&self, id: InvocationId) -> BrokerError {
+        if self.namespace.issued(id) {
+            BrokerError::Expired(id)
+        } else {
+            BrokerError::NotFound(id)
+        }
+    }
+}
+
+/// A TTL that Redis takes.
+fn ttl_ms(ttl: u64) -> u64 {
+    ttl.clamp(1, MAX_TTL_MS)
+}
+
+fn reply_ttl_ms() -> u64 {
+    u64::try_from(REPLY_TTL.as_millis()).unwrap_or(MAX_TTL_MS)
+}
+
+/// The key with this name.
+fn key(name: &str, of: impl std::fmt::Display) -> String {
+    format!("{PREFIX}{name}{of}")
+}
+
+/// A failure without a host, as JSON that `finish.lua` completes.
+fn ended_head(code: Code, message: &str) -> Result<String, BrokerError> {
+    let (head, _) = Outcome::failed(code, message).into_parts();
+    serde_json::to_string(&head).map_err(|error| value::damaged("an outcome", error.to_string()))
+}
+
+fn cancelled_head() -> Result<String, BrokerError> {
+    ended_head(Code::Cancelled, "somebody cancelled the invocation")
+}
+
+async fn lay_out(link: &Link) -> Result<Namespace, BrokerError> {
+    let fresh = Layout {
+        version: LAYOUT_VERSION,
+        namespace: Namespace::generate(),
+    };
+    let what = key("layout", "");
+    let fresh =
+        serde_json::to_string(&fresh).map_err(|error| value::damaged(&what, error.to_string()))?;
+    link.run(cmd("SET").arg(&what).arg(fresh).arg("NX")).await?;
+    let stored = value::text(link.run(cmd("GET").arg(&what)).await?).unwrap_or_default();
+    let version = serde_json::from_str::<serde_json::Value>(&stored)
+        .ok()
+        .and_then(|layout| layout.get("version")?.as_u64());
+    match version {
+        Some(version) if version == u64::from(LAYOUT_VERSION) => serde_json::from_str::<Layout>(&stored)
+            .map(|layout| layout.namespace)
+            .map_err(|error| value::damaged(what, error.to_string())),
+        Some(version) => Err(BrokerError::Unfit {
+            address: link.address().to_owned(),
+            reason: format!("its keys have layout {version} and this program reads layout {LAYOUT_VERSION}"),
+            remedy: "run the version of Celeriac that wrote it, or use another database (redis://HOST/1)".to_owned(),
+        }),
+        None => Err(value::damaged(what, "it is not JSON with a `version`: another program may have written it")),
+    }
+}
+
+#[async_trait]
+impl Broker for RedisBroker {
+    fn namespace(&self) -> &Namespace {
+        &self.namespace
+    }
+
+    fn address(&self) -> String {
+        self.link.address().to_owned()
+    }
+
+    fn caps(&self) -> Caps {
+        self.options.caps
+    }
+
+    async fn submit(
+        &self,
+        batch: Vec<Submission>,
+    ) -> Result<Vec<Result<(), BrokerError>>, BrokerError> {
+        submit::submit(self, batch).await
+    }
+
+    async fn status(&self, id: InvocationId) -> Result<Status, BrokerError> {
+        outcome::status(self, id).await
+    }
+
+    async fn outcome(
+        &self,
+        id: InvocationId,
+        waiter: Option<&ClientId>,
+    ) -> Result<Option<Outcome>, BrokerError> {
+        outcome::outcome(self, id, waiter).await
+    }
+
+    async fn outcomes(
+        &self,
+        ids: &[InvocationId],
+        waiter: Option<&ClientId>,
+    ) -> Result<Vec<Result<Option<Outcome>, BrokerError>>, BrokerError> {
+        outcome::outcomes(self, ids, waiter).await
+    }
+
+    async fn replies(&self, client: &ClientId) -> Result<mpsc::Receiver<Reply>, BrokerError> {
+        replies::replies(self, client).await
+    }
+
+    async fn watch(
+        &self,
+        id: InvocationId,
+        cursor: Option<&str>,
+    ) -> Result<mpsc::Receiver<Event>, BrokerError> {
+        events::watch(self, id, cursor).await
+    }
+
+    async fn events(&self, id: InvocationId, limit: usize) -> Result<Vec<Event>, BrokerError> {
+        events::events(self, id, limit).await
+    }
+
+    async fn cancel(&self, id: InvocationId) -> Result<CancelResult, BrokerError> {
+        outcome::cancel(self, id).await
+    }
+
+    async fn reserve(&self, request: &Reserve) -> Result<Vec<Reserved>, BrokerError> {
+        reserve::reserve(self, request).await
+    }
+
+    async fn interrupt(&self, host: &HostId) -> Result<(), BrokerError> {
+        reserve::interrupt(self, host).await
+    }
+
+    async fn renew(
+        &self,
+        host: &HostId,
+        leases: &[Lease],
+        lease: Duration,
+    ) -> Result<Renewed, BrokerError> {
+        lease::renew(self, host, leases, lease).await
+    }
+
+    async fn settle(&self, batch: Vec<Settlement>) -> Result<Vec<Settled>, BrokerError> {
+        settle::settle(self, batch).await
+    }
+
+    async fn release(&self, leases: &[Lease]) -> Result<(), BrokerError> {
+        lease::release(self, leases).await
+    }
+
+    async fn record(&self, lease: &Lease, events: Vec<EventKind>) -> Result<(), BrokerError> {
+        events::record(self, lease, events).await
+    }
+
+    async fn controls(&self, host: &HostId) -> Result<mpsc::Receiver<Control>, BrokerError> {
+        lease::controls(self, host).await
+    }
+
+    async fn announce(&self, host: &HostInfo, is_leaving: bool) -> Result<(), BrokerError> {
+        operations::announce(self, host, is_leaving).await
+    }
+
+    async fn put_blob(&self, bytes: Bytes) -> Result<Digest, BrokerError> {
+        modules::put_blob(self, bytes).await
+    }
+
+    async fn blob(&self, digest: &Digest) -> Result<Option<Bytes>, BrokerError> {
+        modules::blob(self, digest).await
+    }
+
+    async fn publish(&self, lease: &Lease, publication: Publication) -> Result<(), BrokerError> {
+        modules::publish(self, lease, publication).await
+    }
+
+    async fn names(&self) -> Result<Vec<ModuleName>, BrokerError> {
+        modules::names(self).await
+    }
+
+    async fn module(&self, module: &ModuleRef) -> Result<ModuleRecord, BrokerError> {
+        modules::module(self, module).await
+    }
+
+    async fn remove(&self, module: &ModuleRef) -> Result<(), BrokerError> {
+        modules::remove(self, module).await
+    }
+
+    async fn queues(&self) -> Result<Vec<QueueStats>, BrokerError> {
+        operations::queues(self).await
+    }
+
+    async fn hosts(&self) -> Result<Vec<HostInfo>, BrokerError> {
+        operations::hosts(self).await
+    }
+
+    async fn check(&self) -> Result<Vec<Check>, BrokerError> {
+        check::check(self).await
+    }
+}

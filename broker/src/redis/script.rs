@@ -1,0 +1,101 @@
+//! The Lua scripts: each moves invocations from state to state, atomically.
+
+use std::sync::LazyLock;
+
+use ::redis::{Cmd, ToRedisArgs, cmd};
+
+/// The keys of partition 0; more partitions would be more prefixes.
+pub(super) const PREFIX: &str = "cel:{0}:";
+
+/// A script with the hash that the server knows it by.
+#[derive(Debug)]
+pub(super) struct Script {
+    name: &'static str,
+    script: ::redis::Script,
+    source: String,
+}
+
+macro_rules! scripts {
+    ($($name:ident = [$($file:literal),+];)+) => {$(
+        #[doc = concat!("See ", $("`scripts/", $file, "` "),+)]
+        pub(super) static $name: LazyLock<Script> =
+            LazyLock::new(|| Script::new(stringify!($name), &[$(include_str!(concat!("scripts/", $file))),+]));
+    )+};
+}
+
+scripts! {
+    SUBMIT = ["submit.lua"];
+    RESERVE = ["reserve_head.lua", "finish.lua", "reserve.lua"];
+    SETTLE = ["settle.lua"];
+    RELEASE = ["release_head.lua", "finish.lua", "release.lua"];
+    RENEW = ["renew.lua"];
+    CANCEL = ["release_head.lua", "finish.lua", "cancel.lua"];
+    OUTCOMES = ["outcomes.lua"];
+    RECORD = ["record.lua"];
+    PUBLISH = ["publish.lua"];
+    REMOVE = ["remove.lua"];
+    ANNOUNCE = ["announce.lua"];
+    RUNNING = ["running.lua"];
+    QUEUE = ["queue.lua"];
+}
+
+impl Script {
+    fn new(name: &'static str, parts: &[&str]) -> Self {
+        let source = parts.concat();
+        Self {
+            name,
+            script: ::redis::Script::new(&source),
+            source,
+        }
+    }
+
+    /// A call with room for `args` arguments of `bytes` in all.
+    pub(super) fn call(&'static self, args: usize, bytes: usize) -> Call {
+        let mut arguments = Cmd::with_capacity(args + 4, bytes + 64);
+        arguments
+            .arg("EVALSHA")
+            .arg(self.script.get_hash())
+            .arg(1)
+            .arg(PREFIX);
+        Call {
+            script: self,
+            cmd: arguments,
+        }
+    }
+}
+
+/// A script with its arguments.
+pub(super) struct Call {
+    script: &'static Script,
+    cmd: Cmd,
+}
+
+impl Call {
+    /// Adds an argument.
+    pub(super) fn arg(&mut self, argument: impl ToRedisArgs) -> &mut Self {
+        self.cmd.arg(argument);
+        self
+    }
+
+    /// The script's name, for errors.
+    pub(super) fn name(&self) -> &'static str {
+        self.script.name
+    }
+
+    /// The command that names the script by its hash.
+    pub(super) fn command(&self) -> &Cmd {
+        &self.cmd
+    }
+
+    /// The command that carries the script's source, which also makes the server know it.
+    pub(super) fn command_with_source(&self) -> Cmd {
+        let mut with_source = cmd("EVAL");
+        with_source.arg(&self.script.source);
+        for argument in self.cmd.args_iter().skip(2) {
+            if let ::redis::Arg::Simple(bytes) = argument {
+                with_source.arg(bytes);
+            }
+        }
+        with_source
+    }
+}

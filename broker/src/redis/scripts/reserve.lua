@@ -1,0 +1,120 @@
+-- Gives leases that have run out back to their queues, then takes and leases up to n invocations.
+-- `finish.lua` stands in front of it.
+--
+-- KEYS[1]  key prefix `cel:{p}:`
+-- ARGV     1 host, 2 most invocations, 3 lease ms, 4 bytes of input after which no more are taken,
+--          5 crashes that quarantine, 6 head of a cancelled outcome, 7 head of a quarantined outcome,
+--          8 result TTL ms, 9 reply stream TTL ms, 10 reply stream cap in entries, 11... queues, first come first
+-- Returns  1 when work remains in these queues else 0; ms until the next lease runs out, -1 when there is none; now in ms;
+--          then for each invocation: id, token, field h, digest hex or '', input (nil when the record is damaged)
+-- Bounds   100 leases reaped; 1000 ids skipped that are queued no more (cancelled or expired while they waited)
+-- Writes   i:<id>, leases, q:<queue>:1, wake:<queue>, hosts, stale; for what it ends: uses, e:<id>, reply:<client>.
+
+local host, most, lease_ms, budget = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local leases = P .. 'leases'
+
+local function requeue(id, record, crashes)
+  redis.call('HSET', P .. 'i:' .. id, 's', 'q' .. record.token, 'c', crashes)
+  redis.call('LPUSH', P .. 'q:' .. record.q .. ':1', id)
+  redis.call('ZADD', P .. 'wake:' .. record.q, 0, '0')
+end
+
+-- When the first lease runs out, or nil.
+local function first_expiry()
+  return tonumber(redis.call('ZRANGE', leases, 0, 0, 'WITHSCORES')[2])
+end
+
+local function reap()
+  local due = redis.call('ZRANGEBYSCORE', leases, '-inf', now, 'LIMIT', 0, 100)
+  redis.call('ZREM', leases, unpack(due))
+  for _, id in ipairs(due) do
+    local record = read(id)
+    if record and record.state == 'r' then
+      local crashes = (tonumber(record.c) or 0) + 1
+      if record.x then
+        finish(id, 'c', ARGV[6], record)
+      elseif crashes >= tonumber(ARGV[5]) then
+        redis.call('HSET', P .. 'i:' .. id, 'c', crashes)
+        finish(id, 'f', ARGV[7], record)
+      else
+        requeue(id, record, crashes)
+      end
+    end
+  end
+end
+
+local expiry = first_expiry()
+if expiry and expiry <= now then
+  reap()
+  expiry = first_expiry()
+end
+
+local answer = {0, -1, now}
+local scored, bytes, taken, skips = {}, 0, 0, 1000
+
+local first_token = host .. '.1.1'
+
+local function take(id)
+  local key = P .. 'i:' .. id
+  local record = redis.pcall('HMGET', key, 's', 'h', 'i', 'd')
+  local state = record[1]
+  -- No state means queued as submitted, 113 is q, queued again; no header means no record.
+  if record.err or not record[2] or (state and string.byte(state) ~= 113) then return false end
+  local token = first_token
+  if state then
+    local fence, attempt = string.match(state, '%.(%d+)%.(%d+)$')
+    token = host .. '.' .. (fence or 0) + 1 .. '.' .. (attempt or 0) + 1
+  end
+  redis.call('HSET', key, 's', 'r' .. token)
+  scored[#scored + 1] = now + lease_ms
+  scored[#scored + 1] = id
+  local last = #answer
+  answer[last + 1] = id
+  answer[last + 2] = token
+  answer[last + 3] = record[2]
+  answer[last + 4] = record[4] or ''
+  answer[last + 5] = record[3]
+  bytes = bytes + #(record[3] or '')
+  taken = taken + 1
+  return true
+end
+
+for argument = 11, #ARGV do
+  local queue = ARGV[argument]
+  local list = P .. 'q:' .. queue .. ':1'
+  local is_empty, stale = false, 0
+  while taken < most and bytes < budget and skips > 0 and not is_empty do
+    local wanted = math.min(most - taken, 500)
+    local ids = redis.call('LPOP', list, wanted) or {}
+    is_empty = #ids < wanted
+    local rest = {}
+    for _, id in ipairs(ids) do
+      if bytes >= budget then
+        rest[#rest + 1] = id
+      elseif not take(id) then
+        stale = stale + 1
+        skips = skips - 1
+      end
+    end
+    if #rest > 0 then
+      is_empty = false
+      for index = #rest, 1, -1 do redis.call('LPUSH', list, rest[index]) end
+    end
+  end
+  if stale > 0 and redis.call('HINCRBY', P .. 'stale', queue, -stale) <= 0 then
+    redis.call('HDEL', P .. 'stale', queue)
+  end
+  if not is_empty and redis.call('LLEN', list) > 0 then
+    -- The next idle host wakes too.
+    redis.call('ZADD', P .. 'wake:' .. queue, 0, '0')
+    answer[1] = 1
+  end
+end
+
+for from = 1, #scored, 1000 do
+  redis.call('ZADD', leases, unpack(scored, from, math.min(from + 999, #scored)))
+end
+redis.call('ZADD', P .. 'hosts', 'XX', now, host)
+if taken > 0 then expiry = math.min(expiry or math.huge, now + lease_ms) end
+if expiry then answer[2] = math.max(0, expiry - now) end
+return answer

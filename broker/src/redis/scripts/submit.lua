@@ -1,0 +1,98 @@
+-- Accepts a batch of invocations: resolves each distinct target once, pins its digest, queues in order.
+--
+-- KEYS[1]  key prefix `cel:{p}:`
+-- ARGV[1]  number of targets, at most 500; then for each four arguments:
+--            name in `names` ('' when a digest is given or the task is built in), digest hex ('' when a name is
+--            given or the task is built in), task, queue ('' = the task's own, else `default`)
+-- then for each invocation, at most 500, six arguments:
+--            id, number of its target (from 1), header JSON, input, waiting client ('' = none), result TTL ms ('' = default)
+-- Returns  a flat list of refusals: number of the invocation (from 1), 1 = no such module or 2 = no such task.
+--          What is not listed is accepted; an id that is known already is accepted and left as it is.
+-- Writes   i:<id>, q:<queue>:1, wake:<queue>, queues, uses.
+
+local P = KEYS[1]
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local target_count = tonumber(ARGV[1])
+local at = 2
+
+local digests, queues, refusals = {}, {}, {}
+for target = 1, target_count do
+  local name, digest, task, queue = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
+  at = at + 4
+  if name ~= '' then
+    local entry = redis.call('HGET', P .. 'names', name)
+    digest = entry and string.sub(entry, 1, 64)
+  end
+  if not digest then
+    refusals[target] = 1
+  elseif digest ~= '' then
+    local module = redis.call('HMGET', P .. 'm:' .. digest, 'manifest', 't:' .. task)
+    if not module[1] then
+      refusals[target] = 1
+    elseif not module[2] then
+      refusals[target] = 2
+    elseif queue == '' then
+      queue = module[2]
+    end
+  end
+  digests[target] = digest
+  queues[target] = queue ~= '' and queue or 'default'
+end
+
+local count = (#ARGV - at + 1) / 6
+local keys = {}
+for item = 1, count do
+  keys[item] = P .. 'i:' .. ARGV[at + (item - 1) * 6]
+end
+local known = redis.call('EXISTS', unpack(keys))
+
+local refused, seen, ready, uses = {}, {}, {}, {}
+local stamp = string.format('%.0f ', now)
+local fields = {'h', '', 'i', ''}
+for item = 1, count do
+  local id = ARGV[at]
+  local target = tonumber(ARGV[at + 1])
+  if refusals[target] then
+    if known == 0 or redis.call('EXISTS', keys[item]) == 0 then
+      refused[#refused + 1] = item
+      refused[#refused + 1] = refusals[target]
+    end
+  elseif not seen[id] and (known == 0 or redis.call('EXISTS', keys[item]) == 0) then
+    seen[id] = true
+    local queue, digest, client, ttl = queues[target], digests[target], ARGV[at + 4], ARGV[at + 5]
+    fields[2], fields[4] = stamp .. queue .. ' ' .. ARGV[at + 2], ARGV[at + 3]
+    local last = 4
+    if digest ~= '' then
+      fields[last + 1], fields[last + 2] = 'd', digest
+      last = last + 2
+      uses[digest] = (uses[digest] or 0) + 1
+    end
+    if client ~= '' then
+      fields[last + 1], fields[last + 2] = 'w', client
+      last = last + 2
+    end
+    if ttl ~= '' then
+      fields[last + 1], fields[last + 2] = 'l', ttl
+      last = last + 2
+    end
+    redis.call('HSET', keys[item], unpack(fields, 1, last))
+    local ids = ready[queue]
+    if not ids then
+      ids = {}
+      ready[queue] = ids
+    end
+    ids[#ids + 1] = id
+  end
+  at = at + 6
+end
+
+for queue, ids in pairs(ready) do
+  redis.call('RPUSH', P .. 'q:' .. queue .. ':1', unpack(ids))
+  redis.call('ZADD', P .. 'wake:' .. queue, 0, '0')
+  redis.call('SADD', P .. 'queues', queue)
+end
+for digest, more in pairs(uses) do
+  redis.call('HINCRBY', P .. 'uses', digest, more)
+end
+return refused

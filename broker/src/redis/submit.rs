@@ -1,0 +1,209 @@
+//! Submitting: caps first, then the whole batch in as few calls as its size allows.
+
+use std::collections::HashMap;
+
+use super::{
+    CHUNK, CHUNK_BYTES, RedisBroker,
+    script::{Call, SUBMIT},
+    ttl_ms, value,
+};
+use crate::{
+    BrokerError, DEFAULT_QUEUE, Header, InvocationId, ModuleRef, SYSTEM_QUEUE, Submission, TaskRef,
+    check_name,
+};
+
+/// One answer for each submission.
+type Answers = Vec<Result<(), BrokerError>>;
+
+/// A submission that is ready to be sent.
+struct Ready {
+    /// Its place in the batch.
+    index: usize,
+    id: InvocationId,
+    /// Its target's number in the chunk, from 1.
+    target: usize,
+    header: String,
+    input: bytes::Bytes,
+    client: Option<String>,
+    result_ttl_ms: Option<u64>,
+}
+
+/// What tells targets apart: the task and the queue that the caller asked for.
+type Target = (TaskRef, String);
+
+#[derive(Default)]
+struct Chunk {
+    targets: Vec<Target>,
+    numbers: HashMap<Target, usize>,
+    items: Vec<Ready>,
+    bytes: usize,
+}
+
+/// Accepts a batch, in order.
+pub(super) async fn submit(
+    broker: &RedisBroker,
+    batch: Vec<Submission>,
+) -> Result<Answers, BrokerError> {
+    let mut answers: Answers = Vec::with_capacity(batch.len());
+    let mut chunk = Chunk::default();
+    for (index, submission) in batch.into_iter().enumerate() {
+        if let Err(error) = admit(broker, &submission) {
+            answers.push(Err(error));
+            continue;
+        }
+        answers.push(Ok(()));
+        if chunk.is_full(submission.input.data.len()) {
+            send(broker, std::mem::take(&mut chunk), &mut answers).await?;
+        }
+        chunk.add(index, submission)?;
+    }
+    send(broker, chunk, &mut answers).await?;
+    Ok(answers)
+}
+
+/// What must hold before anything is sent.
+fn admit(broker: &RedisBroker, submission: &Submission) -> Result<(), BrokerError> {
+    let (bytes, limit) = (
+        submission.input.data.len() as u64,
+        broker.options.caps.input_bytes,
+    );
+    if bytes > limit {
+        return Err(BrokerError::TooLarge {
+            what: "input",
+            bytes,
+            limit,
+            setting: "input_bytes",
+        });
+    }
+    let id = submission.id;
+    if !broker.namespace.issued(id) || id.partition() >= broker.namespace.partitions {
+        let expected = "an id that this broker's namespace issued";
+        return Err(BrokerError::invalid(
+            "invocation id",
+            &id.to_string(),
+            expected,
+        ));
+    }
+    match &submission.options.queue {
+        Some(queue) => check_name("queue", queue),
+        None => Ok(()),
+    }
+}
+
+impl Chunk {
+    fn is_full(&self, next: usize) -> bool {
+        self.items.len() >= CHUNK || (!self.items.is_empty() && self.bytes + next > CHUNK_BYTES)
+    }
+
+    fn add(&mut self, index: usize, submission: Submission) -> Result<(), BrokerError> {
+        let Submission {
+            id,
+            task,
+            input,
+            options,
+            reply_to,
+        } = submission;
+        let result_ttl_ms = options.result_ttl_ms;
+        let target = self.target(&task, options.queue.as_deref());
+        let header = Header {
+            task,
+            content_type: input.content_type,
+            options,
+        };
+        let header = serde_json::to_string(&header)
+            .map_err(|error| value::damaged("a header", error.to_string()))?;
+        self.bytes += header.len() + input.data.len();
+        self.items.push(Ready {
+            index,
+            id,
+            target,
+            header,
+            input: input.data,
+            client: reply_to.map(|client| client.to_string()),
+            result_ttl_ms,
+        });
+        Ok(())
+    }
+
+    fn target(&mut self, task: &TaskRef, queue: Option<&str>) -> usize {
+        // Most batches have one target: it is looked at before anything is allocated.
+        if let Some((last, last_queue)) = self.targets.last()
+            && last == task
+            && last_queue == queue.unwrap_or_default()
+        {
+            return self.targets.len();
+        }
+        let target = (task.clone(), queue.unwrap_or_default().to_owned());
+        let targets = &mut self.targets;
+        *self.numbers.entry(target).or_insert_with_key(|target| {
+            targets.push(target.clone());
+            targets.len()
+        })
+    }
+}
+
+async fn send(
+    broker: &RedisBroker,
+    chunk: Chunk,
+    answers: &mut Answers,
+) -> Result<(), BrokerError> {
+    if chunk.items.is_empty() {
+        return Ok(());
+    }
+    let mut call = SUBMIT.call(
+        1 + 4 * chunk.targets.len() + 6 * chunk.items.len(),
+        chunk.bytes + 80 * chunk.items.len(),
+    );
+    call.arg(chunk.targets.len());
+    for (task, queue) in &chunk.targets {
+        add_target(&mut call, task, queue);
+    }
+    for item in &chunk.items {
+        call.arg(item.id.to_string())
+            .arg(item.target)
+            .arg(item.header.as_str())
+            .arg(item.input.as_ref())
+            .arg(item.client.as_deref().unwrap_or_default());
+        match item.result_ttl_ms {
+            Some(ttl) => call.arg(ttl_ms(ttl)),
+            None => call.arg(""),
+        };
+    }
+    let refused = value::list(broker.link.call(&call).await?)?;
+    for [number, reason] in value::records::<2>(refused) {
+        refuse(&chunk, &number, &reason, answers);
+    }
+    Ok(())
+}
+
+fn add_target(call: &mut Call, task: &TaskRef, queue: &str) {
+    let (name, digest, queue) = match &task.module {
+        _ if task.is_built_in() => (String::new(), String::new(), SYSTEM_QUEUE),
+        ModuleRef::Digest(_, digest) => (String::new(), digest.hex(), queue),
+        by_name => (by_name.to_string(), String::new(), queue),
+    };
+    call.arg(name)
+        .arg(digest)
+        .arg(task.task.as_str())
+        .arg(queue);
+}
+
+fn refuse(chunk: &Chunk, number: &::redis::Value, reason: &::redis::Value, answers: &mut Answers) {
+    let item = usize::try_from(value::count(number))
+        .ok()
+        .and_then(|n| chunk.items.get(n.checked_sub(1)?));
+    let Some(item) = item else { return };
+    let Some((task, _)) = chunk.targets.get(item.target.wrapping_sub(1)) else {
+        return;
+    };
+    let error = match value::count(reason) {
+        1 => BrokerError::NoModule(task.module.clone()),
+        _ => BrokerError::NoTask(task.clone()),
+    };
+    if let Some(answer) = answers.get_mut(item.index) {
+        *answer = Err(error);
+    }
+}
+
+// The script falls back to the same queue.
+const _: () = assert!(matches!(DEFAULT_QUEUE.as_bytes(), b"default"));

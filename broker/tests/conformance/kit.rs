@@ -1,0 +1,304 @@
+//! What cases are written with.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use async_trait::async_trait;
+use celeriac_broker::{
+    Admit, Broker, BrokerError, Caps, ClientId, Code, Digest, EventKind, HostId, InvocationId,
+    Lease, LogRecord, ModuleRef, Options, Outcome, Payload, Publication, Reply, Reserve, Reserved,
+    SYSTEM_QUEUE, Settled, Settlement, Submission, Usage,
+};
+use tokio::sync::mpsc;
+
+pub(crate) type Handle = Arc<dyn Broker>;
+
+/// Longer than anything here takes on a machine that is busy; no case waits for it to pass.
+pub(crate) const LONG: Duration = Duration::from_secs(10);
+
+/// A lease that is meant to run out.
+pub(crate) const SHORT_LEASE: Duration = Duration::from_millis(200);
+
+/// How the store is set up.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Settings {
+    pub(crate) caps: Caps,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            caps: Caps {
+                input_bytes: 4 << 20,
+                output_bytes: 4 << 20,
+                module_bytes: 1 << 20,
+            },
+        }
+    }
+}
+
+/// A fresh store of one engine.
+#[async_trait]
+pub(crate) trait Store: Send + Sync {
+    /// Another handle on it, as another process would have.
+    async fn open(&self) -> Handle;
+
+    /// How many records the store keeps for this client's replies.
+    async fn kept_for(&self, client: &ClientId) -> usize;
+}
+
+/// A store with a module and a handle.
+pub(crate) struct Kit {
+    pub(crate) store: Box<dyn Store>,
+    /// What clients use; `host` is another handle, so that all news goes between processes.
+    pub(crate) client: Handle,
+    pub(crate) host: Handle,
+    pub(crate) digest: Digest,
+}
+
+impl Kit {
+    pub(crate) async fn new(store: Box<dyn Store>) -> Self {
+        let (client, host) = (store.open().await, store.open().await);
+        let digest = publish(&client, "text", b"module text").await;
+        Self {
+            store,
+            client,
+            host,
+            digest,
+        }
+    }
+
+    /// Submits `text/run` and returns its id.
+    pub(crate) async fn submit(&self) -> InvocationId {
+        self.submit_to("default").await
+    }
+
+    pub(crate) async fn submit_to(&self, queue: &str) -> InvocationId {
+        let mut submission = self.submission("text/run");
+        submission.options.queue = Some(queue.to_owned());
+        self.accept(submission).await
+    }
+
+    pub(crate) async fn accept(&self, submission: Submission) -> InvocationId {
+        let id = submission.id;
+        self.client
+            .submit(vec![submission])
+            .await
+            .unwrap()
+            .pop()
+            .unwrap()
+            .unwrap();
+        id
+    }
+
+    pub(crate) async fn submit_many(&self, count: usize) -> Vec<InvocationId> {
+        let batch: Vec<_> = (0..count).map(|_| self.submission("text/run")).collect();
+        let ids = batch.iter().map(|submission| submission.id).collect();
+        self.client
+            .submit(batch)
+            .await
+            .unwrap()
+            .into_iter()
+            .for_each(Result::unwrap);
+        ids
+    }
+
+    pub(crate) fn submission(&self, task: &str) -> Submission {
+        submission(&self.client, task)
+    }
+
+    /// Reserves one invocation of `default` for a new host, with a long lease.
+    pub(crate) async fn take(&self) -> Reserved {
+        self.take_for(LONG).await
+    }
+
+    /// As `take`, with this lease.
+    pub(crate) async fn take_for(&self, lease: Duration) -> Reserved {
+        let request = Reserve {
+            max: 1,
+            lease,
+            ..request()
+        };
+        self.reserve_until_some(request).await.pop().unwrap()
+    }
+
+    /// Reserves again until there is something: waits on the store, not on time.
+    pub(crate) async fn reserve_until_some(&self, request: Reserve) -> Vec<Reserved> {
+        let begun = Instant::now();
+        loop {
+            let reserved = self.host.reserve(&request).await.unwrap();
+            if !reserved.is_empty() {
+                return reserved;
+            }
+            assert!(begun.elapsed() < LONG, "nothing came");
+        }
+    }
+
+    /// Everything that can be reserved now.
+    pub(crate) async fn take_all(&self) -> Vec<InvocationId> {
+        let request = Reserve {
+            wait: Duration::ZERO,
+            max: 10_000,
+            ..request()
+        };
+        let reserved = self.host.reserve(&request).await.unwrap();
+        reserved
+            .into_iter()
+            .map(|reserved| reserved.lease.id)
+            .collect()
+    }
+
+    /// Settles with success.
+    pub(crate) async fn succeed(&self, lease: &Lease) -> Settled {
+        self.settle(lease, success("done")).await
+    }
+
+    pub(crate) async fn settle(&self, lease: &Lease, outcome: Outcome) -> Settled {
+        let lease = lease.clone();
+        self.host
+            .settle(vec![Settlement { lease, outcome }])
+            .await
+            .unwrap()
+            .pop()
+            .unwrap()
+    }
+
+    /// The code that an invocation has ended with.
+    pub(crate) async fn code(&self, id: InvocationId) -> Option<Code> {
+        self.client
+            .outcome(id, None)
+            .await
+            .unwrap()
+            .map(|outcome| outcome.code)
+    }
+}
+
+pub(crate) fn submission(broker: &Handle, task: &str) -> Submission {
+    Submission {
+        id: broker.namespace().issue(0),
+        task: task.parse().unwrap(),
+        input: Payload::json_text("1"),
+        options: Options::default(),
+        reply_to: None,
+    }
+}
+
+/// A new host asks for everything in `default`.
+pub(crate) fn request() -> Reserve {
+    Reserve {
+        host: HostId::random("test"),
+        queues: vec![SYSTEM_QUEUE.to_owned(), "default".to_owned()],
+        max: 100,
+        lease: LONG,
+        wait: LONG,
+    }
+}
+
+pub(crate) fn success(text: &str) -> Outcome {
+    Outcome {
+        code: Code::Ok,
+        output: Some(Payload::json(text).unwrap()),
+        failure: None,
+        usage: Usage {
+            fuel: 17,
+            host: "here".to_owned(),
+            attempt: 1,
+            ..Usage::default()
+        },
+    }
+}
+
+pub(crate) fn log(message: impl Into<String>) -> EventKind {
+    EventKind::Log(LogRecord {
+        level: "info".to_owned(),
+        message: message.into(),
+        fields: None,
+        stream: None,
+    })
+}
+
+/// Takes an admission of `name` that is submitted here, up to where it publishes.
+pub(crate) async fn admission(broker: &Handle, digest: Digest, name: &str) -> Lease {
+    let mut admit = submission(broker, "celeriac/admit");
+    let name = name.parse().unwrap();
+    admit.input = Payload::json(&Admit { digest, name }).unwrap();
+    let id = admit.id;
+    broker
+        .submit(vec![admit])
+        .await
+        .unwrap()
+        .pop()
+        .unwrap()
+        .unwrap();
+    let request = Reserve {
+        queues: vec![SYSTEM_QUEUE.to_owned()],
+        max: 1,
+        ..request()
+    };
+    let lease = broker.reserve(&request).await.unwrap().pop().unwrap().lease;
+    assert_eq!(lease.id, id);
+    lease
+}
+
+/// A publication with the tasks `run`, and `slow`, whose queue is `slow`.
+pub(crate) fn publication(digest: Digest, name: &str) -> Publication {
+    Publication {
+        digest,
+        name: name.parse().unwrap(),
+        manifest: format!("{{\"digest\":\"{digest}\"}}"),
+        tasks: vec![
+            ("run".to_owned(), None),
+            ("slow".to_owned(), Some("slow".to_owned())),
+        ],
+    }
+}
+
+/// Stores, admits and publishes; the admission is settled or fails as the publication does.
+pub(crate) async fn try_publish(
+    broker: &Handle,
+    name: &str,
+    bytes: &'static [u8],
+) -> Result<Digest, BrokerError> {
+    let digest = broker.put_blob(bytes.into()).await?;
+    let lease = admission(broker, digest, name).await;
+    let result = broker.publish(&lease, publication(digest, name)).await;
+    let outcome = success("admitted");
+    broker.settle(vec![Settlement { lease, outcome }]).await?;
+    result.map(|()| digest)
+}
+
+pub(crate) async fn publish(broker: &Handle, name: &str, bytes: &'static [u8]) -> Digest {
+    try_publish(broker, name, bytes).await.unwrap()
+}
+
+pub(crate) fn module_ref(text: &str) -> ModuleRef {
+    text.parse().unwrap()
+}
+
+/// The next reply, which comes within `LONG`.
+pub(crate) async fn next_reply(
+    replies: &mut mpsc::Receiver<Reply>,
+) -> (InvocationId, Option<Box<Outcome>>) {
+    match within(replies.recv()).await {
+        Some(Reply::Ended(id, outcome)) => (id, outcome),
+        other => panic!("not a reply: {other:?}"),
+    }
+}
+
+/// The future's result, which comes within `LONG`.
+pub(crate) async fn within<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(LONG, future)
+        .await
+        .expect("it takes too long")
+}
+
+/// Asks again and again until it is so: for what happens in the store by itself.
+pub(crate) async fn eventually<F: AsyncFnMut() -> bool>(mut is_so: F) {
+    let begun = Instant::now();
+    while !is_so().await {
+        assert!(begun.elapsed() < LONG, "it does not become so");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}

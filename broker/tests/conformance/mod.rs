@@ -1,0 +1,144 @@
+//! What every engine must do, in one list of cases.
+//!
+//! Each engine's test file hands `suite!` a function that makes a fresh store; every case becomes a
+//! test of that file, under its heading. The list: `cargo test -p celeriac-broker -- --list`.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "cases are tests: they end at the first surprise"
+)]
+
+pub(crate) mod awaiting;
+pub(crate) mod cancelling;
+pub(crate) mod events;
+pub(crate) mod kit;
+pub(crate) mod leases;
+pub(crate) mod modules;
+pub(crate) mod operations;
+pub(crate) mod outcomes;
+pub(crate) mod reserving;
+pub(crate) mod submitting;
+pub(crate) mod waiting;
+
+/// The whole list, by heading: the eight invariants of the design first, then one group for each concern.
+macro_rules! suite {
+    ($open:path) => {
+        suite! { @expand $open;
+            invariant_1_accepted_is_never_lost {
+                submitting::survives_the_end_of_every_process,
+                submitting::submitting_twice_is_submitting_once,
+                leases::comes_back_after_each_crash_until_it_is_settled,
+            }
+            invariant_2_one_outcome_under_the_lease {
+                reserving::two_hosts_never_get_the_same_invocation,
+                outcomes::refuses_a_late_settle_and_keeps_the_newer_outcome,
+                outcomes::a_late_settle_does_not_end_the_attempt_that_runs,
+                outcomes::settling_again_after_a_lost_answer_is_written,
+                outcomes::an_outcome_never_changes,
+            }
+            invariant_3_leases {
+                leases::a_dead_hosts_invocation_runs_elsewhere_within_the_lease_and_a_second,
+                leases::a_live_host_keeps_its_lease_by_renewing,
+                leases::a_host_that_waits_sees_a_lease_run_out,
+            }
+            invariant_4_crashes {
+                leases::quarantines_what_has_killed_three_hosts,
+                leases::counts_crashes_apart_from_attempts,
+                leases::giving_back_is_no_crash_and_no_attempt,
+            }
+            invariant_5_a_lost_lease_writes_nothing {
+                leases::a_lost_lease_is_refused_everywhere,
+                leases::renewing_names_what_is_lost,
+                leases::giving_back_a_lost_lease_changes_nothing,
+            }
+            invariant_6_hosts_are_new_at_each_start {
+                leases::a_host_that_starts_again_does_not_hold_the_old_lease,
+            }
+            invariant_7_nothing_polls_and_all_is_bounded {
+                waiting::a_submit_from_another_process_wakes_a_reserve,
+                waiting::a_release_from_another_process_wakes_a_reserve,
+                waiting::an_interrupt_makes_a_reserve_return,
+                waiting::an_interrupt_from_another_process_makes_a_reserve_return,
+                waiting::an_interrupt_is_not_too_early,
+                waiting::a_reserve_returns_when_its_wait_is_over,
+                outcomes::results_expire,
+                events::keeps_a_thousand_events_or_little_more,
+                awaiting::a_client_that_has_gone_leaves_nothing_behind,
+            }
+            invariant_8_the_same_module_for_every_attempt {
+                modules::pins_the_digest_when_it_accepts,
+                modules::runs_the_same_digest_after_a_crash,
+                modules::keeps_a_module_while_it_is_in_use,
+            }
+            submit {
+                submitting::refuses_an_input_over_the_cap_before_anything_is_stored,
+                submitting::answers_each_item_by_itself,
+                submitting::refuses_ids_of_another_store,
+                submitting::chooses_the_queue,
+            }
+            reserve {
+                reserving::hands_out_the_whole_record,
+                reserving::first_in_first_out,
+                reserving::queues_in_the_order_of_the_request,
+                reserving::a_crashed_invocation_goes_first,
+                reserving::given_back_invocations_go_first_in_their_order,
+                reserving::takes_eight_mebibytes_at_once_and_at_least_one,
+                reserving::takes_nothing_when_there_is_no_room,
+            }
+            settle {
+                outcomes::an_output_over_the_cap_becomes_a_failure,
+                outcomes::large_and_empty_outputs_come_back_whole,
+                outcomes::a_failure_comes_back_whole,
+                outcomes::answers_a_batch_in_order,
+            }
+            cancel {
+                cancelling::what_waits_is_cancelled_at_once,
+                cancelling::the_host_of_what_runs_is_told,
+                cancelling::renewing_names_what_shall_stop,
+                cancelling::what_has_ended_stays_as_it_is,
+                cancelling::what_was_to_stop_does_not_run_again_after_a_crash,
+                cancelling::what_was_to_stop_does_not_run_again_when_given_back,
+            }
+            await_results {
+                awaiting::tells_unknown_from_expired,
+                awaiting::tells_every_waiter_once,
+                awaiting::tells_a_thousand_in_another_process,
+                awaiting::an_outcome_that_is_there_is_returned_at_once,
+                awaiting::reads_many_outcomes_in_order,
+                awaiting::a_large_outcome_is_announced_and_read,
+            }
+            events {
+                events::gives_history_then_what_comes,
+                events::resumes_after_a_cursor,
+                events::carries_all_three_kinds,
+                events::is_heard_in_another_process,
+                events::the_last_progress_is_in_the_status,
+            }
+            modules {
+                modules::a_name_moves_and_a_version_does_not,
+                modules::publishing_needs_the_bytes,
+                modules::refuses_a_module_over_the_cap,
+                modules::refuses_the_built_in_name,
+                modules::removes_names_versions_and_digests,
+            }
+            operations {
+                operations::counts_queues,
+                operations::lists_hosts_that_live,
+                operations::finds_a_fresh_store_sound,
+                operations::the_status_follows_an_invocation,
+            }
+        }
+    };
+    (@expand $open:path; $($heading:ident { $($module:ident :: $case:ident),* $(,)? })*) => {
+        $(mod $heading {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $case() {
+                let store = $open(crate::conformance::kit::Settings::default()).await;
+                crate::conformance::$module::$case(crate::conformance::kit::Kit::new(store).await).await;
+            })*
+        })*
+    };
+}

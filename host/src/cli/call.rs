@@ -1,0 +1,172 @@
+//! `celeriac call`: runs a task and prints its output.
+
+use std::{path::PathBuf, process::ExitCode, time::Duration};
+
+use celeriac::settings::{Settings, units};
+use celeriac_broker::{Options, TaskRef};
+use celeriac_client::{Client, Handle};
+use clap::Args;
+use serde_json::json;
+
+use super::{
+    connect::{connect, serve_command},
+    error::CliError,
+    exit::Exit,
+    follow::{Follow, ShowProgress},
+    input::InputArgs,
+    outcome::Ended,
+    output::Output,
+};
+
+/// Run a task and print its output
+///
+/// The output goes to standard output: JSON indented on a terminal and untouched elsewhere, bytes as they
+/// are. When the task does not succeed, the exit code is 1 and standard error says why.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  celeriac call basics/add --input '{\"a\":1,\"b\":2}'
+  celeriac call images@1.2.0/thumbnail --input @photo.jpg --content-type image/jpeg --output small.png
+  cat orders.csv | celeriac call data/to-json --input - --content-type text/csv | jq .
+  id=$(celeriac call compute/primes --input 100000 --detach); celeriac wait $id")]
+pub(crate) struct CallArgs {
+    /// What to run: MODULE/TASK, MODULE@VERSION/TASK or MODULE@sha256:…/TASK
+    #[arg(value_name = "TASK")]
+    task: TaskRef,
+
+    #[command(flatten)]
+    input: InputArgs,
+
+    #[command(flatten)]
+    limits: LimitArgs,
+
+    /// The queue, instead of the task's own
+    #[arg(long)]
+    queue: Option<String>,
+
+    /// How long the result is kept after the end, such as `1h`
+    #[arg(long, value_parser = units::parse_duration, value_name = "DURATION")]
+    ttl: Option<Duration>,
+
+    /// Await the end [the default], for at most this long if one is given: `--wait=10s`
+    #[arg(long, value_parser = units::parse_duration, value_name = "DURATION", num_args = 0..=1, require_equals = true)]
+    #[arg(conflicts_with = "detach")]
+    wait: Option<Option<Duration>>,
+
+    /// Print the invocation's id and go
+    #[arg(long, conflicts_with_all = ["output", "logs"])]
+    detach: bool,
+
+    #[command(flatten)]
+    show: ShowArgs,
+}
+
+/// Limits of one attempt: they lower what the operator allows, never raise it.
+#[derive(Args, Clone, Copy, Debug)]
+pub(crate) struct LimitArgs {
+    /// Stop an attempt after this long, such as `30s`
+    #[arg(long, value_parser = units::parse_duration, value_name = "DURATION")]
+    pub(crate) timeout: Option<Duration>,
+
+    /// Stop an attempt after this much fuel, such as `10G`; one unit is about one wasm instruction
+    #[arg(long, value_parser = units::parse_fuel, value_name = "FUEL")]
+    pub(crate) fuel: Option<u64>,
+
+    /// Stop an attempt that wants more memory than this, such as `64MiB`
+    #[arg(long, value_parser = units::parse_size, value_name = "SIZE")]
+    pub(crate) memory: Option<u64>,
+}
+
+/// What is shown of an invocation, and where.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct ShowArgs {
+    /// Write the output to this file
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+
+    /// Show the task's logs on standard error
+    #[arg(long)]
+    pub(crate) logs: bool,
+
+    /// When to show the task's progress
+    #[arg(long, value_enum, value_name = "WHEN", default_value_t)]
+    pub(crate) progress: ShowProgress,
+}
+
+/// Runs the command.
+pub(crate) async fn call(
+    args: CallArgs,
+    settings: Settings,
+    out: &Output,
+) -> Result<ExitCode, CliError> {
+    let input = args.input.read(settings.caps.input_bytes)?;
+    let client = connect(&settings).await?;
+    let call = client.task(&args.task.to_string())?.options(args.options());
+    if args.detach {
+        let handle = call.detached().submit_payload(input).await?;
+        return detached(&handle, out);
+    }
+    let handle = call.submit_payload(input).await?;
+    let patience = args.wait.flatten();
+    show_end(&client, &handle, &settings, args.show, patience, out).await
+}
+
+impl CallArgs {
+    fn options(&self) -> Options {
+        Options {
+            queue: self.queue.clone(),
+            result_ttl_ms: self.ttl.map(ms),
+            ..self.limits.options()
+        }
+    }
+}
+
+impl LimitArgs {
+    pub(crate) fn options(self) -> Options {
+        Options {
+            timeout_ms: self.timeout.map(ms),
+            fuel: self.fuel,
+            memory_bytes: self.memory,
+            ..Options::default()
+        }
+    }
+}
+
+fn ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn detached(handle: &Handle, out: &Output) -> Result<ExitCode, CliError> {
+    match out.is_json {
+        true => out.document(&json!({ "id": handle.id() }))?,
+        false => out.line(&handle.id().to_string())?,
+    }
+    Ok(Exit::Success.into())
+}
+
+/// Awaits an invocation and shows what it came to.
+pub(crate) async fn show_end(
+    client: &Client,
+    handle: &Handle,
+    settings: &Settings,
+    show: ShowArgs,
+    patience: Option<Duration>,
+    out: &Output,
+) -> Result<ExitCode, CliError> {
+    let follow = Follow {
+        client,
+        out,
+        has_logs: show.logs,
+        progress: show.progress,
+        patience,
+        serve: serve_command(settings),
+    };
+    let outcome = follow.outcome(handle).await?;
+    let ended = Ended {
+        id: Some(handle.id()),
+        outcome: &outcome,
+        file: show.output,
+        contract: None,
+    };
+    ended.show(out)
+}

@@ -1,0 +1,168 @@
+//! `celeriac serve`: runs a host until it is told to stop.
+
+use std::{io, process::ExitCode, time::Duration};
+
+use celeriac::{
+    engine::{EngineConfig, HostLimits, Limits},
+    module::CompileLimits,
+    settings::{Ceilings, Override, Settings, units, without_password},
+    worker::{Host, HostError, HostOptions},
+};
+use clap::Args;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::{connect, error::CliError, exit::Exit, output::Output};
+
+/// Run tasks: take invocations from queues, run each in a sandbox, push its result
+///
+/// SIGTERM or ctrl-c drains: nothing new is taken, what runs may end within the grace time, the rest goes
+/// back to its queue. A second one ends at once; nothing is lost either way.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  celeriac serve                                                 the embedded store of this machine
+  celeriac serve --broker redis://10.0.0.5:6379 --concurrency 200
+  celeriac serve --queues images,default --grace 2m")]
+pub(crate) struct ServeArgs {
+    /// The queues to serve, first come first [setting: queues]
+    #[arg(long, value_name = "QUEUE,…")]
+    pub(crate) queues: Option<String>,
+
+    /// Invocations to run at once [setting: concurrency]
+    #[arg(long, short, value_name = "N")]
+    pub(crate) concurrency: Option<u32>,
+
+    /// How long running tasks may take to end when the host stops [setting: grace]
+    #[arg(long, value_parser = units::parse_duration, value_name = "DURATION")]
+    pub(crate) grace: Option<Duration>,
+
+    /// How long a lease lasts unless renewed [setting: lease]
+    #[arg(long, value_parser = units::parse_duration, value_name = "DURATION")]
+    pub(crate) lease: Option<Duration>,
+}
+
+impl ServeArgs {
+    /// The settings that these flags set.
+    pub(crate) fn overrides(&self) -> Vec<Override> {
+        let duration = |flag, key, value: Option<Duration>| {
+            value.map(|value| Override::new(flag, key, units::show_duration(value)))
+        };
+        let given = [
+            self.queues
+                .as_ref()
+                .map(|queues| Override::new("--queues", "queues", queues)),
+            self.concurrency
+                .map(|count| Override::new("--concurrency", "concurrency", count)),
+            duration("--grace", "grace", self.grace),
+            duration("--lease", "lease", self.lease),
+        ];
+        given.into_iter().flatten().collect()
+    }
+}
+
+/// Runs a host until a signal drains it.
+pub(crate) async fn serve(settings: Settings, out: &Output) -> Result<ExitCode, CliError> {
+    // Before anything is reserved, so that no signal finds nobody listening.
+    let (mut terminate, mut interrupt) = (
+        signal(SignalKind::terminate())?,
+        signal(SignalKind::interrupt())?,
+    );
+    let broker = connect::broker(&settings).await?;
+    let host = Host::start(broker, options(&settings)).await?;
+    let info = host.info();
+    out.note(&format!(
+        "host {} serves {} from {}, {} at once",
+        info.host,
+        info.queues.join(", "),
+        without_password(&settings.broker),
+        info.concurrency
+    ));
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    out.note(&format!(
+        "draining: {} invocations run; a second signal ends the host now",
+        host.running()
+    ));
+    tokio::select! {
+        () = host.drain() => out.note("drained"),
+        // What still ran runs again elsewhere when its leases run out: nothing is lost.
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(Exit::Success.into())
+}
+
+/// The host that the settings describe.
+fn options(settings: &Settings) -> HostOptions {
+    HostOptions {
+        broker_url: settings.broker.clone(),
+        queues: settings.queues.clone(),
+        lease: settings.lease,
+        grace: settings.grace,
+        engine: engine(settings),
+        limits: limits(settings),
+        cache_dir: settings.cache_dir.join("artifacts"),
+        compile: compile(settings),
+        module_bytes: settings.caps.module_bytes,
+    }
+}
+
+/// The engine that the settings describe.
+pub(super) fn engine(settings: &Settings) -> EngineConfig {
+    EngineConfig {
+        concurrency: settings.concurrency,
+        memory_max_bytes: usize::try_from(settings.limits.memory_bytes).unwrap_or(usize::MAX),
+        tick: settings.engine_tick,
+        cancel_grace: settings.cancel_grace,
+        ..EngineConfig::default()
+    }
+}
+
+/// What tasks get, and what they get at most.
+pub(super) fn limits(settings: &Settings) -> HostLimits {
+    let with = |bounds: &Ceilings, limits: Limits| Limits {
+        fuel: bounds.fuel,
+        timeout: bounds.timeout,
+        memory_bytes: bounds.memory_bytes,
+        input_bytes: settings.caps.input_bytes,
+        output_bytes: settings.caps.output_bytes,
+        ..limits
+    };
+    HostLimits {
+        default: with(&settings.defaults, Limits::default()),
+        ceiling: with(&settings.limits, Limits::ceiling()),
+    }
+}
+
+/// How compiling is bounded.
+pub(super) fn compile(settings: &Settings) -> CompileLimits {
+    CompileLimits {
+        timeout: settings.compile.timeout,
+        memory_bytes: settings.compile.memory_bytes,
+        ..CompileLimits::default()
+    }
+}
+
+impl From<HostError> for CliError {
+    fn from(error: HostError) -> Self {
+        match error {
+            HostError::Broker(error) => error.into(),
+            HostError::System(error) => io_error(&error),
+            other => Self::new(
+                Exit::Failed,
+                other.to_string(),
+                "`celeriac doctor` looks closer",
+            ),
+        }
+    }
+}
+
+fn io_error(error: &io::Error) -> CliError {
+    CliError::new(
+        Exit::Failed,
+        format!("the operating system refused: {error}"),
+        "`celeriac doctor` looks closer",
+    )
+}

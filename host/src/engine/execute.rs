@@ -1,0 +1,337 @@
+//! One execution: a fresh store, a fresh instance, one call, and what came of it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio_util::sync::CancellationToken;
+use wasmtime::Store;
+
+use super::bindings::{self, Failure, TaskInfo};
+use super::outcome::millis;
+use super::state::{Call, State};
+use super::trap;
+use super::watch::{Ended, Watch};
+use super::{
+    Code, Discard, Engine, EventSink, Execution, Fault, LimitHit, Limits, Module, Payload, Usage,
+    Verdict,
+};
+
+/// Live component handles (`resource.new` without host code): far more than std needs.
+const COMPONENT_HANDLES: usize = 1_000;
+
+/// What a guest is told about itself.
+#[derive(Clone, Debug, Default)]
+pub struct Invocation {
+    /// The invocation's id.
+    pub id: String,
+    /// The task to run.
+    pub task: String,
+    /// 1 for the first attempt.
+    pub attempt: u32,
+}
+
+/// One execution to be done.
+#[derive(Clone)]
+pub struct Request {
+    /// Who is asking, and for which task.
+    pub invocation: Invocation,
+    /// The input.
+    pub input: Payload,
+    /// The bounds, already brought down to the least of task, caller and host.
+    pub limits: Limits,
+    /// Cancels the execution when raised.
+    pub cancel: CancellationToken,
+    /// Where progress, logs and partial results go.
+    pub sink: Arc<dyn EventSink>,
+}
+
+/// Which export is called.
+enum Export {
+    Run(bindings::Payload),
+    Describe,
+}
+
+/// What an export returned.
+enum Answer {
+    Ran(Result<bindings::Payload, Failure>),
+    Described(Vec<TaskInfo>),
+}
+
+/// What surrounds a call.
+struct Surroundings<'a> {
+    invocation: Invocation,
+    limits: &'a Limits,
+    cancel: CancellationToken,
+    sink: Arc<dyn EventSink>,
+}
+
+impl Engine {
+    /// Runs one task in an instance of its own. Whatever the guest does, this returns; dropping the future
+    /// ends the guest.
+    ///
+    /// Must run within a tokio runtime with time enabled; see [`Executor`](super::Executor).
+    pub async fn execute(&self, module: &Module, request: Request) -> Execution {
+        let Request {
+            invocation,
+            input,
+            limits,
+            cancel,
+            sink,
+        } = request;
+        let input_bytes = input.len();
+        if input_bytes > limits.input_bytes {
+            return refuse_input(&limits, input_bytes);
+        }
+        let around = Surroundings {
+            invocation,
+            limits: &limits,
+            cancel,
+            sink,
+        };
+        let (answer, mut usage) = self.call(module, Export::Run(input.into()), around).await;
+        usage.input_bytes = input_bytes;
+        let verdict = match answer {
+            Ok(Answer::Ran(result)) => verdict(result, &limits, &mut usage),
+            Ok(Answer::Described(_)) => {
+                failed(Fault::new(Code::HostFault, "the wrong export was called"))
+            }
+            Err(fault) => failed(fault),
+        };
+        Execution { verdict, usage }
+    }
+
+    /// Asks a module for its tasks, under `limits`.
+    ///
+    /// # Errors
+    /// The fault that `describe` ended in.
+    pub async fn describe(
+        &self,
+        module: &Module,
+        limits: &Limits,
+    ) -> Result<Vec<TaskInfo>, Box<Fault>> {
+        let invocation = Invocation {
+            task: "describe".to_owned(),
+            attempt: 1,
+            ..Invocation::default()
+        };
+        let around = Surroundings {
+            invocation,
+            limits,
+            cancel: CancellationToken::new(),
+            sink: Arc::new(Discard),
+        };
+        match self.call(module, Export::Describe, around).await.0 {
+            Ok(Answer::Described(tasks)) => Ok(tasks),
+            Ok(Answer::Ran(_)) => Err(Box::new(Fault::new(
+                Code::HostFault,
+                "the wrong export was called",
+            ))),
+            Err(fault) => Err(Box::new(fault)),
+        }
+    }
+
+    /// Calls an export in a new store, watched; the store is read once more for its usage, and dropped.
+    async fn call(
+        &self,
+        module: &Module,
+        export: Export,
+        around: Surroundings<'_>,
+    ) -> (Result<Answer, Fault>, Usage) {
+        let Surroundings {
+            invocation,
+            limits,
+            cancel,
+            sink,
+        } = around;
+        let started = Instant::now();
+        let deadline = started + limits.timeout;
+        let _running = self.inner.ticker.enter();
+        let task = invocation.task.clone();
+        let call = Call {
+            invocation,
+            deadline,
+            cancel: cancel.clone(),
+            host_calls: 0,
+            host_calls_allowed: limits.host_calls,
+            panicked: None,
+        };
+        let mut store = match self.store(limits, State::new(limits, sink, call)) {
+            Ok(store) => store,
+            Err(error) => {
+                return (
+                    Err(Fault::new(Code::HostFault, format!("{error:#}"))),
+                    Usage::default(),
+                );
+            }
+        };
+        let watch = Watch {
+            deadline,
+            cancel: &cancel,
+            grace: self.inner.config.cancel_grace,
+        };
+        let ended = watch.run(enter(&mut store, module, &task, export)).await;
+        let run_time = started.elapsed();
+        let answer = match ended {
+            Ended::Returned(answer) => {
+                answer.map_err(|error| trap::fault(&error, store.data(), limits))
+            }
+            Ended::Cancelled => Err(Fault::new(Code::Cancelled, "the invocation was cancelled")),
+            Ended::Deadline => Err(out_of_time(limits, run_time)),
+            Ended::HostPanicked(text) => Err(host_fault(&text)),
+        };
+        (answer, usage(&store, limits, run_time))
+    }
+
+    /// A store with every limit set before anything of the guest exists: its start code runs under them.
+    fn store(&self, limits: &Limits, state: State) -> wasmtime::Result<Store<State>> {
+        let mut store = Store::new(&self.inner.wasmtime, state);
+        store.limiter(|state| &mut state.limiter);
+        store.set_fuel(limits.fuel)?;
+        store.set_epoch_deadline(1);
+        store.epoch_deadline_async_yield_and_update(1);
+        let bytes = limits.output_bytes.saturating_add(limits.host_call_bytes);
+        store.set_hostcall_fuel(usize::try_from(bytes).unwrap_or(usize::MAX));
+        store.set_max_component_handles(COMPONENT_HANDLES);
+        Ok(store)
+    }
+}
+
+/// Instantiates, and calls.
+async fn enter(
+    store: &mut Store<State>,
+    module: &Module,
+    task: &str,
+    export: Export,
+) -> wasmtime::Result<Answer> {
+    let instance = module.pre.instantiate_async(&mut *store).await?;
+    match export {
+        Export::Run(input) => Ok(Answer::Ran(instance.call_run(store, task, &input).await?)),
+        Export::Describe => Ok(Answer::Described(instance.call_describe(store).await?)),
+    }
+}
+
+fn usage(store: &Store<State>, limits: &Limits, run_time: Duration) -> Usage {
+    let state = store.data();
+    let said = state.recorder.finish();
+    Usage {
+        fuel: limits.fuel.saturating_sub(store.get_fuel().unwrap_or(0)),
+        run_time,
+        peak_memory_bytes: state.limiter.peak_bytes(),
+        table_elements: state.limiter.elements(),
+        log_bytes: said.log_bytes,
+        log_lines: said.log_lines,
+        progress_events: said.progress_events,
+        emit_events: said.emit_events,
+        emit_bytes: said.emit_bytes,
+        host_calls: state.call.host_calls,
+        input_bytes: 0,
+        output_bytes: 0,
+    }
+}
+
+/// What the guest returned, held against the output limit.
+fn verdict(
+    result: Result<bindings::Payload, Failure>,
+    limits: &Limits,
+    usage: &mut Usage,
+) -> Verdict {
+    let output = match result {
+        Ok(output) => Payload::from(output),
+        Err(failure) => return failed(task_error(failure, limits)),
+    };
+    usage.output_bytes = output.len();
+    if output.len() > limits.output_bytes {
+        return failed(output_too_large(limits, output.len()));
+    }
+    match &output {
+        Payload::Json(text) if !is_json(text) => {
+            let mut fault = Fault::new(Code::TaskError, "the task returned text that is not JSON");
+            "invalid-output".clone_into(&mut fault.kind);
+            failed(fault)
+        }
+        _ => Verdict::Success(output),
+    }
+}
+
+/// A failure that the task returned.
+fn task_error(failure: Failure, limits: &Limits) -> Fault {
+    let Failure {
+        kind,
+        message,
+        retryable,
+        retry_after,
+        details,
+        trace,
+    } = failure;
+    let optional = details.as_ref().map_or(0, String::len) + trace.as_ref().map_or(0, String::len);
+    let bytes = (kind.len() + message.len() + optional) as u64;
+    if bytes > limits.output_bytes {
+        return output_too_large(limits, bytes);
+    }
+    Fault {
+        kind,
+        retryable,
+        // Nonsense (negative, infinite) leaves the delay to the policy.
+        retry_after: retry_after.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()),
+        details: details.map(|text| {
+            if is_json(&text) {
+                text
+            } else {
+                serde_json::Value::String(text).to_string()
+            }
+        }),
+        trace,
+        ..Fault::new(Code::TaskError, message)
+    }
+}
+
+/// Whether text is one JSON document: the next reader may be in any language.
+fn is_json(text: &str) -> bool {
+    serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok()
+}
+
+fn failed(fault: Fault) -> Verdict {
+    Verdict::Failed(Box::new(fault))
+}
+
+fn refuse_input(limits: &Limits, bytes: u64) -> Execution {
+    let hit = LimitHit::new("input_bytes", limits.input_bytes, bytes);
+    let fault = Fault::limit(Code::InputTooLarge, "the input is too large", hit);
+    Execution {
+        verdict: failed(fault),
+        usage: Usage {
+            input_bytes: bytes,
+            ..Usage::default()
+        },
+    }
+}
+
+fn output_too_large(limits: &Limits, bytes: u64) -> Fault {
+    let hit = LimitHit::new("output_bytes", limits.output_bytes, bytes);
+    Fault::limit(Code::OutputTooLarge, "the output is too large", hit)
+}
+
+fn out_of_time(limits: &Limits, run_time: Duration) -> Fault {
+    let hit = LimitHit::new("timeout", millis(limits.timeout), millis(run_time));
+    Fault::limit(Code::Deadline, "the task's time was up", hit)
+}
+
+/// A panic under a guest is the host's: logged once, here.
+fn host_fault(text: &str) -> Fault {
+    tracing::error!(
+        panic = text,
+        "host code panicked under a guest; the invocation failed, the host goes on"
+    );
+    Fault::new(Code::HostFault, "the host failed while it ran the task")
+}
+
+impl std::fmt::Debug for Request {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let input_bytes = self.input.len();
+        f.debug_struct("Request")
+            .field("invocation", &self.invocation)
+            .field("input_bytes", &input_bytes)
+            .field("limits", &self.limits)
+            .finish_non_exhaustive()
+    }
+}

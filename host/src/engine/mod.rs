@@ -1,0 +1,41 @@
+//! The engine: runs one task of one module in a fresh, limited wasmtime instance.
+//!
+//! It knows nothing of brokers, queues or hosts. The way of an invocation through it:
+//! [`Engine::execute`] → a new store under [`Limits`] → the guest's `run`, watched for deadline,
+//! cancellation and host panics (`watch`) → an [`Execution`]: one [`Verdict`] with a stable [`Code`], and
+//! the [`Usage`] behind it. Whatever the guest says on the way goes to an [`EventSink`].
+//!
+//! Invariants: a store serves one invocation and is dropped after it; every limit stands before the
+//! allocation it bounds; a guest can end its own invocation only.
+
+mod bindings;
+mod config;
+mod context;
+mod event;
+mod execute;
+mod executor;
+mod limiter;
+mod limits;
+mod outcome;
+mod payload;
+mod recorder;
+mod runtime;
+mod state;
+mod stdio;
+mod ticker;
+mod trap;
+mod wasi;
+mod watch;
+
+pub use bindings::{Need, TaskInfo, TaskOptions};
+pub use config::{EngineConfig, Purpose, config};
+pub(crate) use config::{MODULE_VERSION, features};
+pub use event::{Discard, Event, EventSink, Level, Stream};
+pub use execute::{Invocation, Request};
+pub use executor::{Executor, ExecutorError};
+pub use limits::{HostLimits, LimitOptions, Limits};
+pub use outcome::{Code, Execution, Fault, LimitHit, LimitRow, Usage, Verdict};
+pub use payload::Payload;
+pub use runtime::{Engine, EngineError, Module};
+pub use tokio_util::sync::CancellationToken;
+pub use wasi::{ALLOWED_IMPORTS, CONTRACT_VERSION, WASI_SERIES};

@@ -1,0 +1,298 @@
+//! What an execution came to: one verdict with a stable code, and what it used of each limit.
+
+use std::time::Duration;
+
+use super::{Limits, Payload};
+
+/// The stable word for how an execution ended. Part of the public contract: never renamed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Code {
+    /// The task returned an output.
+    Ok,
+    /// The task returned a failure.
+    TaskError,
+    /// The task panicked.
+    Panicked,
+    /// A budget of work was used up: fuel, or host calls.
+    OutOfFuel,
+    /// The wall time was used up.
+    Deadline,
+    /// Somebody cancelled it.
+    Cancelled,
+    /// It asked for more memory, table elements or handles than allowed.
+    MemoryLimit,
+    /// The input is larger than allowed; the guest never ran.
+    InputTooLarge,
+    /// The output, or something else handed to the host, is larger than allowed.
+    OutputTooLarge,
+    /// The guest's stack overflowed.
+    StackOverflow,
+    /// Any other trap.
+    Trap,
+    /// The host failed; not the task's doing.
+    HostFault,
+    /// The host had no slot free.
+    Overloaded,
+}
+
+impl Code {
+    /// The code as it travels.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::TaskError => "task_error",
+            Self::Panicked => "panicked",
+            Self::OutOfFuel => "out_of_fuel",
+            Self::Deadline => "deadline",
+            Self::Cancelled => "cancelled",
+            Self::MemoryLimit => "memory_limit",
+            Self::InputTooLarge => "input_too_large",
+            Self::OutputTooLarge => "output_too_large",
+            Self::StackOverflow => "stack_overflow",
+            Self::Trap => "trap",
+            Self::HostFault => "host_fault",
+            Self::Overloaded => "overloaded",
+        }
+    }
+
+    /// Whether the same input may succeed another time, where the task itself did not say: time and the
+    /// host's state change, budgets and bugs do not.
+    #[must_use]
+    pub const fn is_retryable(self) -> bool {
+        matches!(self, Self::Deadline | Self::HostFault | Self::Overloaded)
+    }
+}
+
+impl std::fmt::Display for Code {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A limit that was hit.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct LimitHit {
+    /// The field of [`Limits`].
+    pub name: String,
+    /// Its value, in the unit of the limit (the timeout in milliseconds).
+    pub allowed: u64,
+    /// What was asked for or used.
+    pub seen: u64,
+    /// What to do about it.
+    pub how_to_raise: String,
+}
+
+impl LimitHit {
+    /// A hit of the limit `name`.
+    pub(crate) fn new(name: &str, allowed: u64, seen: u64) -> Self {
+        let how_to_raise = match name {
+            "fuel" | "timeout" => {
+                format!(
+                    "set `{name}` in the task's options; the operator's ceiling is `limits.ceiling.{name}`"
+                )
+            }
+            "memory_bytes" => "set `memory` in the task's options; the operator's ceiling is \
+                               `limits.ceiling.memory_bytes`"
+                .to_owned(),
+            _ => format!(
+                "the operator sets `limits.default.{name}` and `limits.ceiling.{name}` of the host"
+            ),
+        };
+        Self {
+            name: name.to_owned(),
+            allowed,
+            seen,
+            how_to_raise,
+        }
+    }
+}
+
+impl std::fmt::Display for LimitHit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "{}: {} allowed, {} seen; {}",
+            self.name, self.allowed, self.seen, self.how_to_raise
+        )
+    }
+}
+
+/// Why an execution did not succeed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Fault {
+    /// The stable code.
+    pub code: Code,
+    /// A short word for programs: the task's own for `task_error`, else the code.
+    pub kind: String,
+    /// A sentence for people.
+    pub message: String,
+    /// Whether the same input may succeed another time.
+    pub retryable: bool,
+    /// How long the task advises to wait before that.
+    pub retry_after: Option<Duration>,
+    /// A JSON document as text, from the task.
+    pub details: Option<String>,
+    /// The guest's stack, innermost frame first.
+    pub trace: Option<String>,
+    /// The last of what the guest wrote to stderr, where it did not end in an orderly way.
+    pub stderr: Option<String>,
+    /// The limit that was hit, where one was.
+    pub limit: Option<LimitHit>,
+}
+
+impl Fault {
+    /// A fault with nothing but a code and a sentence.
+    #[must_use]
+    pub fn new(code: Code, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            kind: code.as_str().to_owned(),
+            message: message.into(),
+            retryable: code.is_retryable(),
+            retry_after: None,
+            details: None,
+            trace: None,
+            stderr: None,
+            limit: None,
+        }
+    }
+
+    /// A fault that is the hit of a limit.
+    pub(crate) fn limit(code: Code, what: &str, hit: LimitHit) -> Self {
+        let mut fault = Self::new(code, format!("{what} ({hit})"));
+        fault.limit = Some(hit);
+        fault
+    }
+}
+
+/// How an execution ended.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Verdict {
+    /// With an output.
+    Success(Payload),
+    /// Without one. Boxed, as success is the common case.
+    Failed(Box<Fault>),
+}
+
+impl Verdict {
+    /// The stable code.
+    #[must_use]
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Success(_) => Code::Ok,
+            Self::Failed(fault) => fault.code,
+        }
+    }
+}
+
+/// An execution that ended.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Execution {
+    /// How it ended.
+    pub verdict: Verdict,
+    /// What it used on the way.
+    pub usage: Usage,
+}
+
+/// What an execution used.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(default)]
+pub struct Usage {
+    /// Fuel burnt.
+    pub fuel: u64,
+    /// From the first step of the instance to the last.
+    pub run_time: Duration,
+    /// The most that memories and tables had together, in bytes.
+    pub peak_memory_bytes: u64,
+    /// The most table elements at once.
+    pub table_elements: u64,
+    /// Bytes of the input.
+    pub input_bytes: u64,
+    /// Bytes of the output; 0 for a failure.
+    pub output_bytes: u64,
+    /// Bytes of log records kept.
+    pub log_bytes: u64,
+    /// Log records kept.
+    pub log_lines: u64,
+    /// Progress reports kept.
+    pub progress_events: u64,
+    /// Partial results.
+    pub emit_events: u64,
+    /// Bytes of partial results.
+    pub emit_bytes: u64,
+    /// Calls of the `context` interface.
+    pub host_calls: u64,
+}
+
+/// One line of the limits contract.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct LimitRow {
+    /// The field of [`Limits`].
+    pub name: &'static str,
+    /// What was used of it.
+    pub used: u64,
+    /// What was allowed.
+    pub allowed: u64,
+    /// `fuel`, `ms`, `bytes` or `count`.
+    pub unit: &'static str,
+}
+
+impl Usage {
+    /// Used and allowed, for every limit that has a running total.
+    #[must_use]
+    pub fn against(&self, limits: &Limits) -> Vec<LimitRow> {
+        let row = |name, used, allowed, unit| LimitRow {
+            name,
+            used,
+            allowed,
+            unit,
+        };
+        vec![
+            row("fuel", self.fuel, limits.fuel, "fuel"),
+            row(
+                "timeout",
+                millis(self.run_time),
+                millis(limits.timeout),
+                "ms",
+            ),
+            row(
+                "memory_bytes",
+                self.peak_memory_bytes,
+                limits.memory_bytes,
+                "bytes",
+            ),
+            row(
+                "table_elements",
+                self.table_elements,
+                limits.table_elements,
+                "count",
+            ),
+            row("input_bytes", self.input_bytes, limits.input_bytes, "bytes"),
+            row(
+                "output_bytes",
+                self.output_bytes,
+                limits.output_bytes,
+                "bytes",
+            ),
+            row("log_bytes", self.log_bytes, limits.log_bytes, "bytes"),
+            row("log_lines", self.log_lines, limits.log_lines, "count"),
+            row(
+                "progress_events",
+                self.progress_events,
+                limits.progress_events,
+                "count",
+            ),
+            row("emit_events", self.emit_events, limits.emit_events, "count"),
+            row("emit_bytes", self.emit_bytes, limits.emit_bytes, "bytes"),
+            row("host_calls", self.host_calls, limits.host_calls, "count"),
+        ]
+    }
+}
+
+/// Whole milliseconds of a duration.
+pub(crate) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,85 @@
+//! What one store carries: the WASI context, the limiter, and the invocation that it serves.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio_util::sync::CancellationToken;
+use wasmtime::component::ResourceTable;
+use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
+
+use super::limiter::Limiter;
+use super::recorder::Recorder;
+use super::stdio::LogStream;
+use super::{EventSink, Invocation, LimitHit, Limits, Stream};
+
+/// The data of a store.
+pub(crate) struct State {
+    wasi: WasiCtx,
+    table: ResourceTable,
+    pub(crate) limiter: Limiter,
+    pub(crate) recorder: Arc<Recorder>,
+    pub(crate) call: Call,
+}
+
+/// The invocation that a store serves, as its guest sees it.
+pub(crate) struct Call {
+    pub(crate) invocation: Invocation,
+    pub(crate) deadline: Instant,
+    pub(crate) cancel: CancellationToken,
+    pub(crate) host_calls: u64,
+    pub(crate) host_calls_allowed: u64,
+    /// What the guest's panic hook said.
+    pub(crate) panicked: Option<String>,
+}
+
+impl State {
+    pub(crate) fn new(limits: &Limits, sink: Arc<dyn EventSink>, call: Call) -> Self {
+        let recorder = Arc::new(Recorder::new(sink, limits));
+        let stream = |stream| LogStream {
+            recorder: Arc::clone(&recorder),
+            stream,
+        };
+        let mut wasi = WasiCtxBuilder::new();
+        wasi.stdout(stream(Stream::Stdout));
+        wasi.stderr(stream(Stream::Stderr));
+        wasi.max_random_size(limits.random_bytes);
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(usize::try_from(limits.handles).unwrap_or(usize::MAX));
+        Self {
+            wasi: wasi.build(),
+            table,
+            limiter: Limiter::new(limits),
+            recorder,
+            call,
+        }
+    }
+}
+
+impl Call {
+    /// Counts one call of the contract.
+    pub(crate) fn count(&mut self) -> Result<(), HostLimit> {
+        self.host_calls += 1;
+        if self.host_calls > self.host_calls_allowed {
+            return Err(HostLimit(LimitHit::new(
+                "host_calls",
+                self.host_calls_allowed,
+                self.host_calls,
+            )));
+        }
+        Ok(())
+    }
+}
+
+/// A budget that ran out inside an import: ends the guest.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct HostLimit(pub(crate) LimitHit);
+
+impl WasiView for State {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView {
+            ctx: &mut self.wasi,
+            table: &mut self.table,
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! Turns what wasmtime reports into a [`Fault`] with a stable code.
+
+use std::collections::HashSet;
+use std::fmt::Write as _;
+
+use wasmtime::component::ResourceTableError;
+use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace};
+use wasmtime_wasi::I32Exit;
+
+use super::config::TRACE_FRAMES;
+use super::state::{HostLimit, State};
+use super::{Code, Fault, LimitHit, Limits};
+
+/// What wasmtime says when a guest hands over more than the host-call fuel. The error's type is private,
+/// so that its text is all there is; a test fails when an upgrade changes it.
+const TOO_MUCH_COPIED: &str = "too much data is being copied between the host and the guest";
+
+/// What a trace may occupy: twenty frames of long mangled names.
+const TRACE_BYTES: usize = 8 << 10;
+
+/// The fault behind an error of a guest's call or of its instantiation.
+pub(crate) fn fault(error: &wasmtime::Error, state: &State, limits: &Limits) -> Fault {
+    let mut fault = classify(error, state, limits);
+    fault.trace = error
+        .downcast_ref::<WasmBacktrace>()
+        .map(backtrace)
+        .filter(|trace| !trace.is_empty());
+    fault.stderr = state.recorder.stderr_tail();
+    fault
+}
+
+fn classify(error: &wasmtime::Error, state: &State, limits: &Limits) -> Fault {
+    if error.is::<PoolConcurrencyLimitError>() {
+        return Fault::new(
+            Code::Overloaded,
+            "the host has no free slot for another invocation",
+        );
+    }
+    if let Some(HostLimit(hit)) = error.downcast_ref() {
+        let code = if hit.name == "host_calls" {
+            Code::OutOfFuel
+        } else {
+            Code::OutputTooLarge
+        };
+        return Fault::limit(code, "the task told its host more than it may", hit.clone());
+    }
+    if let Some(I32Exit(status)) = error.downcast_ref() {
+        return Fault::new(
+            Code::Trap,
+            format!("the task called exit({status}) instead of returning"),
+        );
+    }
+    match error.downcast_ref::<Trap>() {
+        Some(Trap::OutOfFuel) => {
+            let hit = LimitHit::new("fuel", limits.fuel, limits.fuel);
+            return Fault::limit(Code::OutOfFuel, "the task used up its fuel", hit);
+        }
+        Some(Trap::StackOverflow) => return stack_overflow(),
+        Some(Trap::MemoryOutOfBounds) if is_recursion(error) => return stack_overflow(),
+        _ => {}
+    }
+    if let Some(ResourceTableError::Full) = error.downcast_ref() {
+        let hit = LimitHit::new("handles", limits.handles, limits.handles.saturating_add(1));
+        return Fault::limit(
+            Code::MemoryLimit,
+            "the task holds too many streams or timers",
+            hit,
+        );
+    }
+    if is_too_much_copied(error) {
+        return too_much_copied(limits);
+    }
+    of_the_guest(error, state)
+}
+
+fn stack_overflow() -> Fault {
+    let message = "the task's stack overflowed: endless or very deep recursion; a task that needs it can be linked \
+                   with a larger stack (`-zstack-size`)";
+    Fault::new(Code::StackOverflow, message)
+}
+
+/// Whether an access out of bounds was the guest's own stack running out at the start of its memory, where
+/// linkers put it: then the whole of the captured stack is the same few functions.
+fn is_recursion(error: &wasmtime::Error) -> bool {
+    let Some(trace) = error.downcast_ref::<WasmBacktrace>() else {
+        return false;
+    };
+    let functions: HashSet<u32> = trace
+        .frames()
+        .iter()
+        .map(wasmtime::FrameInfo::func_index)
+        .collect();
+    trace.frames().len() >= TRACE_FRAMES && functions.len() <= TRACE_FRAMES / 2
+}
+
+/// A guest that gave up: it panicked, ran into a refused growth, or did something wrong.
+fn of_the_guest(error: &wasmtime::Error, state: &State) -> Fault {
+    let refused = state.limiter.refused();
+    if let Some(message) = &state.call.panicked {
+        let mut fault = Fault::new(Code::Panicked, message.clone());
+        fault.limit = refused.cloned();
+        return fault;
+    }
+    if let Some(hit) = refused {
+        return Fault::limit(
+            Code::MemoryLimit,
+            "the task asked for more memory than it may have",
+            hit.clone(),
+        );
+    }
+    match error.downcast_ref::<Trap>() {
+        Some(trap) => Fault::new(Code::Trap, format!("the task trapped: {trap}")),
+        None => Fault::new(
+            Code::Trap,
+            format!("the task broke the contract: {}", chain(error)),
+        ),
+    }
+}
+
+/// The whole chain of an error in one line.
+fn chain(error: &wasmtime::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain() {
+        // A backtrace in the chain is many lines, and reported on its own.
+        if let Some(line) = cause
+            .to_string()
+            .lines()
+            .next()
+            .filter(|line| !line.starts_with("error while executing"))
+        {
+            let separator = if text.is_empty() { "" } else { ": " };
+            let _ = write!(text, "{separator}{line}");
+        }
+    }
+    text
+}
+
+fn is_too_much_copied(error: &wasmtime::Error) -> bool {
+    error
+        .chain()
+        .any(|cause| cause.to_string().contains(TOO_MUCH_COPIED))
+}
+
+fn too_much_copied(limits: &Limits) -> Fault {
+    let hit = LimitHit::new(
+        "output_bytes",
+        limits.output_bytes,
+        limits.output_bytes.saturating_add(1),
+    );
+    let message = "the task handed over more bytes at once than it may; how many more is unknown, as none were copied";
+    Fault::limit(Code::OutputTooLarge, message, hit)
+}
+
+/// A guest's stack as text, one frame a line, innermost first.
+pub(crate) fn backtrace(trace: &WasmBacktrace) -> String {
+    let mut text = String::new();
+    for (index, frame) in trace.frames().iter().enumerate() {
+        let module = frame.module().name().unwrap_or("module");
+        let name = frame
+            .func_name()
+            .map_or_else(|| format!("function {}", frame.func_index()), demangled);
+        let _ = writeln!(text, "{index:>3}: {module}!{name}");
+        if text.len() > TRACE_BYTES {
+            text.truncate(text.floor_char_boundary(TRACE_BYTES));
+            break;
+        }
+    }
+    text
+}
+
+fn demangled(name: &str) -> String {
+    format!("{:#}", rustc_demangle::demangle(name))
+}

@@ -1,0 +1,7 @@
+//! Celeriac: a task executor whose tasks are WebAssembly components.
+
+pub mod engine;
+pub mod local;
+pub mod module;
+pub mod settings;
+pub mod worker;

@@ -1,0 +1,205 @@
+//! Runs one task of one file in this process, without any broker: what `celeriac run` does.
+//!
+//! The way is that of a host: the same check, compiler, limits and engine. Only the queue is missing.
+
+use std::{path::PathBuf, sync::Arc};
+
+use celeriac_broker::{
+    Digest, EventKind, Manifest, Namespace, Options, Outcome, Payload, UploadReport,
+};
+
+use crate::{
+    engine::{
+        CancellationToken, Engine, EngineConfig, EngineError, Event, EventSink, Executor,
+        ExecutorError, HostLimits, Invocation, LimitRow, Limits, Request,
+    },
+    module::{
+        AdmitError, Admitter, ArtifactCache, ArtifactError, CompileError, CompileLimits, Compiler,
+        LoadError, Loader, LoaderConfig, Source, SourceError,
+    },
+    worker::translate,
+};
+
+/// What is run, and on what.
+#[derive(Debug)]
+pub struct LocalRequest {
+    /// The component.
+    pub module: Vec<u8>,
+    /// The task's name in it.
+    pub task: String,
+    /// The input.
+    pub input: Payload,
+    /// What the caller asks for.
+    pub options: Options,
+}
+
+/// The host that it is run on.
+#[derive(Debug)]
+pub struct LocalHost {
+    /// The engine; one slot is enough.
+    pub engine: EngineConfig,
+    /// What tasks get, and what they get at most.
+    pub limits: HostLimits,
+    /// Where compiled modules are kept.
+    pub cache_dir: PathBuf,
+    /// How compiling is bounded.
+    pub compile: CompileLimits,
+    /// The largest module, in bytes.
+    pub module_bytes: u64,
+}
+
+/// What it came to.
+#[derive(Debug)]
+pub struct LocalRun {
+    /// The outcome, as a host would write it.
+    pub outcome: Outcome,
+    /// Each limit with what was used and what is allowed.
+    pub contract: Vec<LimitRow>,
+}
+
+/// Why nothing was run.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LocalError {
+    /// The file is not a module of tasks.
+    #[error("the module was refused\n{0}")]
+    Refused(UploadReport),
+    /// It has no such task.
+    #[error("the module has no task `{task}`; it has: {known}")]
+    NoTask {
+        /// What was asked for.
+        task: String,
+        /// What there is.
+        known: String,
+    },
+    /// The module could not be examined.
+    #[error(transparent)]
+    Admit(AdmitError),
+    /// The module could not be loaded.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// The engine cannot be set up.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The threads for the guest cannot be started.
+    #[error(transparent)]
+    Executor(#[from] ExecutorError),
+    /// The artifact cache cannot be used.
+    #[error(transparent)]
+    Artifacts(#[from] ArtifactError),
+    /// The compiler cannot be started.
+    #[error(transparent)]
+    Compiler(#[from] CompileError),
+    /// The guest's thread ended without an answer.
+    #[error("the run was given up: {0}")]
+    Abandoned(String),
+}
+
+impl From<AdmitError> for LocalError {
+    fn from(error: AdmitError) -> Self {
+        match error {
+            AdmitError::Refused(report) => Self::Refused(report),
+            other => Self::Admit(other),
+        }
+    }
+}
+
+/// Runs a task; `report` is told what it reports, as it does.
+///
+/// # Errors
+/// When nothing was run; what a task comes to is in the outcome.
+pub async fn run(
+    host: LocalHost,
+    request: LocalRequest,
+    report: impl Fn(EventKind) + Send + Sync + 'static,
+) -> Result<LocalRun, LocalError> {
+    let engine = Engine::new(host.engine)?;
+    let executor = Arc::new(Executor::new(1)?);
+    let artifacts = ArtifactCache::open(&host.cache_dir)?;
+    let compiler = Compiler::new(host.compile)?;
+    let loader = Loader::new(
+        engine.clone(),
+        artifacts,
+        compiler,
+        Arc::new(Nowhere),
+        &LoaderConfig::default(),
+    );
+    let admitter =
+        Admitter::new(loader.clone(), executor.clone()).with_upload_bytes(host.module_bytes);
+    let manifest = admitter.admit(Arc::from(request.module)).await?;
+    let module = loader.load(&manifest.digest).await?;
+    let limits = limits(&manifest, &request.task, &request.options, &host.limits)?;
+    let input = match translate::input(request.input) {
+        Ok(input) => input,
+        Err(outcome) => {
+            return Ok(LocalRun {
+                outcome: *outcome,
+                contract: Vec::new(),
+            });
+        }
+    };
+    let invocation = Invocation {
+        id: Namespace::generate().issue(0).to_string(),
+        task: request.task,
+        attempt: 1,
+    };
+    let request = Request {
+        invocation,
+        input,
+        limits: limits.clone(),
+        cancel: CancellationToken::new(),
+        sink: Arc::new(Told(report)),
+    };
+    let execution = executor
+        .spawn(async move { engine.execute(&module, request).await })
+        .await;
+    let execution = execution.map_err(|error| LocalError::Abandoned(error.to_string()))?;
+    let contract = execution.usage.against(&limits);
+    let mut outcome = translate::outcome(execution);
+    outcome.usage.attempt = 1;
+    outcome.usage.module = Some(manifest.digest);
+    "local".clone_into(&mut outcome.usage.host);
+    Ok(LocalRun { outcome, contract })
+}
+
+fn limits(
+    manifest: &Manifest,
+    task: &str,
+    options: &Options,
+    host: &HostLimits,
+) -> Result<Limits, LocalError> {
+    let Some(info) = manifest.tasks.iter().find(|info| info.name == task) else {
+        let known: Vec<_> = manifest
+            .tasks
+            .iter()
+            .map(|info| info.name.as_str())
+            .collect();
+        return Err(LocalError::NoTask {
+            task: task.to_owned(),
+            known: known.join(", "),
+        });
+    };
+    Ok(Limits::effective(
+        host,
+        &translate::authored(&info.options),
+        &translate::asked(options),
+    ))
+}
+
+/// The module is in memory or in the cache by the time that anybody asks.
+struct Nowhere;
+
+#[async_trait::async_trait]
+impl Source for Nowhere {
+    async fn fetch(&self, _digest: &Digest) -> Result<Vec<u8>, SourceError> {
+        Err(SourceError::NotFound)
+    }
+}
+
+struct Told<F>(F);
+
+impl<F: Fn(EventKind) + Send + Sync> EventSink for Told<F> {
+    fn event(&self, event: Event) {
+        (self.0)(translate::event(event));
+    }
+}

@@ -1,0 +1,274 @@
+//! Compiles uploaded modules in a child process.
+//!
+//! Compiling takes time and memory as the uploaded code pleases, and a compiler is a large target: so it runs
+//! apart, without environment, under limits of address space, processor time and files, and is killed when
+//! its time is up or nobody waits for it any more.
+
+use std::io::{Read as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{ExitCode, ExitStatus, Stdio};
+use std::time::Duration;
+
+use rustix::process::{Resource, Rlimit, setrlimit};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::process::{Child, Command};
+
+use super::artifact::{Key, artifact_key};
+use crate::engine::{Purpose, config};
+
+/// The hidden subcommand that the child is started with.
+pub const CHILD_COMMAND: &str = "compile-child";
+
+/// The most that the compiler's messages may occupy.
+const MESSAGE_BYTES: u64 = 16 << 10;
+
+/// How compiling is bounded.
+#[derive(Clone, Debug)]
+pub struct CompileLimits {
+    /// Wall time. A module of some MiB takes seconds on one processor.
+    pub timeout: Duration,
+    /// Address space of the child, in bytes.
+    pub memory_bytes: u64,
+    /// Processor time of the child, summed over its threads.
+    pub cpu: Duration,
+    /// Bytes of the artifact: code is some four times as large as wasm.
+    pub artifact_bytes: u64,
+}
+
+impl Default for CompileLimits {
+    fn default() -> Self {
+        Self {
+            timeout: Duration::from_secs(120),
+            memory_bytes: 4 << 30,
+            cpu: Duration::from_secs(240),
+            artifact_bytes: 256 << 20,
+        }
+    }
+}
+
+/// Why a module was not compiled.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CompileError {
+    /// The compiler refused the module: the author's concern.
+    #[error("{0}")]
+    Refused(String),
+    /// The module needs more than compiling may take: the author's concern.
+    #[error("compiling takes more than it may: {0}")]
+    Exceeded(String),
+    /// The child could not do its work: the operator's concern.
+    #[error("cannot compile: {0}")]
+    Host(String),
+}
+
+/// Starts compiling children.
+#[derive(Clone, Debug)]
+pub struct Compiler {
+    binary: PathBuf,
+    limits: CompileLimits,
+}
+
+impl Compiler {
+    /// A compiler that starts this very program.
+    ///
+    /// # Errors
+    /// When the program's own file is not known.
+    pub fn new(limits: CompileLimits) -> Result<Self, CompileError> {
+        let binary = std::env::current_exe().map_err(|error| {
+            CompileError::Host(format!("this program's own file is not known: {error}"))
+        })?;
+        Ok(Self::with_binary(binary, limits))
+    }
+
+    /// A compiler that starts `binary`, which must be this version of `celeriac`.
+    #[must_use]
+    pub fn with_binary(binary: PathBuf, limits: CompileLimits) -> Self {
+        Self { binary, limits }
+    }
+
+    /// Compiles a component. Dropping the future kills the child.
+    pub(crate) async fn compile(&self, wasm: &[u8], key: &Key) -> Result<Vec<u8>, CompileError> {
+        let mut child = self.start()?;
+        match tokio::time::timeout(self.limits.timeout, self.converse(&mut child, wasm)).await {
+            Ok(answer) => split_key(answer?, key),
+            Err(_) => Err(CompileError::Exceeded(format!(
+                "{} s of time",
+                self.limits.timeout.as_secs()
+            ))),
+        }
+    }
+
+    fn start(&self) -> Result<Child, CompileError> {
+        Command::new(&self.binary)
+            .arg(CHILD_COMMAND)
+            .arg(self.limits.memory_bytes.to_string())
+            .arg(self.limits.cpu.as_secs().max(1).to_string())
+            .env_clear()
+            .current_dir(Path::new("/"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(|error| {
+                CompileError::Host(format!("{} does not start: {error}", self.binary.display()))
+            })
+    }
+
+    /// Gives the child the wasm and takes what it says; both at once, as pipes are short.
+    async fn converse(&self, child: &mut Child, wasm: &[u8]) -> Result<Vec<u8>, CompileError> {
+        let (Some(mut stdin), Some(stdout), Some(stderr)) =
+            (child.stdin.take(), child.stdout.take(), child.stderr.take())
+        else {
+            return Err(CompileError::Host("the child has no pipes".to_owned()));
+        };
+        let give = async move {
+            // A child that died does not read on: its status says why.
+            let _ = stdin.write_all(wasm).await;
+            drop(stdin);
+        };
+        let (mut code, mut message) = (Vec::new(), Vec::new());
+        let mut stdout = stdout.take(self.limits.artifact_bytes.saturating_add(1));
+        let mut stderr = stderr.take(MESSAGE_BYTES);
+        let ((), read, _) = tokio::join!(
+            give,
+            stdout.read_to_end(&mut code),
+            stderr.read_to_end(&mut message)
+        );
+        read.map_err(|error| CompileError::Host(format!("reading from the child: {error}")))?;
+        if code.len() as u64 > self.limits.artifact_bytes {
+            return Err(CompileError::Exceeded(format!(
+                "{} bytes of code",
+                self.limits.artifact_bytes
+            )));
+        }
+        let status = child
+            .wait()
+            .await
+            .map_err(|error| CompileError::Host(error.to_string()))?;
+        if status.success() {
+            Ok(code)
+        } else {
+            Err(self.failure(status, &message))
+        }
+    }
+
+    fn failure(&self, status: ExitStatus, message: &[u8]) -> CompileError {
+        if let Ok(ChildMessage {
+            is_refusal,
+            message,
+        }) = serde_json::from_slice(message)
+        {
+            return if is_refusal {
+                CompileError::Refused(message)
+            } else {
+                CompileError::Host(message)
+            };
+        }
+        // Rust aborts when memory is refused, the kernel kills when processor time is.
+        CompileError::Exceeded(format!(
+            "the compiler ended with {status}; it may use {} MiB of address space and {} s of processor time",
+            self.limits.memory_bytes >> 20,
+            self.limits.cpu.as_secs()
+        ))
+    }
+}
+
+/// The child's answer starts with the key that it compiled for: it may be another version of the program,
+/// put in place while this one runs.
+fn split_key(mut answer: Vec<u8>, key: &Key) -> Result<Vec<u8>, CompileError> {
+    match answer.split_first_chunk::<32>() {
+        Some((found, _)) if found == key => {
+            answer.drain(..32);
+            Ok(answer)
+        }
+        _ => Err(CompileError::Host(
+            "the program on disk is another version than the one that runs: restart".into(),
+        )),
+    }
+}
+
+/// What a failed child says on stderr.
+#[derive(serde::Serialize, serde::Deserialize)]
+struct ChildMessage {
+    is_refusal: bool,
+    message: String,
+}
+
+/// The child's side: wasm on stdin, key and artifact on stdout, a message on stderr.
+///
+/// `arguments` are those after [`CHILD_COMMAND`]: bytes of address space and seconds of processor time.
+#[must_use]
+pub fn compile_child_main(arguments: &[String]) -> ExitCode {
+    match child(arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            let text = serde_json::to_string(&message).unwrap_or_default();
+            let _ = std::io::stderr().write_all(text.as_bytes());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn child(arguments: &[String]) -> Result<(), ChildMessage> {
+    let host = |message: String| ChildMessage {
+        is_refusal: false,
+        message,
+    };
+    confine(arguments).map_err(host)?;
+    let mut wasm = Vec::new();
+    std::io::stdin()
+        .lock()
+        .read_to_end(&mut wasm)
+        .map_err(|error| host(error.to_string()))?;
+    let config = config(Purpose::Compile).map_err(|error| host(format!("{error:#}")))?;
+    let engine = wasmtime::Engine::new(&config).map_err(|error| host(format!("{error:#}")))?;
+    let artifact = engine
+        .precompile_component(&wasm)
+        .map_err(|error| ChildMessage {
+            is_refusal: true,
+            message: format!("{error:#}"),
+        })?;
+    let mut stdout = std::io::stdout().lock();
+    let written = stdout
+        .write_all(&artifact_key(&engine))
+        .and_then(|()| stdout.write_all(&artifact));
+    written
+        .and_then(|()| stdout.flush())
+        .map_err(|error| host(error.to_string()))
+}
+
+/// Takes away what compiling does not need, before a byte of the upload is read.
+fn confine(arguments: &[String]) -> Result<(), String> {
+    let number = |index: usize| {
+        arguments
+            .get(index)
+            .and_then(|text| text.parse::<u64>().ok())
+    };
+    let (Some(memory), Some(cpu)) = (number(0), number(1)) else {
+        return Err(format!(
+            "`{CHILD_COMMAND}` is started by the host only: it wants two numbers"
+        ));
+    };
+    let limits = [
+        (Resource::As, memory),
+        (Resource::Cpu, cpu),
+        (Resource::Core, 0),
+        // Nothing but the three pipes is written, and little opened.
+        (Resource::Fsize, 0),
+        (Resource::Nofile, 32),
+    ];
+    for (resource, limit) in limits {
+        setrlimit(
+            resource,
+            Rlimit {
+                current: Some(limit),
+                maximum: Some(limit),
+            },
+        )
+        .map_err(|error| format!("cannot limit {resource:?}: {error}"))?;
+    }
+    // Compiling waits for nobody; invocations do.
+    let _ = rustix::process::setpriority_process(None, 10);
+    Ok(())
+}

@@ -1,0 +1,320 @@
+//! The one resolved view of all settings.
+
+use std::{
+    collections::HashMap,
+    env,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use celeriac_broker::Caps;
+
+use super::{
+    SettingsError,
+    layers::{Override, Set, Source, Surroundings, environment, file, flags, locate, xdg},
+    table::{Default, Row, TABLE},
+    value::Value,
+};
+
+/// Invocations at once for each core, when nobody says how many: most tasks wait more than they compute.
+const SLOTS_PER_CORE: u64 = 32;
+
+/// Every setting, resolved; `entries` tells where each value came from.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where the broker is. May carry a password: print it through `without_password`.
+    pub broker: String,
+    /// The directory of the embedded store.
+    pub data_dir: PathBuf,
+    /// The directory of compiled modules.
+    pub cache_dir: PathBuf,
+    /// The queues that a host serves.
+    pub queues: Vec<String>,
+    /// Invocations that a host runs at once.
+    pub concurrency: u32,
+    /// How long a lease lasts unless renewed.
+    pub lease: Duration,
+    /// How long a drain waits for running attempts.
+    pub grace: Duration,
+    /// How long a cancelled task may take to end by itself.
+    pub cancel_grace: Duration,
+    /// How long a result is kept by default.
+    pub result_ttl: Duration,
+    /// The largest payloads.
+    pub caps: Caps,
+    /// What an attempt gets at most.
+    pub limits: Ceilings,
+    /// What an attempt gets when nobody says how much.
+    pub defaults: Ceilings,
+    /// The bounds of the process that compiles modules.
+    pub compile: Compile,
+    /// The engine's epoch tick.
+    pub engine_tick: Duration,
+    /// How the embedded store writes.
+    pub durability: Durability,
+    /// What is logged: `error`, `warn`, `info`, `debug` or `trace`.
+    pub log_level: String,
+    /// How it is logged.
+    pub log_format: LogFormat,
+    /// The settings file that was read, if one was.
+    pub file: Option<PathBuf>,
+    entries: Vec<Entry>,
+}
+
+/// Bounds of one attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ceilings {
+    /// Fuel.
+    pub fuel: u64,
+    /// Wall time.
+    pub timeout: Duration,
+    /// Memory in bytes.
+    pub memory_bytes: u64,
+}
+
+/// Bounds of compiling one module.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Compile {
+    /// Wall time.
+    pub timeout: Duration,
+    /// Memory in bytes.
+    pub memory_bytes: u64,
+}
+
+/// How the embedded store writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// Survives the death of every process.
+    Normal,
+    /// Also survives loss of power.
+    Full,
+}
+
+/// How a host logs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Lines for people.
+    Text,
+    /// A JSON object a line.
+    Json,
+}
+
+/// One setting as resolved.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// The setting.
+    pub row: &'static Row,
+    /// Its value, without a password.
+    pub value: Value,
+    /// Where that came from.
+    pub source: Source,
+}
+
+impl Settings {
+    /// Resolves all settings: defaults, then the file `named` (else the first one found), then the
+    /// environment, then flags.
+    ///
+    /// # Errors
+    /// The first thing that is wrong, with its place and what would be right.
+    pub fn load(named: Option<&Path>, overrides: &[Override]) -> Result<Self, SettingsError> {
+        let directory = env::current_dir().unwrap_or_else(|_| PathBuf::from("."));
+        let around = Surroundings {
+            env: &|name| env::var(name).ok().filter(|value| !value.is_empty()),
+            directory: &directory,
+        };
+        Self::resolve(named, overrides, &around)
+    }
+
+    /// Every setting with its value and source, in the order of the table.
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// Whether somebody set this.
+    pub fn is_set(&self, key: &str) -> bool {
+        let is_given = |entry: &Entry| entry.row.key == key && entry.source != Source::Default;
+        self.entries.iter().any(is_given)
+    }
+
+    fn resolve(
+        named: Option<&Path>,
+        overrides: &[Override],
+        around: &Surroundings<'_>,
+    ) -> Result<Self, SettingsError> {
+        let path = locate(named, around);
+        let mut sets = match &path {
+            Some(path) => file(path, around)?,
+            None => Vec::new(),
+        };
+        sets.extend(environment(around)?);
+        sets.extend(flags(overrides, around)?);
+        let mut values = Values::new(sets);
+        values.add_defaults(around)?;
+        Ok(values.into_settings(path))
+    }
+}
+
+/// The address as it may be shown: a password in it is replaced by `***`.
+pub fn without_password(address: &str) -> String {
+    let Some((scheme, rest)) = address.split_once("://") else {
+        return address.to_owned();
+    };
+    match rest.rsplit_once('@') {
+        Some((login, host)) => {
+            let user = login.split(':').next().unwrap_or_default();
+            format!("{scheme}://{user}:***@{host}")
+        }
+        None => address.to_owned(),
+    }
+}
+
+/// Values by key while they are put together.
+struct Values(HashMap<&'static str, (Value, Source)>);
+
+impl Values {
+    fn new(sets: Vec<Set>) -> Self {
+        Self(
+            sets.into_iter()
+                .map(|(row, value, source)| (row.key, (value, source)))
+                .collect(),
+        )
+    }
+
+    fn add_defaults(&mut self, around: &Surroundings<'_>) -> Result<(), SettingsError> {
+        // The store's address follows from its directory, so it comes last.
+        for row in TABLE.iter().filter(|row| row.key != "broker") {
+            if !self.0.contains_key(row.key) {
+                self.0
+                    .insert(row.key, (default(row, around)?, Source::Default));
+            }
+        }
+        let embedded = Value::Text(format!("embedded:{}", self.directory("data_dir").display()));
+        self.0
+            .entry("broker")
+            .or_insert((embedded, Source::Default));
+        Ok(())
+    }
+
+    fn into_settings(self, file: Option<PathBuf>) -> Settings {
+        let bounds = |section: &str| Ceilings {
+            fuel: self.number(&format!("{section}.fuel")),
+            timeout: self.duration(&format!("{section}.timeout")),
+            memory_bytes: self.number(&format!("{section}.memory")),
+        };
+        Settings {
+            broker: self.text("broker"),
+            data_dir: self.directory("data_dir"),
+            cache_dir: self.directory("cache_dir"),
+            queues: self.names("queues"),
+            concurrency: u32::try_from(self.number("concurrency")).unwrap_or(u32::MAX),
+            lease: self.duration("lease"),
+            grace: self.duration("grace"),
+            cancel_grace: self.duration("cancel_grace"),
+            result_ttl: self.duration("result_ttl"),
+            caps: Caps {
+                input_bytes: self.number("caps.input"),
+                output_bytes: self.number("caps.output"),
+                module_bytes: self.number("caps.module"),
+            },
+            limits: bounds("limits"),
+            defaults: bounds("defaults"),
+            compile: Compile {
+                timeout: self.duration("compile.timeout"),
+                memory_bytes: self.number("compile.memory"),
+            },
+            engine_tick: self.duration("engine.tick"),
+            durability: match self.text("durability").as_str() {
+                "full" => Durability::Full,
+                _ => Durability::Normal,
+            },
+            log_level: self.text("log.level"),
+            log_format: match self.text("log.format").as_str() {
+                "json" => LogFormat::Json,
+                _ => LogFormat::Text,
+            },
+            file,
+            entries: self.entries(),
+        }
+    }
+
+    fn entries(&self) -> Vec<Entry> {
+        let entry = |row: &'static Row| {
+            let (value, source) = self.0.get(row.key)?;
+            let value = match value {
+                Value::Text(text) if row.key == "broker" => Value::Text(without_password(text)),
+                other => other.clone(),
+            };
+            Some(Entry {
+                row,
+                value,
+                source: source.clone(),
+            })
+        };
+        TABLE.iter().filter_map(entry).collect()
+    }
+
+    // The table gives each key its kind, so that the wrong kind under a key cannot be: a test reads all.
+
+    fn get(&self, key: &str) -> Option<&Value> {
+        self.0.get(key).map(|(value, _)| value)
+    }
+
+    fn text(&self, key: &str) -> String {
+        match self.get(key) {
+            Some(Value::Text(text)) => text.clone(),
+            other => unreachable!("{key} is {other:?}"),
+        }
+    }
+
+    fn directory(&self, key: &str) -> PathBuf {
+        match self.get(key) {
+            Some(Value::Directory(path)) => path.clone(),
+            other => unreachable!("{key} is {other:?}"),
+        }
+    }
+
+    fn names(&self, key: &str) -> Vec<String> {
+        match self.get(key) {
+            Some(Value::Names(names)) => names.clone(),
+            other => unreachable!("{key} is {other:?}"),
+        }
+    }
+
+    fn number(&self, key: &str) -> u64 {
+        match self.get(key) {
+            Some(Value::Count(number) | Value::Size(number) | Value::Fuel(number)) => *number,
+            other => unreachable!("{key} is {other:?}"),
+        }
+    }
+
+    fn duration(&self, key: &str) -> Duration {
+        match self.get(key) {
+            Some(Value::Duration(duration)) => *duration,
+            other => unreachable!("{key} is {other:?}"),
+        }
+    }
+}
+
+fn default(row: &'static Row, around: &Surroundings<'_>) -> Result<Value, SettingsError> {
+    let home = |variable, below| {
+        let dir = xdg(around, variable, below).ok_or(SettingsError::NoHome { key: row.key })?;
+        Ok(Value::Directory(dir.join("celeriac")))
+    };
+    match (row.key, row.default) {
+        (key, Default::Fixed(text)) => Ok(row
+            .kind
+            .read(text)
+            .unwrap_or_else(|| unreachable!("{key} is {text}"))),
+        ("data_dir", _) => home("XDG_DATA_HOME", ".local/share"),
+        ("cache_dir", _) => home("XDG_CACHE_HOME", ".cache"),
+        ("concurrency", _) => {
+            let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u64);
+            Ok(Value::Count(cores * SLOTS_PER_CORE))
+        }
+        (key, Default::Found(_)) => unreachable!("nobody finds the default of {key}"),
+    }
+}
+
+#[cfg(test)]
+#[path = "resolved_tests.rs"]
+mod tests;

@@ -1,0 +1,153 @@
+//! The flat table of all settings: the one source of the keys, the example file, the environment's
+//! names and docs/configuration.md.
+
+use std::time::Duration;
+
+use super::value::Kind;
+
+/// One setting.
+#[derive(Clone, Copy, Debug)]
+pub struct Row {
+    /// Its path in the file: `limits.fuel`.
+    pub key: &'static str,
+    /// What it holds.
+    pub kind: Kind,
+    /// What it is when nobody sets it.
+    pub default: Default,
+    /// What it is for: one or two sentences.
+    pub doc: &'static str,
+}
+
+/// What a setting is when nobody sets it.
+#[derive(Clone, Copy, Debug)]
+pub enum Default {
+    /// Always this.
+    Fixed(&'static str),
+    /// Found out at start, in these words.
+    Found(&'static str),
+}
+
+impl Row {
+    /// The environment variable that sets it: `CELERIAC_LIMITS_FUEL`.
+    pub fn env(&self) -> String {
+        format!("CELERIAC_{}", self.key.replace('.', "_").to_uppercase())
+    }
+}
+
+const fn row(key: &'static str, kind: Kind, default: &'static str, doc: &'static str) -> Row {
+    Row {
+        key,
+        kind,
+        default: Default::Fixed(default),
+        doc,
+    }
+}
+
+const fn found(key: &'static str, kind: Kind, default: &'static str, doc: &'static str) -> Row {
+    Row {
+        key,
+        kind,
+        default: Default::Found(default),
+        doc,
+    }
+}
+
+const MS: Duration = Duration::from_millis(1);
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(86_400);
+const YEAR: Duration = Duration::from_secs(365 * 86_400);
+const KIB: u64 = 1 << 10;
+
+/// Every setting, in the order of the documentation.
+#[rustfmt::skip]
+pub const TABLE: &[Row] = &[
+    found("broker", Kind::Url, "embedded:<data_dir>",
+        "Where invocations, results and modules are kept: a Redis server, or an embedded store on this machine."),
+    found("data_dir", Kind::Directory, "$XDG_DATA_HOME/celeriac, else ~/.local/share/celeriac",
+        "The directory of the embedded store."),
+    found("cache_dir", Kind::Directory, "$XDG_CACHE_HOME/celeriac, else ~/.cache/celeriac",
+        "The directory of compiled modules; it can be deleted at any time and fills again."),
+    row("queues", Kind::Names, "default",
+        "The queues that `celeriac serve` takes invocations from, first come first."),
+    found("concurrency", Kind::Count(1, 100_000), "32 × cores",
+        "Invocations that `celeriac serve` runs at once. Each has a pool slot of 4 GiB of address space; memory is used only as tasks touch it."),
+    row("lease", Kind::Duration(SECOND, HOUR), "10s",
+        "How long a host keeps an invocation without a sign of life. Shorter: a dead host's work runs again sooner; longer: a broker that hangs costs less double work."),
+    row("grace", Kind::Duration(Duration::ZERO, DAY), "30s",
+        "How long running tasks may take to end once the host is told to stop; the rest is given back to the queues."),
+    row("cancel_grace", Kind::Duration(Duration::ZERO, MINUTE), "20ms",
+        "How long a cancelled task may take to end by itself before it is stopped."),
+    row("result_ttl", Kind::Duration(SECOND, YEAR), "1d",
+        "How long a result is kept after the end, unless the caller says otherwise."),
+    row("caps.input", Kind::Size(KIB), "8MiB",
+        "The largest input of an invocation."),
+    row("caps.output", Kind::Size(KIB), "8MiB",
+        "The largest output of an invocation."),
+    row("caps.module", Kind::Size(KIB), "32MiB",
+        "The largest module that can be uploaded."),
+    row("limits.fuel", Kind::Fuel, "100G",
+        "The most fuel that any attempt gets, whatever its author or caller asks for."),
+    row("limits.timeout", Kind::Duration(MS, YEAR), "1h",
+        "The longest that any attempt may take, whatever its author or caller asks for."),
+    row("limits.memory", Kind::Size(64 * KIB), "256MiB",
+        "The most memory that any attempt gets, whatever its author or caller asks for."),
+    row("defaults.fuel", Kind::Fuel, "10G",
+        "The fuel of an attempt when neither author nor caller says how much."),
+    row("defaults.timeout", Kind::Duration(MS, YEAR), "60s",
+        "The time of an attempt when neither author nor caller says how long."),
+    row("defaults.memory", Kind::Size(64 * KIB), "128MiB",
+        "The memory of an attempt when neither author nor caller says how much."),
+    row("compile.timeout", Kind::Duration(SECOND, HOUR), "60s",
+        "How long compiling an uploaded module may take; it runs in a process of its own."),
+    row("compile.memory", Kind::Size(64 * KIB * KIB), "2GiB",
+        "How much memory the process that compiles a module may have."),
+    row("engine.tick", Kind::Duration(Duration::from_micros(100), SECOND), "2ms",
+        "How long a computing task runs before it lets others run, and how soon it sees a cancel. Shorter is fairer and costs more."),
+    row("durability", Kind::OneOf(&["normal", "full"]), "normal",
+        "How the embedded store writes. `normal` survives the death of every process; `full` also survives loss of power, and each write waits for the disk."),
+    row("log.level", Kind::OneOf(&["error", "warn", "info", "debug", "trace"]), "info",
+        "What a host logs, on standard error. Other commands log warnings only, unless this is set."),
+    row("log.format", Kind::OneOf(&["text", "json"]), "text",
+        "How it is logged: lines for people, or a JSON object a line."),
+];
+
+/// The setting with this path.
+pub(super) fn find(key: &str) -> Option<&'static Row> {
+    TABLE.iter().find(|row| row.key == key)
+}
+
+/// The path that is most like `key`, when one is alike enough to have been meant.
+pub(super) fn nearest(key: &str) -> Option<&'static str> {
+    let last = |path: &'static str| path.rsplit('.').next().unwrap_or(path);
+    let alike = |row: &&Row| {
+        let whole = strsim::jaro_winkler(key, row.key);
+        // `fuel` alone means `limits.fuel` rather than nothing.
+        whole.max(strsim::jaro_winkler(key, last(row.key)) - 0.05)
+    };
+    let best = TABLE.iter().max_by(|a, b| alike(a).total_cmp(&alike(b)))?;
+    (alike(&best) > 0.8).then_some(best.key)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_fixed_default_is_of_its_own_kind() {
+        for row in TABLE {
+            if let Default::Fixed(text) = row.default {
+                assert!(row.kind.read(text).is_some(), "{} = {text}", row.key);
+            }
+        }
+    }
+
+    #[test]
+    fn finds_the_key_that_was_meant() {
+        assert_eq!(nearest("limits.feul"), Some("limits.fuel"));
+        assert_eq!(nearest("concurency"), Some("concurrency"));
+        assert_eq!(nearest("tick"), Some("engine.tick"));
+        assert_eq!(nearest("zzz"), None);
+    }
+}

@@ -1,0 +1,315 @@
+//! A whole host: engine, duties and connections, from start to drain.
+
+use std::{
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use celeriac_broker::{Broker, BrokerError, HostId, HostInfo, SYSTEM_QUEUE};
+use tokio::{
+    sync::{Notify, Semaphore, mpsc},
+    task::JoinHandle,
+    time::timeout,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{
+    admission::Admission,
+    attempt::Attempts,
+    controls::Controls,
+    held::Held,
+    modules::{BrokerSource, Modules},
+    recorder::Recorder,
+    renewer::Renewer,
+    settler::Settler,
+    worker::Worker,
+};
+use crate::{
+    engine::{Engine, EngineConfig, EngineError, Executor, ExecutorError, HostLimits},
+    module::{
+        Admitter, ArtifactCache, ArtifactError, CompileError, CompileLimits, Compiler, Loader,
+        LoaderConfig,
+    },
+};
+
+/// What a host is started with.
+#[derive(Clone, Debug)]
+pub struct HostOptions {
+    /// Where the broker is; a second connection is made to it for renewals.
+    pub broker_url: String,
+    /// The queues to serve, first come first.
+    pub queues: Vec<String>,
+    /// How long a lease lasts unless renewed.
+    pub lease: Duration,
+    /// How long running attempts may take to end once the host is told to stop.
+    pub grace: Duration,
+    /// The engine, with its number of pool slots.
+    pub engine: EngineConfig,
+    /// What tasks get, and what they get at most.
+    pub limits: HostLimits,
+    /// Where compiled modules are kept.
+    pub cache_dir: PathBuf,
+    /// How compiling is bounded.
+    pub compile: CompileLimits,
+    /// The largest module that is admitted, in bytes.
+    pub module_bytes: u64,
+}
+
+/// Why a host cannot start or go on.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum HostError {
+    /// The broker refused or does not answer.
+    #[error(transparent)]
+    Broker(#[from] BrokerError),
+    /// The engine cannot be set up.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The threads for guests cannot be started.
+    #[error(transparent)]
+    Executor(#[from] ExecutorError),
+    /// The artifact cache cannot be used.
+    #[error(transparent)]
+    Artifacts(#[from] ArtifactError),
+    /// The compiler cannot be started.
+    #[error(transparent)]
+    Compiler(#[from] CompileError),
+    /// A thread or a socket could not be had.
+    #[error("the operating system refused: {0}")]
+    System(#[from] std::io::Error),
+}
+
+/// A host that runs. Dropping it stops it as a crash would; `drain` is the way to go.
+#[derive(Debug)]
+pub struct Host {
+    broker: Arc<dyn Broker>,
+    info: HostInfo,
+    grace: Duration,
+    lease: Duration,
+    held: Arc<Held>,
+    running: TaskTracker,
+    /// Stops the worker; the duties go on until what runs has ended.
+    stop_reserving: CancellationToken,
+    /// Stops the renewer, last of all.
+    stop_renewing: CancellationToken,
+    worker: JoinHandle<()>,
+    /// Ends when the last attempt has handed in its outcome and all of them are written.
+    settler: JoinHandle<()>,
+    /// Held so that guests have threads as long as there is a host.
+    attempts: Attempts,
+}
+
+impl Host {
+    /// Sets everything up and begins to reserve. Must be called within a tokio runtime, whose threads
+    /// then talk to the broker; guests get threads of their own.
+    ///
+    /// # Errors
+    /// When the broker is not fit, the pool does not fit into the address space, or the cache cannot be used.
+    pub async fn start(broker: Arc<dyn Broker>, options: HostOptions) -> Result<Self, HostError> {
+        celeriac_broker::require_fit(broker.as_ref()).await?;
+        let slots = options.engine.concurrency;
+        let engine = Engine::new(options.engine)?;
+        let executor = Arc::new(Executor::new(threads())?);
+        let artifacts = ArtifactCache::open(&options.cache_dir)?;
+        let compiler = Compiler::new(options.compile)?;
+        let source = Arc::new(BrokerSource(broker.clone()));
+        let loader = Loader::new(
+            engine.clone(),
+            artifacts,
+            compiler,
+            source,
+            &LoaderConfig::default(),
+        );
+        let admitter =
+            Admitter::new(loader.clone(), executor.clone()).with_upload_bytes(options.module_bytes);
+        let info = info(&options.queues, slots);
+        broker.announce(&info, false).await?;
+
+        let held = Arc::new(Held::default());
+        let (settlements, ended) = Settler::channel();
+        let (reports, reported) = mpsc::unbounded_channel();
+        let attempts = Attempts {
+            broker: broker.clone(),
+            host: info.host.clone(),
+            engine,
+            executor,
+            modules: Arc::new(Modules::new(broker.clone(), loader)),
+            admission: Arc::new(Admission {
+                broker: broker.clone(),
+                admitter,
+            }),
+            limits: Arc::new(options.limits),
+            held: held.clone(),
+            settlements,
+            reports,
+        };
+        let duties = Duties {
+            broker: broker.clone(),
+            held: held.clone(),
+            info: info.clone(),
+            lease: options.lease,
+            url: options.broker_url,
+        };
+        let stop_renewing = CancellationToken::new();
+        duties.start(reported, stop_renewing.clone()).await?;
+        let settler = Settler {
+            broker: broker.clone(),
+            held: held.clone(),
+        };
+        let settler = tokio::spawn(settler.run(ended));
+        let (running, stop_reserving) = (TaskTracker::new(), CancellationToken::new());
+        let worker = Worker {
+            broker: broker.clone(),
+            host: info.host.clone(),
+            queues: info.queues.clone(),
+            lease: options.lease,
+            slots: Arc::new(Semaphore::new(slots as usize)),
+            held: held.clone(),
+            attempts: attempts.clone(),
+            running: running.clone(),
+        };
+        let worker = tokio::spawn(worker.run(stop_reserving.clone()));
+        Ok(Self {
+            broker,
+            info,
+            grace: options.grace,
+            lease: options.lease,
+            held,
+            running,
+            stop_reserving,
+            stop_renewing,
+            worker,
+            settler,
+            attempts: attempts,
+        })
+    }
+
+    /// What others see of this host.
+    pub fn info(&self) -> &HostInfo {
+        &self.info
+    }
+
+    /// Invocations that it holds leases on.
+    pub fn running(&self) -> usize {
+        self.held.len()
+    }
+
+    /// Stops reserving, lets running attempts end within the grace time, gives the rest back, and
+    /// returns once every outcome is written.
+    pub async fn drain(self) {
+        let Self {
+            broker,
+            info,
+            grace,
+            lease,
+            held,
+            running,
+            worker,
+            settler,
+            attempts,
+            ..
+        } = self;
+        self.stop_reserving.cancel();
+        if worker.await.is_err() {
+            tracing::error!("the reserve loop had failed");
+        }
+        running.close();
+        if timeout(grace, running.wait()).await.is_err() {
+            give_back(broker.as_ref(), &held).await;
+            running.wait().await;
+        }
+        // The last sender goes with the attempts; then the settler ends when all is written.
+        drop(attempts);
+        if timeout(lease, settler).await.is_err() {
+            tracing::error!(
+                "the broker does not take the last outcomes: their invocations run again elsewhere"
+            );
+        }
+        self.stop_renewing.cancel();
+        if let Err(error) = broker.announce(&info, true).await {
+            tracing::debug!(%error, "the broker was not told that this host leaves");
+        }
+    }
+}
+
+/// Gives back what still runs when the grace time is over.
+async fn give_back(broker: &dyn Broker, held: &Held) {
+    let leases = held.take_unfinished();
+    tracing::warn!(
+        invocations = leases.len(),
+        "the grace time is over: what still runs is given back"
+    );
+    if let Err(error) = broker.release(&leases).await {
+        tracing::warn!(%error, "not given back: they run elsewhere when their leases run out");
+    }
+}
+
+/// What runs beside the worker from start to end.
+struct Duties {
+    broker: Arc<dyn Broker>,
+    held: Arc<Held>,
+    info: HostInfo,
+    lease: Duration,
+    url: String,
+}
+
+impl Duties {
+    async fn start(
+        self,
+        reported: mpsc::UnboundedReceiver<super::recorder::Report>,
+        shutdown: CancellationToken,
+    ) -> Result<(), HostError> {
+        let renew_now = Arc::new(Notify::new());
+        let controls = self.broker.controls(&self.info.host).await?;
+        let listener = Controls {
+            held: self.held.clone(),
+            renew_now: renew_now.clone(),
+        };
+        tokio::spawn(listener.run(controls));
+        let recorder = Recorder {
+            broker: self.broker.clone(),
+            held: self.held.clone(),
+        };
+        tokio::spawn(recorder.run(reported));
+        let renewer = Renewer {
+            host: self.info.host.clone(),
+            url: self.url,
+            held: self.held,
+            lease: self.lease,
+            now: renew_now,
+        };
+        Ok(renewer.start(self.broker, shutdown)?)
+    }
+}
+
+fn info(queues: &[String], slots: u32) -> HostInfo {
+    let machine = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let machine = match machine.trim() {
+        "" => "host".to_owned(),
+        name => name.to_owned(),
+    };
+    let mut queues = queues.to_vec();
+    // Requests to the host itself come first: they are few, and people wait for them.
+    queues.retain(|queue| queue != SYSTEM_QUEUE);
+    queues.insert(0, SYSTEM_QUEUE.to_owned());
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    HostInfo {
+        host: HostId::random(&machine),
+        machine,
+        pid: std::process::id(),
+        queues,
+        concurrency: slots,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        started_at_ms: u64::try_from(now.as_millis()).unwrap_or(u64::MAX),
+        running: 0,
+        seen_ms_ago: 0,
+    }
+}
+
+/// One guest thread for each processor: more would only switch.
+fn threads() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}

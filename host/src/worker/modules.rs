@@ -1,0 +1,158 @@
+//! The modules that this host runs: loaded once, with the defaults that their authors gave each task.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use celeriac_broker::{Broker, BrokerError, Digest, Manifest, ModuleRef};
+use tokio::runtime::Handle;
+
+use super::translate;
+use crate::{
+    engine::{LimitOptions, Module},
+    module::{LoadError, Loader, Source, SourceError},
+};
+
+/// Manifests kept in memory. They are small, and the loader keeps as many modules at most.
+const MANIFESTS: usize = 256;
+
+/// The defaults of each task of a module.
+type Defaults = Arc<HashMap<String, LimitOptions>>;
+
+/// A task that is ready to run.
+#[derive(Clone, Debug)]
+pub(crate) struct Ready {
+    pub(crate) module: Module,
+    /// What its author asked for.
+    pub(crate) options: LimitOptions,
+}
+
+/// Why a task is not ready.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ModuleError {
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    #[error(transparent)]
+    Broker(#[from] BrokerError),
+    #[error("the manifest of {digest} cannot be read: {reason}; push the module again")]
+    Manifest { digest: Digest, reason: String },
+    #[error("loading {0} was given up")]
+    Abandoned(Digest),
+}
+
+impl ModuleError {
+    /// Whether the invocation should be given back instead of failed.
+    pub(crate) fn is_transient(&self) -> bool {
+        match self {
+            Self::Broker(error) => error.is_transient(),
+            Self::Load(LoadError::Source { cause, .. }) => {
+                matches!(cause, SourceError::Unavailable(_))
+            }
+            Self::Load(_) | Self::Manifest { .. } => false,
+            Self::Abandoned(_) => true,
+        }
+    }
+}
+
+/// Loads modules and their defaults.
+#[derive(Debug)]
+pub(crate) struct Modules {
+    broker: Arc<dyn Broker>,
+    loader: Loader,
+    /// The runtime that talks to the broker and starts compilers: guest threads can do neither.
+    runtime: Handle,
+    defaults: Mutex<HashMap<Digest, Defaults>>,
+}
+
+impl Modules {
+    /// Must be called on the runtime that talks to the broker.
+    pub(crate) fn new(broker: Arc<dyn Broker>, loader: Loader) -> Self {
+        Self {
+            broker,
+            loader,
+            runtime: Handle::current(),
+            defaults: Mutex::default(),
+        }
+    }
+
+    /// A task of a module. In memory it is two lookups.
+    pub(crate) async fn load(
+        self: &Arc<Self>,
+        digest: &Digest,
+        task: &str,
+    ) -> Result<Ready, ModuleError> {
+        let options = |defaults: &Defaults| defaults.get(task).cloned().unwrap_or_default();
+        if let (Some(module), Some(defaults)) = (self.loader.ready(digest), self.known(digest)) {
+            return Ok(Ready {
+                module,
+                options: options(&defaults),
+            });
+        }
+        let (this, digest) = (self.clone(), *digest);
+        let fetched = self.runtime.spawn(async move { this.fetch(&digest).await });
+        let (module, defaults) = fetched
+            .await
+            .map_err(|_| ModuleError::Abandoned(digest))??;
+        Ok(Ready {
+            module,
+            options: options(&defaults),
+        })
+    }
+
+    async fn fetch(&self, digest: &Digest) -> Result<(Module, Defaults), ModuleError> {
+        let (module, defaults) = tokio::join!(self.loader.load(digest), self.defaults(digest));
+        Ok((module?, defaults?))
+    }
+
+    async fn defaults(&self, digest: &Digest) -> Result<Defaults, ModuleError> {
+        if let Some(defaults) = self.known(digest) {
+            return Ok(defaults);
+        }
+        let record = self
+            .broker
+            .module(&ModuleRef::Digest(None, *digest))
+            .await?;
+        let manifest = serde_json::from_str::<Manifest>(&record.manifest);
+        let manifest = manifest.map_err(|error| ModuleError::Manifest {
+            digest: *digest,
+            reason: error.to_string(),
+        })?;
+        let tasks = manifest.tasks.into_iter();
+        let defaults: Defaults = Arc::new(
+            tasks
+                .map(|task| (task.name, translate::authored(&task.options)))
+                .collect(),
+        );
+        let mut known = self.defaults.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= MANIFESTS {
+            // Rare, and each is read back with one small request.
+            known.clear();
+        }
+        known.insert(*digest, defaults.clone());
+        Ok(defaults)
+    }
+
+    fn known(&self, digest: &Digest) -> Option<Defaults> {
+        self.defaults
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(digest)
+            .cloned()
+    }
+}
+
+/// Uploaded bytes come from the broker.
+#[derive(Debug)]
+pub(crate) struct BrokerSource(pub(crate) Arc<dyn Broker>);
+
+#[async_trait::async_trait]
+impl Source for BrokerSource {
+    async fn fetch(&self, digest: &Digest) -> Result<Vec<u8>, SourceError> {
+        match self.0.blob(digest).await {
+            Ok(Some(bytes)) => Ok(bytes.into()),
+            Ok(None) => Err(SourceError::NotFound),
+            Err(error) => Err(SourceError::Unavailable(error.to_string())),
+        }
+    }
+}

@@ -1,0 +1,437 @@
+//! The real binary, without a host, on an embedded store in a temporary directory.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on has failed"
+)]
+
+use std::{
+    net::{Ipv4Addr, TcpListener},
+    path::Path,
+    process::{Command, Output, Stdio},
+};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// A well-formed id that no store has given out.
+const UNKNOWN: &str = "0199c5a2-7b1e-7cc3-98c4-d3f2a1b0c9d8";
+
+/// A home of its own for the program: nothing of this machine's settings reaches it.
+struct Home(TempDir);
+
+/// What a run of the program said.
+struct Said {
+    code: i32,
+    stdout: String,
+    stderr: String,
+}
+
+impl Home {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_celeriac"));
+        command
+            .args(arguments)
+            .env_clear()
+            .env("HOME", self.path())
+            .current_dir(self.path())
+            .stdin(Stdio::null());
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Said {
+        said(self.command(arguments).output().unwrap())
+    }
+
+    fn write(&self, name: &str, text: &str) -> String {
+        let path = self.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.display().to_string()
+    }
+}
+
+impl Said {
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.stdout)
+            .unwrap_or_else(|error| panic!("{error}: {}{}", self.stdout, self.stderr))
+    }
+
+    #[track_caller]
+    fn failed(self, code: i32, parts: &[&str]) -> Self {
+        for part in parts {
+            assert!(
+                self.stderr.contains(part),
+                "no `{part}` in: {}",
+                self.stderr
+            );
+        }
+        assert_eq!(self.code, code, "{}", self.stderr);
+        assert_eq!(self.stdout, "", "nothing but data goes to standard output");
+        self
+    }
+}
+
+fn said(output: Output) -> Said {
+    Said {
+        code: output.status.code().unwrap_or(-1),
+        stdout: String::from_utf8(output.stdout).unwrap(),
+        stderr: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+// ---- settings -------------------------------------------------------------------------------------
+
+#[test]
+fn flags_go_over_environment_over_file_over_defaults() {
+    let home = Home::new();
+    let file = home.write(
+        "celeriac.toml",
+        "lease = \"11s\"\ngrace = \"12s\"\n[limits]\nfuel = \"13G\"\n",
+    );
+    let mut command = home.command(&["config", "--json", "--set", "lease=15s"]);
+    let said = said(
+        command
+            .env("CELERIAC_GRACE", "14s")
+            .env("CELERIAC_LEASE", "16s")
+            .output()
+            .unwrap(),
+    );
+    let document = said.json();
+    assert_eq!(document["file"], Value::from(file.as_str()));
+    let setting = |key: &str| &document["settings"][key];
+    let expect = |key: &str, value: &str, source: &str, place: Value| {
+        assert_eq!(setting(key)["value"], value, "{key}");
+        assert_eq!(
+            (&setting(key)["source"], &setting(key)["place"]),
+            (&Value::from(source), &place),
+            "{key}"
+        );
+    };
+    expect("lease", "15s", "flag", "--set".into());
+    expect("grace", "14s", "environment", "CELERIAC_GRACE".into());
+    expect("limits.fuel", "13G", "file", file.into());
+    expect("caps.input", "8MiB", "default", Value::Null);
+    assert_eq!(
+        setting("limits.fuel")["environment"],
+        "CELERIAC_LIMITS_FUEL"
+    );
+}
+
+#[test]
+fn an_unknown_key_is_refused_with_file_key_and_the_nearest_one() {
+    let home = Home::new();
+    let file = home.write("mine.toml", "[limits]\nfule = \"1G\"\n");
+    let place = format!("error: {file}: there is no setting `limits.fule`");
+    home.run(&["config", "--config", &file])
+        .failed(2, &[&place, "→ did you mean `limits.fuel`?"]);
+}
+
+#[test]
+fn a_value_of_the_wrong_type_says_what_was_expected() {
+    let home = Home::new();
+    let said = said(
+        home.command(&["queues"])
+            .env("CELERIAC_LEASE", "soon")
+            .output()
+            .unwrap(),
+    );
+    said.failed(
+        2,
+        &[
+            "CELERIAC_LEASE: `lease` is `soon`, expected a duration such as",
+            "→ `celeriac config --example`",
+        ],
+    );
+    home.run(&["config", "--set", "concurrency=0"]).failed(
+        2,
+        &["--set: `concurrency` is `0`, expected a whole number from 1"],
+    );
+    home.run(&["config", "--config", "none.toml"])
+        .failed(2, &["none.toml cannot be read", "→ check the path"]);
+}
+
+#[test]
+fn the_example_is_a_valid_file() {
+    let home = Home::new();
+    let example = home.run(&["config", "--example"]);
+    assert_eq!(example.code, 0, "{}", example.stderr);
+    home.write("celeriac.toml", &example.stdout);
+    let document = home.run(&["config", "--json"]).json();
+    assert_eq!(document["settings"]["defaults.memory"]["source"], "default");
+}
+
+#[test]
+fn config_never_shows_a_password() {
+    let said = Home::new().run(&["config", "--broker", "redis://me:secret@db/0"]);
+    assert!(
+        said.stdout.contains("redis://me:***@db/0"),
+        "{}",
+        said.stdout
+    );
+    assert!(!said.stdout.contains("secret"), "{}", said.stdout);
+}
+
+// ---- what is wrong with what was typed ------------------------------------------------------------
+
+#[test]
+fn a_wrong_task_says_what_a_task_looks_like() {
+    let home = Home::new();
+    home.run(&["call", "resize"]).failed(
+        2,
+        &["task `resize` is not valid: expected MODULE/TASK, such as `images/resize`"],
+    );
+    home.run(&["call", "images/resize"]).failed(
+        4,
+        &["there is no module `images`", "→ `celeriac modules` lists"],
+    );
+}
+
+#[test]
+fn wrong_input_is_refused_before_anything_is_sent() {
+    let home = Home::new();
+    home.run(&["call", "a/b", "--input", "{a}"]).failed(
+        2,
+        &["error: --input is not JSON", "→ quote JSON for the shell"],
+    );
+    home.run(&["call", "a/b", "--input", "@none.json"])
+        .failed(2, &["none.json cannot be read"]);
+    home.run(&["call", "a/b", "--fuel", "lots"])
+        .failed(2, &["fuel such as `500M`"]);
+    home.write("big.json", &format!("\"{}\"", "x".repeat(2000)));
+    home.run(&[
+        "call",
+        "a/b",
+        "--input",
+        "@big.json",
+        "--set",
+        "caps.input=1KiB",
+    ])
+    .failed(
+        2,
+        &[
+            "big.json has more than 1024 bytes",
+            "→ make it smaller, or raise `caps.input`",
+        ],
+    );
+}
+
+#[test]
+fn an_unknown_id_is_told_from_one_that_is_none() {
+    let home = Home::new();
+    for command in ["status", "wait", "cancel", "logs"] {
+        home.run(&[command, "nonsense"]).failed(
+            2,
+            &["invocation id `nonsense` is not valid", "an id is a UUID"],
+        );
+        home.run(&[command, UNKNOWN]).failed(
+            4,
+            &[
+                &format!("invocation {UNKNOWN} is not known here"),
+                "→ check the id",
+            ],
+        );
+    }
+}
+
+#[test]
+fn a_broker_that_does_not_answer_has_an_exit_code_of_its_own() {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let url = format!("redis://{}", listener.local_addr().unwrap());
+    drop(listener);
+    let home = Home::new();
+    home.run(&["queues", "--broker", &url])
+        .failed(3, &["does not answer", "`celeriac doctor` looks closer"]);
+    let said = home.run(&["doctor", "--json", "--broker", &url]);
+    assert_eq!(said.code, 3);
+    assert_eq!(said.json()["checks"][0]["verdict"], "bad");
+}
+
+#[test]
+fn an_upload_that_cannot_be_is_refused_at_once() {
+    let home = Home::new();
+    home.run(&["push", "none.wasm", "--name", "a@1"])
+        .failed(2, &["none.wasm cannot be read"]);
+    home.run(&["push", "none.wasm", "--name", "No Name"])
+        .failed(2, &["module name `No Name` is not valid"]);
+    home.write("large.wasm", &"x".repeat(5000));
+    home.run(&[
+        "push",
+        "large.wasm",
+        "--name",
+        "a@1",
+        "--set",
+        "caps.module=1KiB",
+    ])
+    .failed(
+        5,
+        &[
+            "large.wasm has 4.9 KiB and the limit is 1 KiB",
+            "→ build with --release",
+        ],
+    );
+}
+
+// ---- what is said ---------------------------------------------------------------------------------
+
+#[test]
+fn each_list_is_one_document() {
+    let home = Home::new();
+    for (command, key) in [
+        ("queues", "queues"),
+        ("hosts", "hosts"),
+        ("modules", "modules"),
+    ] {
+        let said = home.run(&[command, "--json"]);
+        assert_eq!((said.code, said.stderr.as_str()), (0, ""), "{command}");
+        assert!(said.json()[key].is_array(), "{}", said.stdout);
+    }
+    let said = home.run(&["status", UNKNOWN, "--json"]);
+    let document = said.json();
+    assert_eq!(said.code, 4);
+    assert_eq!(document["invocations"][0]["id"], UNKNOWN);
+    assert_eq!(document["invocations"][0]["error"]["exit"], 4);
+}
+
+#[test]
+fn an_error_is_a_document_too() {
+    let home = Home::new();
+    let said = home
+        .run(&["modules", "show", "images", "--json"])
+        .failed(4, &[]);
+    let document: Value = serde_json::from_str(&said.stderr).unwrap();
+    assert_eq!(document["error"]["exit"], 4);
+    assert!(
+        document["error"]["remedy"]
+            .as_str()
+            .unwrap()
+            .contains("celeriac push")
+    );
+    let said = home.run(&["call", "--json"]).failed(2, &[]);
+    let document: Value = serde_json::from_str(&said.stderr).unwrap();
+    assert_eq!(document["error"]["exit"], 2);
+}
+
+#[test]
+fn doctor_checks_broker_and_machine() {
+    let home = Home::new();
+    let document = home.run(&["doctor", "--json"]).json();
+    let checks = document["checks"].as_array().unwrap();
+    for name in [
+        "broker",
+        "hosts",
+        "address space",
+        "mappings",
+        "clock",
+        "data_dir",
+        "cache_dir",
+    ] {
+        let check = checks
+            .iter()
+            .find(|check| check["name"] == name)
+            .unwrap_or_else(|| panic!("{name}: {checks:?}"));
+        assert!(
+            check["verdict"] == "good" || !check["remedy"].as_str().unwrap_or_default().is_empty(),
+            "{check}"
+        );
+    }
+    let said = home.run(&["doctor", "--set", "concurrency=100000"]);
+    assert_eq!(said.code, 7, "{}", said.stdout);
+    assert!(
+        said.stdout.contains("→ set `concurrency` to"),
+        "{}",
+        said.stdout
+    );
+}
+
+#[test]
+fn no_colour_reaches_a_program() {
+    let home = Home::new();
+    for arguments in [&["config"][..], &["doctor"], &["--help"], &["call", "x"]] {
+        let said = home.run(arguments);
+        assert!(
+            !format!("{}{}", said.stdout, said.stderr).contains('\u{1b}'),
+            "{arguments:?}"
+        );
+    }
+}
+
+#[test]
+fn a_reader_that_goes_early_is_no_error() {
+    let mut child = Home::new()
+        .command(&["config", "--example"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let said = said(child.wait_with_output().unwrap());
+    assert_eq!((said.code, said.stderr.as_str()), (0, ""));
+}
+
+#[test]
+fn help_shows_examples_and_exit_codes() {
+    let home = Home::new();
+    for command in [
+        "new", "push", "modules", "call", "status", "wait", "cancel", "logs", "queues", "hosts",
+        "doctor", "config",
+    ] {
+        let said = home.run(&[command, "--help"]);
+        assert!(
+            said.stdout
+                .contains(&format!("Examples:\n  celeriac {command}")),
+            "{command}: {}",
+            said.stdout
+        );
+    }
+    let said = home.run(&["help", "exit-codes"]);
+    for code in 0..=7 {
+        assert!(
+            said.stdout.contains(&format!("\n  {code}  ")),
+            "{}",
+            said.stdout
+        );
+    }
+    let said = home.run(&["completions", "bash"]);
+    assert!(said.stdout.contains("_celeriac"), "{}", said.stdout);
+}
+
+// ---- new ------------------------------------------------------------------------------------------
+
+#[test]
+fn new_writes_a_project_and_never_over_one() {
+    let home = Home::new();
+    let said = home.run(&["new", "my-shop", "--json"]);
+    assert_eq!(said.code, 0, "{}", said.stderr);
+    assert_eq!(said.json()["name"], "my-shop");
+    let project = home.path().join("my-shop");
+    let manifest = std::fs::read_to_string(project.join("Cargo.toml")).unwrap();
+    assert!(
+        manifest.contains("name = \"my-shop\"")
+            && manifest.contains("path = \"vendor/celeriac-guest\""),
+        "{manifest}"
+    );
+    for path in [
+        "src/lib.rs",
+        "README.md",
+        ".gitignore",
+        ".cargo/config.toml",
+        "vendor/celeriac-guest/wit/task.wit",
+    ] {
+        assert!(project.join(path).is_file(), "{path}");
+    }
+    home.run(&["new", "my-shop"]).failed(
+        2,
+        &["my-shop exists and is not empty", "nothing was written"],
+    );
+    home.run(&["new", "9lives"])
+        .failed(2, &["`9lives` is not valid"]);
+}

@@ -1,0 +1,83 @@
+//! Nothing polls: an idle host is nearly silent, and ten thousand awaits share one connection.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use celeriac_broker::testing::AofMode;
+use celeriac_client::gather;
+use celeriac_tests::Stage;
+use serde_json::json;
+
+/// Commands that the server has processed, those of this question included.
+async fn commands(connection: &mut redis::aio::MultiplexedConnection) -> Result<u64> {
+    number(connection, "stats", "total_commands_processed").await
+}
+
+async fn number(
+    connection: &mut redis::aio::MultiplexedConnection,
+    section: &str,
+    name: &str,
+) -> Result<u64> {
+    let info: String = redis::cmd("INFO")
+        .arg(section)
+        .query_async(connection)
+        .await?;
+    let line = info
+        .lines()
+        .find_map(|line| line.strip_prefix(&format!("{name}:")[..]))
+        .context("not in INFO")?;
+    Ok(line.trim().parse()?)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_idle_host_sends_fewer_than_twenty_commands_a_minute() -> Result<()> {
+    let stage = Stage::redis(AofMode::Off).await?;
+    let _host = stage.host(&[]).await?;
+    let mut connection = redis::Client::open(stage.url.as_str())?
+        .get_multiplexed_async_connection()
+        .await?;
+    // The default lease of ten seconds sets the rhythm: three beats of it, doubled, make the minute.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let before = commands(&mut connection).await?;
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    let sent = commands(&mut connection).await? - before - 1;
+    assert!(sent * 2 < 20, "{sent} commands in half a minute");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ten_thousand_awaits_use_one_connection_and_do_not_poll() -> Result<()> {
+    let stage = Stage::redis(AofMode::Off).await?;
+    {
+        let _host = stage.host(&[]).await?;
+        stage.push(&["basics"]).await?;
+    }
+    let mut connection = redis::Client::open(stage.url.as_str())?
+        .get_multiplexed_async_connection()
+        .await?;
+    let connected = number(&mut connection, "clients", "connected_clients").await?;
+    let handles = stage
+        .client
+        .task("basics/add")?
+        .submit_all((0..10_000).map(|n| json!({"a": n, "b": 0})))
+        .await?;
+    let awaiting = tokio::spawn(async move { gather::<f64>(&handles).await });
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let before = commands(&mut connection).await?;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let sent = commands(&mut connection).await? - before - 1;
+    assert!(
+        sent <= 2,
+        "{sent} commands while ten thousand results were awaited"
+    );
+    let now = number(&mut connection, "clients", "connected_clients").await?;
+    assert!(
+        now <= connected,
+        "{now} connections, {connected} before anything was awaited"
+    );
+    let _host = stage.host(&[]).await?;
+    for (n, result) in awaiting.await?.into_iter().enumerate() {
+        assert_eq!(result?, n as f64);
+    }
+    Ok(())
+}
