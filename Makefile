@@ -3,6 +3,8 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 CARGO := cargo
 RELEASE := --release --locked
+# Always the same selection: another one would give dependencies other features, and compile wasmtime again.
+PROGRAMS := $(RELEASE) --workspace --bins --examples
 TASKS := basics images text data compute
 WASM := tasks/target/wasm32-wasip2/release
 export CELERIAC_TASKS := $(CURDIR)/$(WASM)
@@ -14,7 +16,7 @@ help: ## what can be made
 
 .PHONY: build
 build: need-rust tasks ## the host, the client and the sample tasks
-	$(CARGO) build $(RELEASE) --workspace
+	$(CARGO) build $(PROGRAMS)
 
 .PHONY: tasks
 tasks: need-rust
@@ -22,12 +24,12 @@ tasks: need-rust
 
 .PHONY: demo
 demo: need-rust tasks ## upload sample tasks and run a thousand invocations on the embedded engine
-	$(CARGO) build $(RELEASE) --package celeriac --package celeriac-client --bins --examples
+	$(CARGO) build $(PROGRAMS)
 	target/release/examples/demo
 
 .PHONY: test
 test: need-rust need-redis lint tasks ## every check: lints, unit tests, tests against real processes
-	$(CARGO) build $(RELEASE) --workspace --all-targets
+	$(CARGO) build $(PROGRAMS)
 	cd tasks && $(CARGO) test $(RELEASE) --workspace
 	$(CARGO) test $(RELEASE) --workspace
 
@@ -40,7 +42,7 @@ lint: need-rust ## formatting, clippy and documentation, warnings as errors
 
 .PHONY: bench
 bench: need-rust need-redis need-peers tasks ## benchmarks, one JSON line each; NAME=… picks some
-	$(CARGO) build $(RELEASE) --package celeriac --package celeriac-bench
+	$(CARGO) build $(PROGRAMS)
 	target/release/bench $(NAME)
 
 .PHONY: clean

@@ -11,9 +11,8 @@ use celeriac::engine::{
     CancellationToken, Discard, Engine, EngineConfig, Executor, Invocation, Limits, Module,
     Payload, Purpose, Request, config,
 };
-use celeriac::module::{
-    ArtifactCache, Compiler, Digest, Loader, LoaderConfig, Source, SourceError,
-};
+use celeriac::module::{ArtifactCache, Compiler, Loader, LoaderConfig, Source, SourceError};
+use celeriac_broker::Digest;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use wasmtime::component::{Component, Linker, ResourceTable};
 use wasmtime::{Store, StoreLimits, StoreLimitsBuilder};

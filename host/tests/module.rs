@@ -6,12 +6,17 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use celeriac::engine::Limits;
+use celeriac::engine::{Executor, Limits};
 use celeriac::module::{
     AdmitError, Admitter, CHILD_COMMAND, CompileError, CompileLimits, Compiler,
-    DEFAULT_UPLOAD_BYTES, Digest, LoadError, SourceError, UploadReport, check,
+    DEFAULT_UPLOAD_BYTES, LoadError, SourceError, check,
 };
+use celeriac_broker::{Digest, UploadReport};
 use support::{Bench, fixture, json, loader, sample};
+
+fn admitter(bench: &Bench) -> Admitter {
+    Admitter::new(bench.loader.clone(), Arc::new(Executor::new(1).unwrap()))
+}
 
 fn refused(bytes: &[u8]) -> UploadReport {
     check(bytes, DEFAULT_UPLOAD_BYTES).expect_err("refused")

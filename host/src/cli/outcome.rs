@@ -146,10 +146,6 @@ impl Ended<'_> {
             format!("  {name}{}", used(&self.outcome.usage)),
         ));
         if let Some(limit) = &failure.limit {
-            out.note(&format!(
-                "  {}: {} of {} allowed",
-                limit.name, limit.seen, limit.allowed
-            ));
             out.remedy(&limit.remedy);
         }
     }

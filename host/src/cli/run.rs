@@ -7,7 +7,7 @@ use celeriac::{
     local::{self, LocalError, LocalHost, LocalRequest},
     settings::Settings,
 };
-use celeriac_broker::{EventKind, Options};
+use celeriac_broker::EventKind;
 use clap::Args;
 use comfy_table::{Cell, CellAlignment, Color, Table, presets};
 

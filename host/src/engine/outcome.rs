@@ -89,17 +89,11 @@ impl LimitHit {
     /// A hit of the limit `name`.
     pub(crate) fn new(name: &str, allowed: u64, seen: u64) -> Self {
         let how_to_raise = match name {
-            "fuel" | "timeout" => {
-                format!(
-                    "set `{name}` in the task's options; the operator's ceiling is `limits.ceiling.{name}`"
-                )
-            }
-            "memory_bytes" => "set `memory` in the task's options; the operator's ceiling is \
-                               `limits.ceiling.memory_bytes`"
-                .to_owned(),
-            _ => format!(
-                "the operator sets `limits.default.{name}` and `limits.ceiling.{name}` of the host"
-            ),
+            "fuel" | "timeout" => option(name, name),
+            "memory_bytes" => option("memory", "memory"),
+            "input_bytes" => "the operator raises the setting `caps.input`".to_owned(),
+            "output_bytes" => "the operator raises the setting `caps.output`".to_owned(),
+            _ => "let the task do less of it: this bound is fixed".to_owned(),
         };
         Self {
             name: name.to_owned(),
@@ -110,13 +104,20 @@ impl LimitHit {
     }
 }
 
+/// How a bound that the author sets is raised.
+fn option(option: &str, setting: &str) -> String {
+    format!("set `{option}` in `#[task(…)]`, up to the operator's setting `limits.{setting}`")
+}
+
 impl std::fmt::Display for LimitHit {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "{}: {} allowed, {} seen; {}",
-            self.name, self.allowed, self.seen, self.how_to_raise
-        )
+        let Self {
+            name,
+            allowed,
+            seen,
+            ..
+        } = self;
+        write!(f, "{name}: {allowed} allowed, {seen} seen")
     }
 }
 

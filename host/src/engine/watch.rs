@@ -46,7 +46,10 @@ impl Watch<'_> {
         poll_fn(|cx| {
             match catch_unwind(AssertUnwindSafe(|| call.as_mut().poll(cx))) {
                 Err(panic) => return Poll::Ready(Ended::HostPanicked(panic_text(&*panic))),
-                Ok(Poll::Ready(_)) if is_cancelled => return Poll::Ready(Ended::Cancelled),
+                // Also when it was raised during this very turn: the guest may have seen it and given up.
+                Ok(Poll::Ready(_)) if self.cancel.is_cancelled() => {
+                    return Poll::Ready(Ended::Cancelled);
+                }
                 Ok(Poll::Ready(answer)) => return Poll::Ready(Ended::Returned(answer)),
                 Ok(Poll::Pending) => {}
             }

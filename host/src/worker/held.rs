@@ -1,7 +1,7 @@
 //! The leases that this host holds, and how their attempts are told to stop.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -43,7 +43,13 @@ struct Entry {
 #[derive(Debug, Default)]
 pub(crate) struct Held {
     entries: Mutex<HashMap<InvocationId, Entry>>,
+    /// Cancels that overtook the reservation they are meant for, oldest first.
+    early: Mutex<VecDeque<InvocationId>>,
 }
+
+/// Cancels remembered before their reservation arrives. The two are milliseconds apart, and what is
+/// forgotten here comes with the next renewal.
+const EARLY: usize = 1024;
 
 impl Held {
     pub(crate) fn add(&self, lease: &Lease) -> Stop {
@@ -56,6 +62,9 @@ impl Held {
         if let Some(former) = self.lock().insert(lease.id, entry) {
             // This host lost the invocation and got it again: the former attempt must not go on.
             former.stop.lose();
+        }
+        if self.early().iter().any(|early| *early == lease.id) {
+            stop.token.cancel();
         }
         stop
     }
@@ -73,6 +82,13 @@ impl Held {
 
     /// Stops an attempt because somebody cancelled it.
     pub(crate) fn cancel(&self, id: InvocationId) {
+        // Noted first: a reservation that is added in between then finds it.
+        let mut early = self.early();
+        early.push_back(id);
+        if early.len() > EARLY {
+            early.pop_front();
+        }
+        drop(early);
         if let Some(entry) = self.lock().get(&id) {
             entry.stop.token.cancel();
         }
@@ -116,6 +132,10 @@ impl Held {
         self.lock().len()
     }
 
+    fn early(&self) -> MutexGuard<'_, VecDeque<InvocationId>> {
+        self.early.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<InvocationId, Entry>> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -148,5 +168,15 @@ mod tests {
         assert!(again.token.is_cancelled() && !again.is_lost());
         held.lose(id);
         assert!(again.is_lost() && held.len() == 0);
+    }
+
+    #[test]
+    fn a_cancel_that_overtakes_the_reservation_is_not_lost() {
+        let held = Held::default();
+        let id = Namespace::generate().issue(0);
+        held.cancel(id);
+        assert!(held.add(&lease(id, "h.1")).token.is_cancelled());
+        let other = held.add(&lease(Namespace::generate().issue(0), "h.1"));
+        assert!(!other.token.is_cancelled());
     }
 }

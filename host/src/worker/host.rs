@@ -23,7 +23,7 @@ use super::{
     recorder::Recorder,
     renewer::Renewer,
     settler::Settler,
-    worker::Worker,
+    worker::{Worker, backlog_slots},
 };
 use crate::{
     engine::{Engine, EngineConfig, EngineError, Executor, ExecutorError, HostLimits},
@@ -165,6 +165,7 @@ impl Host {
             queues: info.queues.clone(),
             lease: options.lease,
             slots: Arc::new(Semaphore::new(slots as usize)),
+            backlog_slots: backlog_slots(slots),
             held: held.clone(),
             attempts: attempts.clone(),
             running: running.clone(),

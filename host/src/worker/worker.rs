@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use celeriac_broker::{Broker, BrokerError, HostId, Reserve, Reserved};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
-    time::sleep,
+    time::{sleep, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -13,6 +13,12 @@ use super::{attempt::Attempts, held::Held};
 
 /// Most invocations reserved in one request: more would make one script long for everybody.
 const MAX_RESERVE: usize = 256;
+
+/// Slots to wait for while there is a backlog: reserving one by one would cost more than the tasks.
+const BACKLOG_SLOTS: u32 = 64;
+
+/// How long to wait for them: next to nothing for tasks that take longer, a batch for those that do not.
+const BACKLOG_WAIT: Duration = Duration::from_millis(1);
 
 /// Reserves and starts attempts until it is told to stop.
 #[derive(Debug)]
@@ -24,10 +30,17 @@ pub(crate) struct Worker {
     /// One permit for each pool slot. A permit is taken before an invocation is reserved, so that a
     /// full host stops pulling instead of failing.
     pub(crate) slots: Arc<Semaphore>,
+    /// How many of them to wait for while there is a backlog.
+    pub(crate) backlog_slots: u32,
     pub(crate) held: Arc<Held>,
     pub(crate) attempts: Attempts,
     /// Every attempt that runs; closed and awaited by the owner when it drains.
     pub(crate) running: TaskTracker,
+}
+
+/// A quarter of the slots at most, so that the others never run dry.
+pub(crate) fn backlog_slots(slots: u32) -> u32 {
+    (slots / 4).clamp(1, BACKLOG_SLOTS)
 }
 
 impl Worker {
@@ -39,8 +52,13 @@ impl Worker {
             shutdown.clone(),
         ));
         let mut pause = Duration::from_millis(50);
-        while let Some(permits) = self.free_slots(&shutdown).await {
-            match self.reserve(permits.len()).await {
+        let mut has_backlog = false;
+        while let Some(permits) = self.free_slots(has_backlog, &shutdown).await {
+            let reserved = self.reserve(permits.len()).await;
+            has_backlog = reserved
+                .as_ref()
+                .is_ok_and(|reserved| reserved.len() == permits.len());
+            match reserved {
                 Ok(reserved) if shutdown.is_cancelled() => self.give_back(&reserved).await,
                 Ok(reserved) => {
                     pause = Duration::from_millis(50);
@@ -57,7 +75,15 @@ impl Worker {
     }
 
     /// Every slot that is free, at least one, or none when it is time to stop.
-    async fn free_slots(&self, shutdown: &CancellationToken) -> Option<Vec<OwnedSemaphorePermit>> {
+    async fn free_slots(
+        &self,
+        has_backlog: bool,
+        shutdown: &CancellationToken,
+    ) -> Option<Vec<OwnedSemaphorePermit>> {
+        if has_backlog {
+            // The permits are given back at once; what counts is that so many were free.
+            let _ = timeout(BACKLOG_WAIT, self.slots.acquire_many(self.backlog_slots)).await;
+        }
         let first = tokio::select! {
             biased;
             () = shutdown.cancelled() => return None,

@@ -10,8 +10,9 @@ use celeriac::engine::{
     Limits, Module, Payload, Request, Verdict,
 };
 use celeriac::module::{
-    ArtifactCache, CompileLimits, Compiler, Digest, Loader, LoaderConfig, Source, SourceError,
+    ArtifactCache, CompileLimits, Compiler, Loader, LoaderConfig, Source, SourceError,
 };
+use celeriac_broker::Digest;
 
 /// The bytes of a sample module.
 pub(crate) fn sample(name: &str) -> Vec<u8> {

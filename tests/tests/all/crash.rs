@@ -13,7 +13,11 @@ const INVOCATIONS: usize = 10_000;
 async fn submit(stage: &Stage) -> Result<Vec<Handle>> {
     // A few milliseconds each, so that kills hit running attempts.
     let inputs = (0..INVOCATIONS).map(|_| json!({"seconds": 0.005, "steps": 1}));
-    Ok(stage.client.task("basics/sleep")?.submit_all(inputs).await?)
+    Ok(stage
+        .client
+        .task("basics/sleep")?
+        .submit_all(inputs)
+        .await?)
 }
 
 async fn all_end_once(stage: &Stage, handles: &[Handle]) -> Result<()> {

@@ -43,8 +43,9 @@ fn run(script: &str, dir: &Path) -> Result<String> {
     let bin = root()?.join("target/release");
     let path = format!("{}:{}", bin.display(), std::env::var("PATH")?);
     // What a script starts in the background ends with it.
-    let script =
-        format!("set -euo pipefail\ntrap 'kill $(jobs -p) 2>/dev/null; wait' EXIT\n{script}");
+    let script = format!(
+        "set -euo pipefail\ntrap 'kill $(jobs -p) 2>/dev/null || true; wait' EXIT\n{script}"
+    );
     let output = Command::new("bash")
         .args(["-c", &script])
         .current_dir(dir)

@@ -27,7 +27,7 @@ pub(crate) fn table(done: &[Done]) {
         by_task.entry(one.task).or_default().push(one);
     }
     let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY);
+    table.load_style(presets::NOTHING);
     table.set_header([
         "task",
         "runs",
