@@ -19,5 +19,5 @@ wasmtime::component::bindgen!({
     require_store_data_send: true,
 });
 
-pub use celeriac::task::context::{Invocation as CurrentInvocation, Level as GuestLevel};
-pub use celeriac::task::types::{Blob, Need, TaskOptions};
+pub use self::celeriac::task::context::{Invocation as CurrentInvocation, Level as GuestLevel};
+pub use self::celeriac::task::types::{Blob, Need, TaskOptions};

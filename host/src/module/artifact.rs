@@ -108,15 +108,21 @@ impl ArtifactCache {
         written
     }
 
-    /// The component kept for `digest`, if it is there and sound; what is not sound is removed.
-    pub(crate) fn load(&self, engine: &Engine, digest: &Digest) -> Option<(Component, u64)> {
+    /// The component kept for `digest`, if it is there and sound; what is not sound is removed. The text
+    /// says why wasmtime refuses a sound one: it does not fit into this engine.
+    pub(crate) fn load(
+        &self,
+        engine: &Engine,
+        digest: &Digest,
+    ) -> Option<Result<(Component, u64), String>> {
         let key = artifact_key(&engine.inner.wasmtime);
         let reason = match self.read(digest, &key) {
             Ok(Stored::Absent) => return None,
-            Ok(Stored::Sound(file)) => match deserialize(engine, &file) {
-                Ok(component) => return Some((component, file.len() as u64)),
-                Err(error) => format!("wasmtime refuses it: {error:#}"),
-            },
+            Ok(Stored::Sound(file)) => {
+                let bytes = file.len() as u64;
+                let component = deserialize(engine, &file).map(|component| (component, bytes));
+                return Some(component.map_err(|error| format!("{error:#}")));
+            }
             Ok(Stored::Damaged(reason)) => reason.to_owned(),
             Err(error) => error.to_string(),
         };

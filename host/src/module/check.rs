@@ -49,7 +49,7 @@ fn size(bytes: &[u8], max_bytes: u64) -> Result<(), Finding> {
             bytes.len()
         ),
         "strip it (`strip = true` in the release profile), leave assets out and pass them as input, or have the \
-         operator raise `upload_bytes`",
+         operator raise `caps.module`",
     ))
 }
 

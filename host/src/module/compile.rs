@@ -159,7 +159,9 @@ impl Compiler {
             message,
         }) = serde_json::from_slice(message)
         {
-            return if is_refusal {
+            return if message.contains("out of memory") {
+                CompileError::Exceeded(format!("{} bytes of memory", self.limits.memory_bytes))
+            } else if is_refusal {
                 CompileError::Refused(message)
             } else {
                 CompileError::Host(message)

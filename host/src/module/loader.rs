@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
+use wasmtime::component::Component;
 
 use super::artifact::{Key, artifact_key};
 use super::lru::Lru;
@@ -246,23 +247,26 @@ impl Inner {
             inner
                 .artifacts
                 .load(&inner.engine, &digest)
-                .map(|(component, bytes)| {
-                    let module =
-                        inner
-                            .engine
-                            .link(&component)
-                            .map_err(|cause| LoadError::Link {
-                                digest,
-                                cause: cause.into(),
-                            })?;
-                    lock(&inner.ready).insert(digest, module.clone(), bytes);
-                    Ok(module)
-                })
+                .map(|kept| inner.link(&digest, kept))
         };
         let loaded = tokio::task::spawn_blocking(load).await;
         loaded
             .map_err(|_| LoadError::Abandoned { digest })?
             .transpose()
+    }
+
+    fn link(&self, digest: &Digest, kept: Result<(Component, u64), String>) -> Answer {
+        let linked = kept
+            .map_err(EngineError::TooLarge)
+            .and_then(|(component, bytes)| {
+                self.engine.link(&component).map(|module| (module, bytes))
+            });
+        let (module, bytes) = linked.map_err(|cause| LoadError::Link {
+            digest: *digest,
+            cause: cause.into(),
+        })?;
+        lock(&self.ready).insert(*digest, module.clone(), bytes);
+        Ok(module)
     }
 
     async fn compile(self: &Arc<Self>, digest: &Digest, wasm: &[u8]) -> Answer {

@@ -38,6 +38,14 @@ fn blocks(page: &str, language: &str) -> Vec<String> {
         .collect()
 }
 
+/// Where the toolchain is, for a script whose home is elsewhere.
+fn home(variable: &str, default: &str) -> Result<PathBuf> {
+    match std::env::var_os(variable) {
+        Some(dir) => Ok(dir.into()),
+        None => Ok(PathBuf::from(std::env::var_os("HOME").context("no HOME")?).join(default)),
+    }
+}
+
 /// Runs commands as a reader would type them: in an empty directory, with the host built and nothing else.
 fn run(script: &str, dir: &Path) -> Result<String> {
     let bin = root()?.join("target/release");
@@ -50,6 +58,9 @@ fn run(script: &str, dir: &Path) -> Result<String> {
         .args(["-c", &script])
         .current_dir(dir)
         .env("PATH", path)
+        .env("HOME", dir)
+        .env("CARGO_HOME", home("CARGO_HOME", ".cargo")?)
+        .env("RUSTUP_HOME", home("RUSTUP_HOME", ".rustup")?)
         .env("CELERIAC_DATA_DIR", dir.join("data"))
         .env("CELERIAC_CACHE_DIR", dir.join("cache"))
         .env("CELERIAC_LOG_LEVEL", "warn")
@@ -133,7 +144,7 @@ fn the_commands_of_the_pages_work() -> Result<()> {
             continue;
         }
         let dir = tempfile::tempdir()?;
-        for module in ["basics", "images"] {
+        for module in ["basics", "compute", "images"] {
             fs::write(dir.path().join(format!("{module}.wasm")), sample(module)?)?;
         }
         fs::copy(

@@ -126,8 +126,8 @@ async fn failures_arrive_typed_with_message_and_trace() -> Result<()> {
         );
         let trace = failed.failure.trace.clone().unwrap_or_default();
         assert!(
-            trace.contains("basics::panic"),
-            "the trace names the guest's function: {trace}"
+            trace.contains("basics::"),
+            "the trace names the guest's functions: {trace}"
         );
     }
     Ok(())
