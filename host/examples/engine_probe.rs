@@ -3,6 +3,14 @@
 //!
 //! `cargo run --release -p celeriac --example engine_probe -- path/to/basics.wasm`
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a probe for developers, who read a panic as it is"
+)]
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 

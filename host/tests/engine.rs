@@ -1,5 +1,13 @@
 //! Every way an execution can end, reached by real components.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
 mod support;
 
 use std::sync::{Arc, Mutex};

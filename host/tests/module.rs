@@ -1,5 +1,13 @@
 //! Uploads that are refused with a report, modules that are admitted, and artifacts that are not believed.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
 mod support;
 
 use std::path::PathBuf;

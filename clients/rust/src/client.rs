@@ -8,7 +8,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use crate::{Call, Error, Handle, mailbox::Mailbox, submitter::Submitter};
 
 /// How a client behaves; the defaults suit a web service.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct ConnectOptions {
     /// How long a submit is tried again, with back-off, while the broker does not answer.
     pub submit_timeout: Duration,

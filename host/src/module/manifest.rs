@@ -162,7 +162,7 @@ fn number(at: &str, option: &str, value: Option<f64>) -> Result<Option<u64>, Box
     const EXACT: f64 = 9_007_199_254_740_992.0;
     match value {
         None => Ok(None),
-        Some(value) if value >= 1.0 && value <= EXACT => Ok(Some(value as u64)),
+        Some(value) if (1.0..=EXACT).contains(&value) => Ok(Some(value as u64)),
         Some(value) => {
             let what = format!("the option `{option}` is {value}");
             Err(Box::new(Finding::new(

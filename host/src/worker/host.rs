@@ -182,7 +182,7 @@ impl Host {
             stop_renewing,
             worker,
             settler,
-            attempts: attempts,
+            attempts,
         })
     }
 

@@ -1,5 +1,13 @@
 //! End-to-end tests, in one binary so that they link once. One module for each promise.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
 mod crash;
 mod documented;
 mod drain;
