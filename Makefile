@@ -31,6 +31,7 @@ demo: need-rust tasks ## upload sample tasks and run a thousand invocations on t
 test: need-rust need-redis lint tasks ## every check: lints, unit tests, tests against real processes
 	$(CARGO) build $(PROGRAMS)
 	cd tasks && $(CARGO) test $(RELEASE) --workspace
+	target/release/bench --quick engine await cold growth cancel
 	$(CARGO) test $(RELEASE) --workspace
 
 .PHONY: lint
@@ -39,6 +40,7 @@ lint: need-rust ## formatting, clippy and documentation, warnings as errors
 	cd tasks && $(CARGO) fmt --all --check
 	$(CARGO) clippy $(RELEASE) --workspace --all-targets -- -D warnings
 	cd tasks && $(CARGO) clippy $(RELEASE) --workspace --target wasm32-wasip2 -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(RELEASE) --workspace --no-deps --lib
 
 .PHONY: bench
 bench: need-rust need-redis need-peers tasks ## benchmarks, one JSON line each; NAME=… picks some
