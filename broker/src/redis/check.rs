@@ -1,6 +1,9 @@
 //! Whether the server is set up so that nothing gets lost.
 
-use std::collections::HashMap;
+use std::{
+    collections::HashMap,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use ::redis::cmd;
 
@@ -10,6 +13,9 @@ use crate::{BrokerError, Check, Verdict};
 /// The oldest Redis that has everything the scripts use. Valkey, which began at 7.2, reports it too.
 const OLDEST: (u32, u32) = (7, 0);
 
+/// Clocks further apart than this are not both set by NTP.
+const CLOCK_TOLERANCE: Duration = Duration::from_secs(2);
+
 /// Everything that is checked.
 pub(super) async fn check(broker: &RedisBroker) -> Result<Vec<Check>, BrokerError> {
     let info = info(broker).await?;
@@ -17,6 +23,7 @@ pub(super) async fn check(broker: &RedisBroker) -> Result<Vec<Check>, BrokerErro
         version(&info),
         policy(broker, &info).await,
         persistence(&info),
+        clock(&info),
         Check {
             name: "layout".to_owned(),
             // Another layout is refused at connect.
@@ -103,6 +110,42 @@ async fn policy(broker: &RedisBroker, info: &HashMap<String, String>) -> Check {
         remedy: match verdict {
             Verdict::Good => String::new(),
             _ => "set `maxmemory-policy noeviction` in redis.conf, or `redis-cli CONFIG SET maxmemory-policy noeviction`".to_owned(),
+        },
+    }
+}
+
+/// Leases and times go by the server's clock alone; a difference only misleads people and dates ids wrongly.
+fn clock(info: &HashMap<String, String>) -> Check {
+    let here = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    let there = field(info, "server_time_usec")
+        .parse()
+        .map(Duration::from_micros);
+    let (verdict, found) = match there {
+        Ok(there) if there.abs_diff(here) <= CLOCK_TOLERANCE => (
+            Verdict::Good,
+            format!("{} ms apart", there.abs_diff(here).as_millis()),
+        ),
+        Ok(there) => {
+            let apart = there.abs_diff(here).as_secs();
+            (
+                Verdict::Warning,
+                format!("the server's clock and this machine's are {apart} s apart"),
+            )
+        }
+        Err(_) => (
+            Verdict::Warning,
+            "the server does not tell its time".to_owned(),
+        ),
+    };
+    Check {
+        name: "broker clock".to_owned(),
+        verdict,
+        found,
+        remedy: match verdict {
+            Verdict::Good => String::new(),
+            _ => "let NTP set both clocks: ids and the ages that are shown go by them".to_owned(),
         },
     }
 }

@@ -2,8 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
-use celeriac_broker::{CancelResult, InvocationId, Outcome, Status};
-use futures_util::future::join_all;
+use celeriac_broker::{CancelResult, InvocationId, Outcome, Progress, Status};
+use futures_util::{Stream, TryStreamExt, future::join_all, stream};
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
@@ -119,6 +119,32 @@ impl Handle {
             self,
             broker.watch(self.id, None).await?,
         ))
+    }
+
+    /// How far it comes, as it says so; the stream ends when the invocation does.
+    ///
+    /// ```no_run
+    /// # async fn demo(handle: celeriac_client::Handle) -> Result<(), celeriac_client::Error> {
+    /// use futures_util::TryStreamExt;
+    ///
+    /// let mut progress = std::pin::pin!(handle.progress());
+    /// while let Some(progress) = progress.try_next().await? {
+    ///     println!("{} of {}", progress.done, progress.total);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn progress(&self) -> impl Stream<Item = Result<Progress, Error>> + '_ {
+        stream::once(self.events())
+            .map_ok(|events| {
+                stream::try_unfold(events, |mut events| async move {
+                    Ok(events
+                        .next_progress()
+                        .await?
+                        .map(|progress| (progress, events)))
+                })
+            })
+            .try_flatten()
     }
 
     /// Stops it: at once when it waits, within milliseconds when it runs.

@@ -30,7 +30,7 @@ mod submitter;
 
 pub use celeriac_broker as broker;
 pub use celeriac_broker::{
-    CancelResult, Code, Failure, InvocationId, Outcome, Payload, State, Status, Usage,
+    CancelResult, Code, Failure, InvocationId, Outcome, Payload, Progress, State, Status, Usage,
 };
 
 pub use self::{

@@ -6,6 +6,7 @@ use anyhow::Result;
 use celeriac_broker::testing::AofMode;
 use celeriac_client::{Client, Code, Error, Payload, State, broker::BrokerError, gather};
 use celeriac_tests::{Stage, until};
+use futures_util::TryStreamExt;
 use serde_json::{Value, json};
 
 async fn stages() -> Result<[Stage; 2]> {
@@ -142,10 +143,8 @@ async fn progress_and_partial_results_are_pushed_in_order() -> Result<()> {
             .client
             .submit("basics/sleep", &json!({"seconds": 0.2, "steps": 4}))
             .await?;
-        let (mut events, mut done) = (handle.events().await?, Vec::new());
-        while let Some(progress) = events.next_progress().await? {
-            done.push(progress.done);
-        }
+        let progress: Vec<_> = handle.progress().try_collect().await?;
+        let done: Vec<f64> = progress.iter().map(|progress| progress.done).collect();
         assert!(done.len() >= 2 && done.is_sorted(), "{done:?}");
         let handle = stage
             .client
