@@ -359,7 +359,9 @@ async fn says_when_bytes_are_missing() {
 async fn a_compiler_over_its_limits_is_the_authors_concern() {
     let too_little = [
         CompileLimits {
+            // So little that the child may not even get to say so; then its time ends it.
             memory_bytes: 16 << 20,
+            timeout: Duration::from_secs(5),
             ..CompileLimits::default()
         },
         CompileLimits {

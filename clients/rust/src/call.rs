@@ -108,10 +108,9 @@ impl Call {
             false => None,
         };
         // Registered before it is submitted: the reply may come before the submit returns.
-        let handle = match self.is_awaited {
-            true => Handle::submitted(self.client.clone(), id),
-            false => Handle::foreign(self.client.clone(), id),
-        };
+        let awaited = self
+            .is_awaited
+            .then(|| Handle::submitted(self.client.clone(), id));
         let submission = Submission {
             id,
             task: self.task.clone(),
@@ -120,6 +119,8 @@ impl Call {
             reply_to,
         };
         shared.submitter.submit(submission).await?;
+        let handle = awaited.unwrap_or_else(|| Handle::foreign(self.client.clone(), id));
+        handle.accept();
         Ok(handle)
     }
 

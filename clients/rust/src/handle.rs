@@ -26,7 +26,14 @@ impl Handle {
     }
 
     pub(crate) fn foreign(client: Client, id: InvocationId) -> Self {
-        Self::new(client, id, false)
+        let handle = Self::new(client, id, false);
+        handle.accept();
+        handle
+    }
+
+    /// Notes that the broker has the invocation.
+    pub(crate) fn accept(&self) {
+        self.slot.accept();
     }
 
     fn new(client: Client, id: InvocationId, is_subscribed: bool) -> Self {

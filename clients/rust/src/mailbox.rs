@@ -5,7 +5,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -23,9 +26,16 @@ const RECHECK_BATCH: usize = 500;
 pub(crate) struct Slot {
     answer: Mutex<Option<Result<Arc<Outcome>, BrokerError>>>,
     filled: Notify,
+    /// Whether the broker has the invocation: before that its absence from the store says nothing.
+    is_accepted: AtomicBool,
 }
 
 impl Slot {
+    /// Notes that the broker has the invocation.
+    pub(crate) fn accept(&self) {
+        self.is_accepted.store(true, Ordering::Release);
+    }
+
     pub(crate) fn peek(&self) -> Option<Result<Arc<Outcome>, BrokerError>> {
         lock(&self.answer).clone()
     }
@@ -115,8 +125,15 @@ impl Mailbox {
         }
     }
 
+    /// What is awaited and stored. An invocation that is still on its way to the broker is neither found
+    /// there nor lost.
     fn awaited(&self) -> Vec<InvocationId> {
-        lock(&self.slots).keys().copied().collect()
+        let slots = lock(&self.slots);
+        let accepted = slots.iter().filter(|(_, slot)| {
+            slot.upgrade()
+                .is_some_and(|slot| slot.is_accepted.load(Ordering::Acquire))
+        });
+        accepted.map(|(id, _)| *id).collect()
     }
 
     /// Reads `ids` again and delivers those that have ended.

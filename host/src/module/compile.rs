@@ -127,15 +127,18 @@ impl Compiler {
             let _ = stdin.write_all(wasm).await;
             drop(stdin);
         };
-        let (mut code, mut message) = (Vec::new(), Vec::new());
         let mut stdout = stdout.take(self.limits.artifact_bytes.saturating_add(1));
         let mut stderr = stderr.take(MESSAGE_BYTES);
-        let ((), read, _) = tokio::join!(
-            give,
-            stdout.read_to_end(&mut code),
-            stderr.read_to_end(&mut message)
-        );
-        read.map_err(|error| CompileError::Host(format!("reading from the child: {error}")))?;
+        // The pipe is closed with the block, so that a child with more to say ends instead of waiting.
+        let take = async move {
+            let mut code = Vec::new();
+            let read = stdout.read_to_end(&mut code).await;
+            read.map(|_| code)
+        };
+        let mut message = Vec::new();
+        let ((), read, _) = tokio::join!(give, take, stderr.read_to_end(&mut message));
+        let code =
+            read.map_err(|error| CompileError::Host(format!("reading from the child: {error}")))?;
         if code.len() as u64 > self.limits.artifact_bytes {
             return Err(CompileError::Exceeded(format!(
                 "{} bytes of code",

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use anyhow::Result;
 use celeriac_broker::testing::AofMode;
-use celeriac_client::{Client, Code, Error, Payload, State, broker::BrokerError, gather};
+use celeriac_client::{
+    Client, Code, ConnectOptions, Error, Payload, State, broker::BrokerError, gather,
+};
 use celeriac_tests::{Stage, until};
 use futures_util::TryStreamExt;
 use serde_json::{Value, json};
@@ -189,6 +191,26 @@ async fn bytes_pass_unchanged_and_too_many_are_refused_before_they_are_stored() 
             matches!(refused, Err(Error::Broker(BrokerError::TooLarge { .. }))),
             "{refused:?}"
         );
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sweep_does_not_take_what_is_on_its_way_for_lost() -> Result<()> {
+    for stage in stages().await? {
+        let _host = stage.host(&[]).await?;
+        stage.push(&["basics"]).await?;
+        // A sweep for every millisecond in which thousands of submits wait for their turn.
+        let options = ConnectOptions {
+            sweep: Duration::from_millis(1),
+            ..ConnectOptions::default()
+        };
+        let client = Client::new(stage.client.broker().clone(), options);
+        let inputs = (0..5_000).map(|n| json!({"a": n, "b": 0}));
+        let handles = client.task("basics/add")?.submit_all(inputs).await?;
+        for (n, sum) in gather::<f64>(&handles).await.into_iter().enumerate() {
+            assert_eq!(sum?, n as f64);
+        }
     }
     Ok(())
 }
