@@ -4,7 +4,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use crate::{
     Broker, BrokerError, Caps, Verdict,
-    embedded::{EmbeddedBroker, EmbeddedOptions},
+    embedded::{Durability, EmbeddedBroker, EmbeddedOptions},
     redis::{RedisBroker, RedisOptions},
 };
 
@@ -15,6 +15,8 @@ pub struct StoreOptions {
     pub caps: Caps,
     /// How long a result is kept after the end of its invocation, unless the caller said otherwise.
     pub result_ttl: Duration,
+    /// What an accepted invocation survives in the embedded store; Redis decides for itself.
+    pub durability: Durability,
 }
 
 impl Default for StoreOptions {
@@ -23,7 +25,11 @@ impl Default for StoreOptions {
         let RedisOptions {
             caps, result_ttl, ..
         } = RedisOptions::default();
-        Self { caps, result_ttl }
+        Self {
+            caps,
+            result_ttl,
+            durability: Durability::default(),
+        }
     }
 }
 
@@ -41,7 +47,11 @@ pub async fn connect(url: &str) -> Result<Arc<dyn Broker>, BrokerError> {
 /// `Invalid` for any other URL; else what the engine says: `Unavailable`, `Unfit`, `Damaged`.
 pub async fn connect_with(
     url: &str,
-    StoreOptions { caps, result_ttl }: StoreOptions,
+    StoreOptions {
+        caps,
+        result_ttl,
+        durability,
+    }: StoreOptions,
 ) -> Result<Arc<dyn Broker>, BrokerError> {
     if url.starts_with("redis://") || url.starts_with("rediss://") {
         let options = RedisOptions {
@@ -56,7 +66,7 @@ pub async fn connect_with(
             let options = EmbeddedOptions {
                 caps,
                 result_ttl,
-                ..EmbeddedOptions::default()
+                durability,
             };
             open_embedded(PathBuf::from(directory), options).await
         }
