@@ -81,6 +81,10 @@ impl context::Host for State {
 
     fn emit(&mut self, _chunk: types::Payload) {}
 
+    fn secret(&mut self, _name: String) -> Result<String, types::AccessError> {
+        Ok(String::new())
+    }
+
     fn panicked(&mut self, _message: String) {}
 
     fn backtrace(&mut self) -> String {
@@ -128,7 +132,8 @@ impl Bare {
         let wasmtime = Engine::new(&config(Purpose::Run(engine)).map_err(plain)?).map_err(plain)?;
         let mut linker = Linker::<State>::new(&wasmtime);
         wasmtime_wasi::p2::add_to_linker_async(&mut linker).map_err(plain)?;
-        Module::add_to_linker::<_, HasSelf<_>>(&mut linker, |state| state).map_err(plain)?;
+        types::add_to_linker::<_, HasSelf<_>>(&mut linker, |state| state).map_err(plain)?;
+        context::add_to_linker::<_, HasSelf<_>>(&mut linker, |state| state).map_err(plain)?;
         let component = Component::new(&wasmtime, bytes).map_err(plain)?;
         let pre =
             ModulePre::new(linker.instantiate_pre(&component).map_err(plain)?).map_err(plain)?;

@@ -63,6 +63,7 @@ impl Sandbox {
             },
             input,
             limits: self.limits.clone(),
+            rights: celeriac::engine::Rights::none(),
             cancel: CancellationToken::new(),
             sink: Arc::new(Discard),
         }

@@ -1,6 +1,6 @@
 //! The invocation: what a client submits, what a host reserves, what anybody can read about it.
 
-use std::{fmt, time::Duration};
+use std::{collections::BTreeMap, fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -84,6 +84,9 @@ pub struct Options {
     /// Milliseconds that the result is kept after the end; without it the broker's default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub result_ttl_ms: Option<u64>,
+    /// Any other limit of one attempt, by the host's name for it, in its unit.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub limits: BTreeMap<String, u64>,
 }
 
 /// One invocation as a client hands it in. Submitting the same id twice is submitting once.

@@ -1,6 +1,6 @@
 //! What admission says about a module: the manifest when it is taken, the report when it is refused.
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Serialize};
 
@@ -60,12 +60,15 @@ pub struct TaskOptions {
     /// Bytes of memory for one attempt.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory_bytes: Option<u64>,
+    /// Any other limit of one attempt, by the host's name for it, in its unit.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub limits: BTreeMap<String, u64>,
 }
 
 /// Something outside the sandbox that a task asks for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Need {
-    /// `http`, `tcp`, `directory`, `secret`, `config` or `kv`.
+    /// `http`, `tcp`, `directory`, `scratch`, `secret`, `config` or `kv`.
     pub kind: String,
     /// What exactly.
     pub name: String,

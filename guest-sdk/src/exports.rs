@@ -64,6 +64,10 @@ fn describe(task: &TaskEntry) -> types::TaskInfo {
         kind: (*kind).to_owned(),
         name: (*name).to_owned(),
     };
+    let limit = |(name, value): &(&str, f64)| types::Limit {
+        name: (*name).to_owned(),
+        value: *value,
+    };
     types::TaskInfo {
         name: task.name.to_owned(),
         doc: task.doc.to_owned(),
@@ -75,6 +79,7 @@ fn describe(task: &TaskEntry) -> types::TaskInfo {
             timeout: options.timeout_seconds,
             fuel: options.fuel,
             memory: options.memory_bytes,
+            limits: options.limits.iter().map(limit).collect(),
         },
         needs: task.needs.iter().map(need).collect(),
     }

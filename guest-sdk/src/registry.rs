@@ -36,6 +36,8 @@ pub struct TaskOptions {
     pub fuel: Option<f64>,
     /// Bytes of linear memory for one attempt.
     pub memory_bytes: Option<f64>,
+    /// Other limits of one attempt: the host's name for each, and its value.
+    pub limits: &'static [(&'static str, f64)],
 }
 
 inventory::collect!(TaskEntry);

@@ -11,7 +11,7 @@ use celeriac_broker::{
 use crate::{
     engine::{
         CancellationToken, Engine, EngineConfig, EngineError, Event, EventSink, Executor,
-        ExecutorError, HostLimits, Invocation, LimitRow, Limits, Request,
+        ExecutorError, HostLimits, Invocation, LimitRow, Limits, Request, Rights, UnknownLimit,
     },
     module::{
         AdmitError, Admitter, ArtifactCache, ArtifactError, CompileError, CompileLimits, Compiler,
@@ -90,6 +90,9 @@ pub enum LocalError {
     /// The compiler cannot be started.
     #[error(transparent)]
     Compiler(#[from] CompileError),
+    /// A limit was asked for that there is not.
+    #[error(transparent)]
+    Limit(#[from] UnknownLimit),
     /// The guest's thread ended without an answer.
     #[error("the run was given up: {0}")]
     Abandoned(String),
@@ -147,6 +150,7 @@ pub async fn run(
         invocation,
         input,
         limits: limits.clone(),
+        rights: Rights::none(),
         cancel: CancellationToken::new(),
         sink: Arc::new(Told(report)),
     };
@@ -181,8 +185,8 @@ fn limits(
     };
     Ok(Limits::effective(
         host,
-        &translate::authored(&info.options),
-        &translate::asked(options),
+        &translate::authored(&info.options)?,
+        &translate::asked(options)?,
     ))
 }
 

@@ -155,6 +155,10 @@ fn defaults(options: &Options) -> TokenStream {
     let timeout = optional(options.timeout.as_ref());
     let fuel = optional(options.fuel.as_ref());
     let memory = optional(options.memory.as_ref());
+    let limits = options
+        .limits
+        .iter()
+        .map(|(name, value)| quote! { (#name, #value) });
     quote! {
         ::celeriac_guest::__private::TaskOptions {
             queue: #queue,
@@ -162,6 +166,7 @@ fn defaults(options: &Options) -> TokenStream {
             timeout_seconds: #timeout,
             fuel: #fuel,
             memory_bytes: #memory,
+            limits: &[#(#limits),*],
         }
     }
 }

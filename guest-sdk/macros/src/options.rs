@@ -3,12 +3,20 @@
 use proc_macro2::TokenStream;
 use syn::{Error, Lit, LitInt, LitStr, Result, meta::ParseNestedMeta, parse::Parser};
 
-use crate::units::{FUEL, MEMORY, Quantity, TIMEOUT};
+use crate::units::{FUEL, LIMIT, MEMORY, Quantity, TIMEOUT};
 
-const KNOWN: &str = "name, queue, retries, timeout, fuel, memory, needs(…)";
+const KNOWN: &str = "name, queue, retries, timeout, fuel, memory, limits(…), needs(…)";
 
 /// What the WIT contract knows as a need.
-const NEEDS: [&str; 6] = ["http", "tcp", "directory", "secret", "config", "kv"];
+const NEEDS: [&str; 7] = [
+    "http",
+    "tcp",
+    "directory",
+    "scratch",
+    "secret",
+    "config",
+    "kv",
+];
 
 /// The longest name that stays readable in a table, a metric and a key.
 const MAX_NAME_LENGTH: usize = 64;
@@ -22,6 +30,7 @@ pub(crate) struct Options {
     pub(crate) timeout: Option<f64>,
     pub(crate) fuel: Option<f64>,
     pub(crate) memory: Option<f64>,
+    pub(crate) limits: Vec<(String, f64)>,
     pub(crate) needs: Vec<(String, String)>,
 }
 
@@ -45,9 +54,25 @@ impl Options {
             "timeout" => once(meta, &mut self.timeout, quantity(meta, &TIMEOUT)?),
             "fuel" => once(meta, &mut self.fuel, quantity(meta, &FUEL)?),
             "memory" => once(meta, &mut self.memory, quantity(meta, &MEMORY)?),
+            "limits" => meta.parse_nested_meta(|limit| self.read_limit(&limit)),
             "needs" => meta.parse_nested_meta(|need| self.read_need(&need)),
             _ => Err(meta.error(format!("unknown option: #[task] knows {KNOWN}"))),
         }
+    }
+
+    /// The host knows which limits there are: it refuses an upload that names another.
+    fn read_limit(&mut self, limit: &ParseNestedMeta<'_>) -> Result<()> {
+        let name = limit
+            .path
+            .get_ident()
+            .map(ToString::to_string)
+            .unwrap_or_default();
+        if self.limits.iter().any(|(known, _)| *known == name) {
+            return Err(limit.error("this limit is given twice: keep one"));
+        }
+        let value = quantity(limit, &LIMIT)?;
+        self.limits.push((name, value));
+        Ok(())
     }
 
     fn read_need(&mut self, need: &ParseNestedMeta<'_>) -> Result<()> {

@@ -48,6 +48,25 @@ pub(crate) const MEMORY: Quantity = Quantity {
     max: 4_294_967_296.0,
 };
 
+/// A limit by its name: the host knows whether it is bytes, milliseconds or a count.
+pub(crate) const LIMIT: Quantity = Quantity {
+    name: "limit",
+    example: "`log_lines = 10`, `scratch_bytes = \"64MiB\"`, or `http_timeout = \"10s\"`",
+    units: &[
+        ("KiB", 1024.0),
+        ("MiB", 1_048_576.0),
+        ("GiB", 1_073_741_824.0),
+        ("kB", 1e3),
+        ("MB", 1e6),
+        ("GB", 1e9),
+        ("ms", 1.0),
+        ("s", 1e3),
+        ("m", 60e3),
+        ("h", 3600e3),
+    ],
+    max: EXACT_IN_F64,
+};
+
 impl Quantity {
     /// The literal's value in the base unit.
     pub(crate) fn parse(&self, literal: &Lit) -> Result<f64, Error> {

@@ -20,4 +20,6 @@ wasmtime::component::bindgen!({
 });
 
 pub use self::celeriac::task::context::{Invocation as CurrentInvocation, Level as GuestLevel};
-pub use self::celeriac::task::types::{Blob, Need, TaskOptions};
+pub use self::celeriac::task::types::{
+    AccessError as GuestAccessError, Blob, Limit, Need, TaskOptions,
+};

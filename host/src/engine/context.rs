@@ -8,13 +8,16 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use wasmtime::StoreContextMut;
 use wasmtime::component::{Linker, LinkerInstance, WasmStr};
 
-use super::bindings::{CurrentInvocation, GuestLevel, Payload};
+use super::bindings::{CurrentInvocation, GuestAccessError, GuestLevel, Payload};
 use super::recorder::cut;
 use super::state::{HostLimit, State};
-use super::{Level, trap};
+use super::{Denied, Level, Rights, trap};
 
 /// What is kept of a panic message: its first lines say it.
 const PANIC_BYTES: usize = 4 << 10;
+
+/// What is repeated of a name that a guest asked for.
+const NAME_CHARS: usize = 128;
 
 type Store<'a> = StoreContextMut<'a, State>;
 
@@ -28,15 +31,22 @@ pub(crate) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
 
 fn questions(context: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
     context.func_wrap("current", |mut store: Store<'_>, (): ()| {
-        store.data_mut().call.count()?;
+        enter(&mut store)?;
         Ok((current(store.data()),))
     })?;
     context.func_wrap("is-cancelled", |mut store: Store<'_>, (): ()| {
-        store.data_mut().call.count()?;
+        enter(&mut store)?;
         Ok((store.data().call.cancel.is_cancelled(),))
     })?;
+    context.func_wrap("secret", |mut store: Store<'_>, (name,): (WasmStr,)| {
+        enter(&mut store)?;
+        let name = name.to_str(&store)?.into_owned();
+        let answer = secret(&store.data().rights, &name);
+        charge(&mut store, answer.as_ref().map_or(0, String::len))?;
+        Ok((answer,))
+    })?;
     context.func_wrap("backtrace", |mut store: Store<'_>, (): ()| {
-        store.data_mut().call.count()?;
+        enter(&mut store)?;
         Ok((trap::backtrace(&wasmtime::WasmBacktrace::force_capture(
             &store,
         )),))
@@ -47,8 +57,9 @@ fn reports(context: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
     context.func_wrap(
         "progress",
         |mut store: Store<'_>, (done, total, note): (f64, f64, WasmStr)| {
-            store.data_mut().call.count()?;
-            let note = note.to_str(&store)?;
+            enter(&mut store)?;
+            let note = note.to_str(&store)?.into_owned();
+            charge(&mut store, note.len())?;
             store.data().recorder.progress(done, total, &note);
             Ok(())
         },
@@ -56,30 +67,65 @@ fn reports(context: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
     context.func_wrap(
         "log",
         |mut store: Store<'_>, (level, message, fields): (GuestLevel, WasmStr, WasmStr)| {
-            store.data_mut().call.count()?;
+            enter(&mut store)?;
             let (message, fields) = (message.to_str(&store)?, fields.to_str(&store)?);
+            let bytes = message.len() + fields.len();
             store.data().recorder.log(level.into(), &message, &fields);
-            Ok(())
+            drop((message, fields));
+            charge(&mut store, bytes)
         },
     )?;
     context.func_wrap("emit", |mut store: Store<'_>, (chunk,): (Payload,)| {
-        store.data_mut().call.count()?;
-        store
-            .data()
-            .recorder
-            .emit(chunk.into())
-            .map_err(HostLimit)?;
-        Ok(())
+        enter(&mut store)?;
+        let chunk = super::Payload::from(chunk);
+        let bytes = chunk.len();
+        store.data().recorder.emit(chunk).map_err(HostLimit)?;
+        charge(&mut store, usize::try_from(bytes).unwrap_or(usize::MAX))
     })?;
     context.func_wrap(
         "panicked",
         |mut store: Store<'_>, (message,): (WasmStr,)| {
-            store.data_mut().call.count()?;
+            enter(&mut store)?;
             let message = cut(&message.to_str(&store)?, PANIC_BYTES).to_owned();
             store.data_mut().call.panicked = Some(message);
             Ok(())
         },
     )
+}
+
+/// A secret by name.
+fn secret(rights: &Rights, name: &str) -> Result<String, GuestAccessError> {
+    match rights.secrets.get(name) {
+        Some(secret) => Ok(secret.reveal().to_owned()),
+        None => Err(GuestAccessError::Denied(rights.deny(&Denied {
+            kind: "secret",
+            what: name.chars().take(NAME_CHARS).collect(),
+            why: None,
+        }))),
+    }
+}
+
+/// Counts a call, and settles what calls without access to the store have left to pay.
+fn enter(store: &mut Store<'_>) -> wasmtime::Result<()> {
+    store.data_mut().meter.call()?;
+    charge(store, 0)
+}
+
+/// Charges bytes that cross the boundary, with whatever is owed besides.
+fn charge(store: &mut Store<'_>, bytes: usize) -> wasmtime::Result<()> {
+    let meter = &mut store.data_mut().meter;
+    meter.bytes(bytes as u64)?;
+    let owed = meter.settle();
+    if owed == 0 {
+        return Ok(());
+    }
+    match store.get_fuel()?.checked_sub(owed) {
+        Some(left) => store.set_fuel(left),
+        None => {
+            store.set_fuel(0)?;
+            Err(wasmtime::Trap::OutOfFuel.into())
+        }
+    }
 }
 
 /// What the guest is told about itself. The deadline is turned into wall-clock time only here, so that an

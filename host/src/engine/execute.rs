@@ -4,16 +4,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
-use wasmtime::Store;
+use wasmtime::{Store, StoreContextMut, Trap, UpdateDeadline};
 
 use super::bindings::{self, Failure, TaskInfo};
+use super::meter::FUEL_PER_BYTE;
 use super::outcome::millis;
 use super::state::{Call, State};
 use super::trap;
 use super::watch::{Ended, Watch};
 use super::{
-    Code, Discard, Engine, EventSink, Execution, Fault, LimitHit, Limits, Module, Payload, Usage,
-    Verdict,
+    Code, Discard, Engine, EventSink, Execution, Fault, LimitHit, Limits, Module, Payload, Rights,
+    Usage, Verdict,
 };
 
 /// Live component handles (`resource.new` without host code): far more than std needs.
@@ -39,6 +40,8 @@ pub struct Request {
     pub input: Payload,
     /// The bounds, already brought down to the least of task, caller and host.
     pub limits: Limits,
+    /// What it may touch outside its sandbox.
+    pub rights: Arc<Rights>,
     /// Cancels the execution when raised.
     pub cancel: CancellationToken,
     /// Where progress, logs and partial results go.
@@ -61,6 +64,9 @@ enum Answer {
 struct Surroundings<'a> {
     invocation: Invocation,
     limits: &'a Limits,
+    /// Fuel that the input has cost already.
+    paid: u64,
+    rights: Arc<Rights>,
     cancel: CancellationToken,
     sink: Arc<dyn EventSink>,
 }
@@ -75,6 +81,7 @@ impl Engine {
             invocation,
             input,
             limits,
+            rights,
             cancel,
             sink,
         } = request;
@@ -82,9 +89,23 @@ impl Engine {
         if input_bytes > limits.input_bytes {
             return refuse_input(&limits, input_bytes);
         }
+        let paid = input_bytes.saturating_mul(FUEL_PER_BYTE);
+        if paid > limits.fuel {
+            return charge(
+                Verdict::Success(Payload::Json(String::new())),
+                Usage {
+                    fuel: paid,
+                    input_bytes,
+                    ..Usage::default()
+                },
+                &limits,
+            );
+        }
         let around = Surroundings {
             invocation,
             limits: &limits,
+            paid,
+            rights,
             cancel,
             sink,
         };
@@ -97,7 +118,7 @@ impl Engine {
             }
             Err(fault) => failed(fault),
         };
-        Execution { verdict, usage }
+        charge(verdict, usage, &limits)
     }
 
     /// Asks a module for its tasks, under `limits`.
@@ -117,6 +138,8 @@ impl Engine {
         let around = Surroundings {
             invocation,
             limits,
+            paid: 0,
+            rights: Rights::none(),
             cancel: CancellationToken::new(),
             sink: Arc::new(Discard),
         };
@@ -140,6 +163,8 @@ impl Engine {
         let Surroundings {
             invocation,
             limits,
+            paid,
+            rights,
             cancel,
             sink,
         } = around;
@@ -151,11 +176,9 @@ impl Engine {
             invocation,
             deadline,
             cancel: cancel.clone(),
-            host_calls: 0,
-            host_calls_allowed: limits.host_calls,
             panicked: None,
         };
-        let mut store = match self.store(limits, State::new(limits, sink, call)) {
+        let mut store = match self.store(limits, paid, State::new(limits, rights, sink, call)) {
             Ok(store) => store,
             Err(error) => {
                 return (
@@ -183,17 +206,51 @@ impl Engine {
     }
 
     /// A store with every limit set before anything of the guest exists: its start code runs under them.
-    fn store(&self, limits: &Limits, state: State) -> wasmtime::Result<Store<State>> {
+    fn store(&self, limits: &Limits, paid: u64, state: State) -> wasmtime::Result<Store<State>> {
         let mut store = Store::new(&self.inner.wasmtime, state);
         store.limiter(|state| &mut state.limiter);
-        store.set_fuel(limits.fuel)?;
+        store.set_fuel(limits.fuel.saturating_sub(paid))?;
         store.set_epoch_deadline(1);
-        store.epoch_deadline_async_yield_and_update(1);
+        store.epoch_deadline_callback(at_tick);
         let bytes = limits.output_bytes.saturating_add(limits.host_call_bytes);
         store.set_hostcall_fuel(usize::try_from(bytes).unwrap_or(usize::MAX));
         store.set_max_component_handles(COMPONENT_HANDLES);
         Ok(store)
     }
+}
+
+/// At each tick a guest gives way. One that owes more fuel than there is ends here: the compiled code holds
+/// its own count, so that what it has burnt since its last call of the host is not in this sum.
+fn at_tick(mut store: StoreContextMut<'_, State>) -> wasmtime::Result<UpdateDeadline> {
+    let left = store.get_fuel()?;
+    if store.data_mut().meter.owed() > left {
+        return Err(Trap::OutOfFuel.into());
+    }
+    Ok(UpdateDeadline::Yield(1))
+}
+
+/// The bytes of input and output cost fuel too: an execution that could not pay for them is out of fuel,
+/// whenever that came to light.
+fn charge(verdict: Verdict, mut usage: Usage, limits: &Limits) -> Execution {
+    usage.fuel = usage
+        .fuel
+        .saturating_add(usage.output_bytes.saturating_mul(FUEL_PER_BYTE));
+    if usage.fuel <= limits.fuel {
+        return Execution { verdict, usage };
+    }
+    let is_over = matches!(verdict, Verdict::Success(_));
+    let hit = LimitHit::new("fuel", limits.fuel, usage.fuel);
+    usage.fuel = limits.fuel;
+    let verdict = if is_over {
+        failed(Fault::limit(
+            Code::OutOfFuel,
+            "the task used up its fuel",
+            hit,
+        ))
+    } else {
+        verdict
+    };
+    Execution { verdict, usage }
 }
 
 /// Instantiates, and calls.
@@ -214,18 +271,24 @@ fn usage(store: &Store<State>, limits: &Limits, run_time: Duration) -> Usage {
     let state = store.data();
     let said = state.recorder.finish();
     Usage {
-        fuel: limits.fuel.saturating_sub(store.get_fuel().unwrap_or(0)),
+        fuel: limits
+            .fuel
+            .saturating_sub(store.get_fuel().unwrap_or(0))
+            .saturating_add(state.meter.owed()),
         run_time,
         peak_memory_bytes: state.limiter.peak_bytes(),
         table_elements: state.limiter.elements(),
         log_bytes: said.log_bytes,
         log_lines: said.log_lines,
         progress_events: said.progress_events,
+        progress_bytes: said.progress_bytes,
         emit_events: said.emit_events,
         emit_bytes: said.emit_bytes,
-        host_calls: state.call.host_calls,
+        host_calls: state.meter.calls(),
+        random_bytes: state.meter.random_bytes(),
         input_bytes: 0,
         output_bytes: 0,
+        ..Usage::default()
     }
 }
 

@@ -7,12 +7,61 @@ use std::time::Duration;
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 
+/// A bound of one invocation, as the documentation and the settings show it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LimitInfo {
+    /// The field of [`Limits`], and its name everywhere else.
+    pub name: &'static str,
+    /// `fuel`, `ms`, `bytes` or `count`.
+    pub unit: &'static str,
+    /// What a task gets unasked.
+    pub default: u64,
+    /// The most that a host allows when its operator has not said otherwise.
+    pub ceiling: u64,
+    /// What it bounds, and why by that much.
+    pub doc: &'static str,
+}
+
+/// A limit's value as a plain number in its unit.
+trait Number: Copy {
+    fn number(self) -> u64;
+    fn from_number(number: u64) -> Self;
+}
+
+impl Number for u64 {
+    fn number(self) -> u64 {
+        self
+    }
+
+    fn from_number(number: u64) -> Self {
+        number
+    }
+}
+
+impl Number for Duration {
+    fn number(self) -> u64 {
+        super::outcome::millis(self)
+    }
+
+    fn from_number(number: u64) -> Self {
+        Self::from_millis(number)
+    }
+}
+
+/// No limit has this name.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("there is no limit `{name}`; there are {}", Limits::names().join(", "))]
+pub struct UnknownLimit {
+    /// What was asked for.
+    pub name: String,
+}
+
 macro_rules! limits {
-    ($($(#[$doc:meta])* $name:ident: $ty:ty = $default:expr, ceiling $ceiling:expr;)*) => {
+    ($($(#[doc = $doc:literal])* $name:ident: $ty:ty, $unit:literal = $default:expr, ceiling $ceiling:expr;)*) => {
         /// The bounds of one invocation. All of them hold, always.
         #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
         #[serde(default, deny_unknown_fields)]
-        pub struct Limits { $($(#[$doc])* pub $name: $ty,)* }
+        pub struct Limits { $($(#[doc = $doc])* pub $name: $ty,)* }
 
         impl Default for Limits {
             fn default() -> Self { Self { $($name: $default,)* } }
@@ -31,48 +80,145 @@ macro_rules! limits {
                     caller.$name.map_or(asked, |caller| caller.min(asked))
                 },)* }
             }
+
+            /// Every limit, in the order of the documentation.
+            #[must_use]
+            pub fn all() -> Vec<LimitInfo> {
+                let (default, ceiling) = (Self::default(), Self::ceiling());
+                vec![$(LimitInfo {
+                    name: stringify!($name),
+                    unit: $unit,
+                    default: default.$name.number(),
+                    ceiling: ceiling.$name.number(),
+                    doc: concat!($($doc,)*).trim_ascii(),
+                },)*]
+            }
+
+            /// The value of the limit `name` in its unit.
+            #[must_use]
+            pub fn get(&self, name: &str) -> Option<u64> {
+                match name {
+                    $(stringify!($name) => Some(self.$name.number()),)*
+                    _ => None,
+                }
+            }
+
+            /// Sets the limit `name` to `number` of its unit.
+            ///
+            /// # Errors
+            /// When there is no such limit.
+            pub fn set(&mut self, name: &str, number: u64) -> Result<(), UnknownLimit> {
+                match name {
+                    $(stringify!($name) => self.$name = <$ty>::from_number(number),)*
+                    _ => return Err(UnknownLimit { name: name.to_owned() }),
+                }
+                Ok(())
+            }
+
+            /// The names of all limits.
+            fn names() -> Vec<&'static str> {
+                vec![$(stringify!($name),)*]
+            }
         }
 
         /// Limits that somebody asks for; what is `None` is left to the others.
         #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
         #[serde(default, deny_unknown_fields)]
-        pub struct LimitOptions { $($(#[$doc])* pub $name: Option<$ty>,)* }
+        pub struct LimitOptions { $($(#[doc = $doc])* pub $name: Option<$ty>,)* }
+
+        impl LimitOptions {
+            /// Asks for `number` of the unit of the limit `name`.
+            ///
+            /// # Errors
+            /// When there is no such limit.
+            pub fn set(&mut self, name: &str, number: u64) -> Result<(), UnknownLimit> {
+                match name {
+                    $(stringify!($name) => self.$name = Some(<$ty>::from_number(number)),)*
+                    _ => return Err(UnknownLimit { name: name.to_owned() }),
+                }
+                Ok(())
+            }
+
+            /// Both at once: the lower of the two where both ask.
+            #[must_use]
+            pub fn and(&self, other: &Self) -> Self {
+                Self { $($name: match (self.$name, other.$name) {
+                    (Some(one), Some(two)) => Some(one.min(two)),
+                    (one, two) => one.or(two),
+                },)* }
+            }
+        }
     };
 }
 
 limits! {
-    /// Guest work, about one unit per wasm instruction; some 10^10 a second, so 10^11 is about ten seconds of
-    /// pure computing, a sixth of the default timeout. A safety budget: numbers change with wasmtime.
-    fuel: u64 = 100_000_000_000, ceiling 100_000_000_000_000;
+    /// Guest work, about one unit per wasm instruction, and one for each byte that crosses to or from the host;
+    /// some 10^10 a second, so 10^11 is about ten seconds of pure computing, a sixth of the default timeout. A
+    /// safety budget: numbers change with wasmtime.
+    fuel: u64, "fuel" = 100_000_000_000, ceiling 100_000_000_000_000;
     /// Wall time of one attempt, sleeping included. A minute, as people await results; an hour at most,
     /// as a host that drains has to wait for it.
-    timeout: Duration = Duration::from_secs(60), ceiling Duration::from_secs(3600);
+    timeout: Duration, "ms" = Duration::from_secs(60), ceiling Duration::from_secs(3600);
     /// Bytes of all linear memories and tables together. 128 MiB decodes a 12 megapixel image with room.
-    memory_bytes: u64 = 128 * MIB, ceiling 256 * MIB;
+    memory_bytes: u64, "bytes" = 128 * MIB, ceiling 256 * MIB;
     /// Elements of all tables together: a Rust guest has hundreds, an interpreter some ten thousand.
-    table_elements: u64 = 65_536, ceiling 524_288;
+    table_elements: u64, "count" = 65_536, ceiling 524_288;
     /// Bytes of the input, equal to what the broker stores at most.
-    input_bytes: u64 = 8 * MIB, ceiling 8 * MIB;
+    input_bytes: u64, "bytes" = 8 * MIB, ceiling 8 * MIB;
     /// Bytes of the output or of a failure, equal to what the broker stores at most.
-    output_bytes: u64 = 8 * MIB, ceiling 8 * MIB;
+    output_bytes: u64, "bytes" = 8 * MIB, ceiling 8 * MIB;
     /// Bytes of all log records, stdout and stderr included: what a person can still read.
-    log_bytes: u64 = 256 * KIB, ceiling 4 * MIB;
+    log_bytes: u64, "bytes" = 256 * KIB, ceiling 4 * MIB;
     /// Log records, stdout and stderr lines included; empty lines must not be free.
-    log_lines: u64 = 4_096, ceiling 65_536;
+    log_lines: u64, "count" = 4_096, ceiling 65_536;
     /// Progress reports; later ones are dropped. Enough for one per permille, ten times over.
-    progress_events: u64 = 10_000, ceiling 1_000_000;
+    progress_events: u64, "count" = 10_000, ceiling 1_000_000;
+    /// Bytes of all notes of progress reports; a report beyond it loses its note.
+    progress_bytes: u64, "bytes" = MIB, ceiling 16 * MIB;
     /// Partial results.
-    emit_events: u64 = 10_000, ceiling 1_000_000;
+    emit_events: u64, "count" = 10_000, ceiling 1_000_000;
     /// Bytes of all partial results together.
-    emit_bytes: u64 = 32 * MIB, ceiling 256 * MIB;
-    /// Calls of the `context` interface: work of the host that fuel does not see.
-    host_calls: u64 = 1_000_000, ceiling 100_000_000;
-    /// Random bytes that one call may ask for: a few hundred keys.
-    random_bytes: u64 = 64 * KIB, ceiling 64 * KIB;
-    /// Live handles (streams, timers): std needs under ten.
-    handles: u64 = 256, ceiling 4_096;
+    emit_bytes: u64, "bytes" = 32 * MIB, ceiling 256 * MIB;
+    /// Calls of the host, those of WASI included: its work is nothing that fuel sees.
+    host_calls: u64, "count" = 10_000_000, ceiling 1_000_000_000;
     /// Bytes beyond the output that a guest may hand to the host in one call: names, messages, media types.
-    host_call_bytes: u64 = 64 * KIB, ceiling 4 * MIB;
+    host_call_bytes: u64, "bytes" = 64 * KIB, ceiling 4 * MIB;
+    /// Random bytes of all calls together: half a million keys.
+    random_bytes: u64, "bytes" = 16 * MIB, ceiling 1024 * MIB;
+    /// Live handles (streams, timers, open files, requests): std needs under ten.
+    handles: u64, "count" = 256, ceiling 4_096;
+    /// Files and directories open at once.
+    open_files: u64, "count" = 64, ceiling 1_024;
+    /// Bytes read from and written to files, all together: a gigabyte takes a second or so.
+    file_bytes: u64, "bytes" = 1024 * MIB, ceiling 65_536 * MIB;
+    /// Bytes by which a task may make files grow, in its scratch directory and in those it may write to.
+    scratch_bytes: u64, "bytes" = 64 * MIB, ceiling 4_096 * MIB;
+    /// Files and directories that a task may create.
+    scratch_files: u64, "count" = 1_000, ceiling 100_000;
+    /// HTTP requests sent.
+    http_requests: u64, "count" = 1_000, ceiling 100_000;
+    /// HTTP requests under way at once.
+    http_concurrent: u64, "count" = 8, ceiling 64;
+    /// Bytes of the headers of one HTTP request, and of one response.
+    http_header_bytes: u64, "bytes" = 32 * KIB, ceiling 128 * KIB;
+    /// Bytes of the body of one HTTP request.
+    http_request_bytes: u64, "bytes" = 8 * MIB, ceiling 256 * MIB;
+    /// Bytes of the body of one HTTP response.
+    http_response_bytes: u64, "bytes" = 32 * MIB, ceiling 1_024 * MIB;
+    /// Time for resolving the name, connecting and TLS of one HTTP request or TCP connection.
+    connect_timeout: Duration, "ms" = Duration::from_secs(5), ceiling Duration::from_secs(30);
+    /// Time from an HTTP request's start to the first byte of its answer; the deadline of the attempt holds besides.
+    http_first_byte_timeout: Duration, "ms" = Duration::from_secs(30), ceiling Duration::from_secs(600);
+    /// Time of a whole HTTP request, its body included.
+    http_timeout: Duration, "ms" = Duration::from_secs(60), ceiling Duration::from_secs(3600);
+    /// TCP connections opened.
+    tcp_connections: u64, "count" = 16, ceiling 1_024;
+    /// Bytes sent and received over TCP, all together.
+    tcp_bytes: u64, "bytes" = 64 * MIB, ceiling 4_096 * MIB;
+    /// Calls of the key-value store: each is a trip to the broker.
+    kv_calls: u64, "count" = 10_000, ceiling 1_000_000;
+    /// Bytes of one value in the key-value store.
+    kv_value_bytes: u64, "bytes" = 256 * KIB, ceiling MIB;
 }
 
 /// What an operator sets: what tasks get unasked, and what they get at most.

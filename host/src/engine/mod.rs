@@ -14,11 +14,14 @@ mod context;
 mod event;
 mod execute;
 mod executor;
+mod host_pattern;
 mod limiter;
 mod limits;
+mod meter;
 mod outcome;
 mod payload;
 mod recorder;
+mod rights;
 mod runtime;
 mod state;
 mod stdio;
@@ -27,15 +30,20 @@ mod trap;
 mod wasi;
 mod watch;
 
-pub use bindings::{Need, TaskInfo, TaskOptions};
+pub use bindings::{Limit, Need, TaskInfo, TaskOptions};
 pub use config::{EngineConfig, Purpose, config};
 pub(crate) use config::{MODULE_VERSION, features};
 pub use event::{Discard, Event, EventSink, Level, Stream};
 pub use execute::{Invocation, Request};
 pub use executor::{Executor, ExecutorError};
-pub use limits::{HostLimits, LimitOptions, Limits};
+pub use host_pattern::{HostPattern, NotAHost};
+pub use limits::{HostLimits, LimitInfo, LimitOptions, Limits, UnknownLimit};
 pub use outcome::{Code, Execution, Fault, LimitHit, LimitRow, Usage, Verdict};
 pub use payload::Payload;
+pub use rights::{
+    AccessError, Denials, Denied, Determinism, Directory, HttpRule, KeyValues, Rights, Secret,
+    TcpRule,
+};
 pub use runtime::{Engine, EngineError, Module};
 pub use tokio_util::sync::CancellationToken;
 pub use wasi::{ALLOWED_IMPORTS, CONTRACT_VERSION, WASI_SERIES};

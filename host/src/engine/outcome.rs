@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Limits, Payload};
+use super::{LimitInfo, Limits, Payload};
 
 /// The stable word for how an execution ended. Part of the public contract: never renamed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
@@ -93,6 +93,9 @@ impl LimitHit {
             "memory_bytes" => option("memory", "memory"),
             "input_bytes" => "the operator raises the setting `caps.input`".to_owned(),
             "output_bytes" => "the operator raises the setting `caps.output`".to_owned(),
+            _ if Limits::default().get(name).is_some() => {
+                option(&format!("limits({name} = …)"), name)
+            }
             _ => "let the task do less of it: this bound is fixed".to_owned(),
         };
         Self {
@@ -224,8 +227,30 @@ pub struct Usage {
     pub emit_events: u64,
     /// Bytes of partial results.
     pub emit_bytes: u64,
-    /// Calls of the `context` interface.
+    /// Calls of the host.
     pub host_calls: u64,
+    /// Bytes of notes of progress reports.
+    pub progress_bytes: u64,
+    /// Random bytes.
+    pub random_bytes: u64,
+    /// The most files and directories open at once.
+    pub open_files: u64,
+    /// Bytes read from and written to files.
+    pub file_bytes: u64,
+    /// Bytes by which files grew.
+    pub scratch_bytes: u64,
+    /// Files and directories created.
+    pub scratch_files: u64,
+    /// HTTP requests sent.
+    pub http_requests: u64,
+    /// The most HTTP requests under way at once.
+    pub http_concurrent: u64,
+    /// TCP connections opened.
+    pub tcp_connections: u64,
+    /// Bytes sent and received over TCP.
+    pub tcp_bytes: u64,
+    /// Calls of the key-value store.
+    pub kv_calls: u64,
 }
 
 /// One line of the limits contract.
@@ -245,51 +270,46 @@ impl Usage {
     /// Used and allowed, for every limit that has a running total.
     #[must_use]
     pub fn against(&self, limits: &Limits) -> Vec<LimitRow> {
-        let row = |name, used, allowed, unit| LimitRow {
-            name,
-            used,
-            allowed,
-            unit,
+        let row = |info: LimitInfo| {
+            Some(LimitRow {
+                name: info.name,
+                used: self.get(info.name)?,
+                allowed: limits.get(info.name)?,
+                unit: info.unit,
+            })
         };
-        vec![
-            row("fuel", self.fuel, limits.fuel, "fuel"),
-            row(
-                "timeout",
-                millis(self.run_time),
-                millis(limits.timeout),
-                "ms",
-            ),
-            row(
-                "memory_bytes",
-                self.peak_memory_bytes,
-                limits.memory_bytes,
-                "bytes",
-            ),
-            row(
-                "table_elements",
-                self.table_elements,
-                limits.table_elements,
-                "count",
-            ),
-            row("input_bytes", self.input_bytes, limits.input_bytes, "bytes"),
-            row(
-                "output_bytes",
-                self.output_bytes,
-                limits.output_bytes,
-                "bytes",
-            ),
-            row("log_bytes", self.log_bytes, limits.log_bytes, "bytes"),
-            row("log_lines", self.log_lines, limits.log_lines, "count"),
-            row(
-                "progress_events",
-                self.progress_events,
-                limits.progress_events,
-                "count",
-            ),
-            row("emit_events", self.emit_events, limits.emit_events, "count"),
-            row("emit_bytes", self.emit_bytes, limits.emit_bytes, "bytes"),
-            row("host_calls", self.host_calls, limits.host_calls, "count"),
-        ]
+        Limits::all().into_iter().filter_map(row).collect()
+    }
+
+    /// What was used of the limit `name`; none for a limit of a single call.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<u64> {
+        Some(match name {
+            "fuel" => self.fuel,
+            "timeout" => millis(self.run_time),
+            "memory_bytes" => self.peak_memory_bytes,
+            "table_elements" => self.table_elements,
+            "input_bytes" => self.input_bytes,
+            "output_bytes" => self.output_bytes,
+            "log_bytes" => self.log_bytes,
+            "log_lines" => self.log_lines,
+            "progress_events" => self.progress_events,
+            "progress_bytes" => self.progress_bytes,
+            "emit_events" => self.emit_events,
+            "emit_bytes" => self.emit_bytes,
+            "host_calls" => self.host_calls,
+            "random_bytes" => self.random_bytes,
+            "open_files" => self.open_files,
+            "file_bytes" => self.file_bytes,
+            "scratch_bytes" => self.scratch_bytes,
+            "scratch_files" => self.scratch_files,
+            "http_requests" => self.http_requests,
+            "http_concurrent" => self.http_concurrent,
+            "tcp_connections" => self.tcp_connections,
+            "tcp_bytes" => self.tcp_bytes,
+            "kv_calls" => self.kv_calls,
+            _ => return None,
+        })
     }
 }
 

@@ -36,6 +36,7 @@ struct Caps {
     log_bytes: u64,
     log_lines: u64,
     progress_events: u64,
+    progress_bytes: u64,
     emit_events: u64,
     emit_bytes: u64,
 }
@@ -46,6 +47,7 @@ pub(crate) struct Said {
     pub(crate) log_bytes: u64,
     pub(crate) log_lines: u64,
     pub(crate) progress_events: u64,
+    pub(crate) progress_bytes: u64,
     pub(crate) emit_events: u64,
     pub(crate) emit_bytes: u64,
 }
@@ -56,6 +58,7 @@ impl Recorder {
             log_bytes: limits.log_bytes,
             log_lines: limits.log_lines,
             progress_events: limits.progress_events,
+            progress_bytes: limits.progress_bytes,
             emit_events: limits.emit_events,
             emit_bytes: limits.emit_bytes,
         };
@@ -77,8 +80,11 @@ impl Recorder {
         let mut inner = self.lock();
         if inner.said.progress_events < inner.caps.progress_events {
             inner.said.progress_events += 1;
+            let left = inner.caps.progress_bytes - inner.said.progress_bytes;
+            let left = usize::try_from(left).unwrap_or(usize::MAX);
+            let note = cut(note, NOTE_BYTES.min(left)).to_owned();
+            inner.said.progress_bytes += note.len() as u64;
             drop(inner);
-            let note = cut(note, NOTE_BYTES).to_owned();
             self.sink.event(Event::Progress { done, total, note });
         }
     }

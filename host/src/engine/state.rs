@@ -8,9 +8,13 @@ use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
 use super::limiter::Limiter;
+use super::meter::Meter;
 use super::recorder::Recorder;
 use super::stdio::LogStream;
-use super::{EventSink, Invocation, LimitHit, Limits, Stream};
+use super::{EventSink, Invocation, LimitHit, Limits, Rights, Stream};
+
+/// Random bytes of one call: a few hundred keys. All calls together have a limit of their own.
+const RANDOM_CALL_BYTES: u64 = 64 << 10;
 
 /// The data of a store.
 pub(crate) struct State {
@@ -18,6 +22,8 @@ pub(crate) struct State {
     table: ResourceTable,
     pub(crate) limiter: Limiter,
     pub(crate) recorder: Arc<Recorder>,
+    pub(crate) rights: Arc<Rights>,
+    pub(crate) meter: Meter,
     pub(crate) call: Call,
 }
 
@@ -26,14 +32,17 @@ pub(crate) struct Call {
     pub(crate) invocation: Invocation,
     pub(crate) deadline: Instant,
     pub(crate) cancel: CancellationToken,
-    pub(crate) host_calls: u64,
-    pub(crate) host_calls_allowed: u64,
     /// What the guest's panic hook said.
     pub(crate) panicked: Option<String>,
 }
 
 impl State {
-    pub(crate) fn new(limits: &Limits, sink: Arc<dyn EventSink>, call: Call) -> Self {
+    pub(crate) fn new(
+        limits: &Limits,
+        rights: Arc<Rights>,
+        sink: Arc<dyn EventSink>,
+        call: Call,
+    ) -> Self {
         let recorder = Arc::new(Recorder::new(sink, limits));
         let stream = |stream| LogStream {
             recorder: Arc::clone(&recorder),
@@ -42,7 +51,7 @@ impl State {
         let mut wasi = WasiCtxBuilder::new();
         wasi.stdout(stream(Stream::Stdout));
         wasi.stderr(stream(Stream::Stderr));
-        wasi.max_random_size(limits.random_bytes);
+        wasi.max_random_size(RANDOM_CALL_BYTES);
         let mut table = ResourceTable::new();
         table.set_max_capacity(usize::try_from(limits.handles).unwrap_or(usize::MAX));
         Self {
@@ -50,23 +59,10 @@ impl State {
             table,
             limiter: Limiter::new(limits),
             recorder,
+            rights,
+            meter: Meter::new(limits),
             call,
         }
-    }
-}
-
-impl Call {
-    /// Counts one call of the contract.
-    pub(crate) fn count(&mut self) -> Result<(), HostLimit> {
-        self.host_calls += 1;
-        if self.host_calls > self.host_calls_allowed {
-            return Err(HostLimit(LimitHit::new(
-                "host_calls",
-                self.host_calls_allowed,
-                self.host_calls,
-            )));
-        }
-        Ok(())
     }
 }
 

@@ -37,12 +37,7 @@ fn classify(error: &wasmtime::Error, state: &State, limits: &Limits) -> Fault {
         );
     }
     if let Some(HostLimit(hit)) = error.downcast_ref() {
-        let code = if hit.name == "host_calls" {
-            Code::OutOfFuel
-        } else {
-            Code::OutputTooLarge
-        };
-        return Fault::limit(code, "the task told its host more than it may", hit.clone());
+        return over_budget(hit);
     }
     if let Some(I32Exit(status)) = error.downcast_ref() {
         return Fault::new(
@@ -71,6 +66,19 @@ fn classify(error: &wasmtime::Error, state: &State, limits: &Limits) -> Fault {
         return too_much_copied(limits);
     }
     of_the_guest(error, state)
+}
+
+/// A budget of work ran out, or the guest handed over more than it may.
+fn over_budget(hit: &LimitHit) -> Fault {
+    let (code, what) = match hit.name.as_str() {
+        "fuel" => (Code::OutOfFuel, "the task used up its fuel"),
+        "host_calls" | "random_bytes" => (Code::OutOfFuel, "the task asked its host too often"),
+        _ => (
+            Code::OutputTooLarge,
+            "the task told its host more than it may",
+        ),
+    };
+    Fault::limit(code, what, hit.clone())
 }
 
 fn stack_overflow() -> Fault {

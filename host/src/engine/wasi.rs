@@ -23,6 +23,7 @@ pub const WASI_SERIES: (u64, u64) = (0, 2);
 pub const ALLOWED_IMPORTS: &[&str] = &[
     "celeriac:task/types",
     "celeriac:task/context",
+    "celeriac:task/key-value",
     "wasi:io/error",
     "wasi:io/poll",
     "wasi:io/streams",

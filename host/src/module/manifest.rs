@@ -1,6 +1,6 @@
 //! What a module says about itself, checked: its tasks, their schemas and their defaults.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use serde_json::Value;
 
@@ -149,7 +149,24 @@ fn defaults(at: &str, options: engine::TaskOptions) -> Result<TaskOptions, Box<F
         timeout_ms,
         fuel,
         memory_bytes,
+        limits: limits(at, &options.limits)?,
     })
+}
+
+/// Limits by name: those that this host knows.
+fn limits(at: &str, asked: &[engine::Limit]) -> Result<BTreeMap<String, u64>, Box<Finding>> {
+    let mut known = engine::LimitOptions::default();
+    let mut limits = BTreeMap::new();
+    for limit in asked {
+        let Some(value) = number(at, &limit.name, Some(limit.value))? else {
+            continue;
+        };
+        known
+            .set(&limit.name, value)
+            .map_err(|error| Finding::new(at, error.to_string(), "take one of these"))?;
+        limits.insert(limit.name.clone(), value);
+    }
+    Ok(limits)
 }
 
 /// A default that travels as `f64`: finite, positive, and exact as an integer.
@@ -185,6 +202,7 @@ mod tests {
             timeout: None,
             fuel: None,
             memory: None,
+            limits: Vec::new(),
         };
         engine::TaskInfo {
             name: name.to_owned(),

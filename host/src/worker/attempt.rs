@@ -19,7 +19,9 @@ use super::{
     recorder::Report,
     translate,
 };
-use crate::engine::{Engine, Event, EventSink, Executor, HostLimits, Invocation, Limits, Request};
+use crate::engine::{
+    Engine, Event, EventSink, Executor, HostLimits, Invocation, Limits, Request, Rights,
+};
 
 /// What every attempt of a host shares.
 #[derive(Clone, Debug)]
@@ -118,11 +120,11 @@ impl Attempts {
             }
             Err(error) => return Some(Outcome::failed(Code::HostFault, error.to_string())),
         };
-        let limits = Limits::effective(
-            &self.limits,
-            &module.options,
-            &translate::asked(&reserved.header.options),
-        );
+        let asked = match translate::asked(&reserved.header.options) {
+            Ok(asked) => asked,
+            Err(error) => return Some(Outcome::failed(Code::TaskError, error.to_string())),
+        };
+        let limits = Limits::effective(&self.limits, &module.options, &asked);
         let request = Request {
             invocation: Invocation {
                 id: reserved.lease.id.to_string(),
@@ -134,6 +136,7 @@ impl Attempts {
                 Err(outcome) => return Some(*outcome),
             },
             limits,
+            rights: Rights::none(),
             cancel: stop.token.clone(),
             sink: Arc::new(Reports {
                 lease: reserved.lease,

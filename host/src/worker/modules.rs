@@ -118,12 +118,17 @@ impl Modules {
             digest: *digest,
             reason: error.to_string(),
         })?;
-        let tasks = manifest.tasks.into_iter();
-        let defaults: Defaults = Arc::new(
-            tasks
-                .map(|task| (task.name, translate::authored(&task.options)))
-                .collect(),
-        );
+        let tasks = manifest.tasks.into_iter().map(|task| {
+            let options = translate::authored(&task.options).map_err(|error| {
+                // Admitted by a host of another version.
+                ModuleError::Manifest {
+                    digest: *digest,
+                    reason: error.to_string(),
+                }
+            })?;
+            Ok::<_, ModuleError>((task.name, options))
+        });
+        let defaults: Defaults = Arc::new(tasks.collect::<Result<_, _>>()?);
         let mut known = self.defaults.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= MANIFESTS {
             // Rare, and each is read back with one small request.

@@ -1,6 +1,6 @@
 //! Between the engine's words and the broker's: the two know nothing of each other.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use bytes::Bytes;
 use celeriac_broker::{
@@ -8,26 +8,44 @@ use celeriac_broker::{
     TaskOptions, Usage,
 };
 
-use crate::engine::{self, Event, Execution, Fault, LimitOptions, Stream, Verdict};
+use crate::engine::{self, Event, Execution, Fault, LimitOptions, Stream, UnknownLimit, Verdict};
 
 /// The limits that a caller asks for.
-pub(crate) fn asked(options: &Options) -> LimitOptions {
-    LimitOptions {
-        fuel: options.fuel,
-        timeout: options.timeout_ms.map(Duration::from_millis),
-        memory_bytes: options.memory_bytes,
-        ..LimitOptions::default()
-    }
+pub(crate) fn asked(options: &Options) -> Result<LimitOptions, UnknownLimit> {
+    named(
+        LimitOptions {
+            fuel: options.fuel,
+            timeout: options.timeout_ms.map(Duration::from_millis),
+            memory_bytes: options.memory_bytes,
+            ..LimitOptions::default()
+        },
+        &options.limits,
+    )
 }
 
 /// The limits that an author asks for.
-pub(crate) fn authored(options: &TaskOptions) -> LimitOptions {
-    LimitOptions {
-        fuel: options.fuel,
-        timeout: options.timeout_ms.map(Duration::from_millis),
-        memory_bytes: options.memory_bytes,
-        ..LimitOptions::default()
+pub(crate) fn authored(options: &TaskOptions) -> Result<LimitOptions, UnknownLimit> {
+    named(
+        LimitOptions {
+            fuel: options.fuel,
+            timeout: options.timeout_ms.map(Duration::from_millis),
+            memory_bytes: options.memory_bytes,
+            ..LimitOptions::default()
+        },
+        &options.limits,
+    )
+}
+
+/// With limits by name, the lower of the two where both ask.
+fn named(
+    limits: LimitOptions,
+    named: &BTreeMap<String, u64>,
+) -> Result<LimitOptions, UnknownLimit> {
+    let mut more = LimitOptions::default();
+    for (name, value) in named {
+        more.set(name, *value)?;
     }
+    Ok(limits.and(&more))
 }
 
 /// A stored input as a guest takes it.

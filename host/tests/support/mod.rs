@@ -142,6 +142,7 @@ pub(crate) fn request(task: &str, input: &str, limits: Limits) -> Request {
         },
         input: Payload::Json(input.to_owned()),
         limits,
+        rights: celeriac::engine::Rights::none(),
         cancel: CancellationToken::new(),
         sink: Arc::new(Notes::default()),
     }

@@ -1,0 +1,219 @@
+//! What one execution may touch outside its sandbox: the intersection of what its task declared and what the
+//! operator granted. Nothing, unless somebody put it here.
+//!
+//! The engine knows no policy and no file: whoever starts an execution resolves both and hands in a [`Rights`].
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, LazyLock};
+use std::time::SystemTime;
+
+use ipnet::IpNet;
+
+use super::HostPattern;
+
+/// What one execution may touch. Shared by all executions of a task until the policy changes.
+#[derive(Clone, Default)]
+pub struct Rights {
+    /// Environment variables that the guest finds: named configuration, never secrets.
+    pub environment: Vec<(String, String)>,
+    /// Values that the guest gets by name, and that never leave through logs, results or traces.
+    pub secrets: BTreeMap<String, Secret>,
+    /// Directories of the host that the guest finds at `/NAME`.
+    pub directories: Vec<Directory>,
+    /// Whether there is an empty directory at `/tmp`, gone with the execution.
+    pub has_scratch: bool,
+    /// Where HTTP requests may go; each must be allowed by one of these.
+    pub http: Vec<HttpRule>,
+    /// Where TCP connections may go.
+    pub tcp: Vec<TcpRule>,
+    /// The key-value store of the module.
+    pub key_values: Option<Arc<dyn KeyValues>>,
+    /// A fixed clock and seeded randomness instead of the real ones.
+    pub determinism: Option<Determinism>,
+    /// Who is told of what was refused, and knows what to do about it.
+    pub denials: Option<Arc<dyn Denials>>,
+}
+
+impl Rights {
+    /// No rights at all.
+    #[must_use]
+    pub fn none() -> Arc<Self> {
+        static NONE: LazyLock<Arc<Rights>> = LazyLock::new(Arc::default);
+        NONE.clone()
+    }
+
+    /// Tells of something refused; returns the sentence for the guest.
+    pub(crate) fn deny(&self, denied: &Denied) -> String {
+        self.denials.as_ref().map_or_else(
+            || format!("{denied} is not granted to this task"),
+            |denials| denials.deny(denied),
+        )
+    }
+}
+
+impl std::fmt::Debug for Rights {
+    /// Without a single value: names are enough to see what is granted.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let environment: Vec<_> = self.environment.iter().map(|(name, _)| name).collect();
+        f.debug_struct("Rights")
+            .field("environment", &environment)
+            .field("secrets", &self.secrets.keys())
+            .field("directories", &self.directories)
+            .field("has_scratch", &self.has_scratch)
+            .field("http", &self.http)
+            .field("tcp", &self.tcp)
+            .field("has_key_values", &self.key_values.is_some())
+            .field("determinism", &self.determinism)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A value that must not be seen.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Wraps a value.
+    #[must_use]
+    pub fn new(value: String) -> Self {
+        Self(value)
+    }
+
+    /// The value itself.
+    #[must_use]
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+/// A directory of the host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Directory {
+    /// Its name: the guest finds it at `/NAME`.
+    pub name: String,
+    /// Where it is.
+    pub path: PathBuf,
+    /// Whether the guest may change what is in it.
+    pub is_writable: bool,
+}
+
+/// Where HTTP requests may go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpRule {
+    /// Hosts; an address counts as a host by itself.
+    pub hosts: Vec<HostPattern>,
+    /// `http`, `https`.
+    pub schemes: Vec<String>,
+    /// Ports; none: the port that belongs to the scheme.
+    pub ports: Vec<u16>,
+    /// Methods, in capitals; none: any.
+    pub methods: Vec<String>,
+    /// Addresses that are not public, and may be connected to all the same.
+    pub networks: Vec<IpNet>,
+}
+
+/// Where TCP connections may go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TcpRule {
+    /// The host; an address counts as a host by itself.
+    pub host: HostPattern,
+    /// The port.
+    pub port: u16,
+    /// Addresses that are not public, and may be connected to all the same.
+    pub networks: Vec<IpNet>,
+}
+
+/// A fixed clock and seeded randomness: same module, input and seed, same output and fuel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Determinism {
+    /// What randomness is made from.
+    pub seed: u64,
+    /// The time that the clock shows at the start; it moves only while the guest sleeps.
+    pub now: SystemTime,
+}
+
+/// Something that a guest tried and may not.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Denied {
+    /// `http`, `tcp`, `directory`, `scratch`, `secret`, `config` or `kv`.
+    pub kind: &'static str,
+    /// What it tried: `GET https://example.com:443`, `smtp.example.com:25`, a name.
+    pub what: String,
+    /// Why, where it is not simply that nobody granted it: `the address 10.0.0.1 is private`.
+    pub why: Option<String>,
+}
+
+impl std::fmt::Display for Denied {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} `{}`", self.kind, self.what)?;
+        match &self.why {
+            Some(why) => write!(f, " ({why})"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Is told of what guests were refused.
+pub trait Denials: Send + Sync {
+    /// Logs it, once for each thing, and returns the sentence that the guest gets: what was refused, and what
+    /// to write where so that it is allowed. Must be quick; guests can call it as often as they like.
+    fn deny(&self, denied: &Denied) -> String;
+}
+
+/// The key-value store of one module. All calls are bounded by the caller's limits before they get here.
+#[async_trait::async_trait]
+pub trait KeyValues: Send + Sync {
+    /// The value of a key.
+    async fn get(&self, key: &str) -> Result<Option<Vec<u8>>, AccessError>;
+
+    /// Sets a key, for `ttl_ms` or for ever.
+    async fn set(&self, key: &str, value: &[u8], ttl_ms: Option<u64>) -> Result<(), AccessError>;
+
+    /// Removes a key; whether it was there.
+    async fn delete(&self, key: &str) -> Result<bool, AccessError>;
+
+    /// Adds to a number and returns the sum; a key that is not there counts as 0 and gets the `ttl_ms`.
+    async fn increment(&self, key: &str, by: i64, ttl_ms: Option<u64>) -> Result<i64, AccessError>;
+
+    /// Sets a key to `value` (none: removes it) if it has the value `expected` (none: is not there); whether it did.
+    async fn compare_and_set(
+        &self,
+        key: &str,
+        expected: Option<&[u8]>,
+        value: Option<&[u8]>,
+        ttl_ms: Option<u64>,
+    ) -> Result<bool, AccessError>;
+
+    /// At most `limit` keys that start with `prefix`, in order, after `after`.
+    async fn list(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<String>, AccessError>;
+}
+
+/// Why something outside the sandbox was not to be had.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum AccessError {
+    /// Not declared or not granted; the text says what to do.
+    #[error("{0}")]
+    Denied(String),
+    /// A limit stands in the way; the text names it.
+    #[error("{0}")]
+    Limit(String),
+    /// The request makes no sense: an empty key, a number that is none.
+    #[error("{0}")]
+    Invalid(String),
+    /// Not now: the store does not answer.
+    #[error("{0}")]
+    Unavailable(String),
+}
