@@ -1,6 +1,6 @@
 //! The one trait that both engines implement: it moves state and decides nothing.
 
-use std::fmt::Debug;
+use std::{fmt::Debug, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -9,8 +9,8 @@ use tokio::sync::mpsc;
 
 use crate::{
     BrokerError, CancelResult, ClientId, Control, Digest, Event, EventKind, HostId, InvocationId,
-    Lease, ModuleName, ModuleRecord, ModuleRef, Namespace, Outcome, Publication, Renewed, Reply,
-    Reserve, Reserved, Settled, Settlement, Status, Submission,
+    KeyValueStats, Lease, ModuleName, ModuleRecord, ModuleRef, Namespace, Outcome, Publication,
+    Renewed, Reply, Reserve, Reserved, Settled, Settlement, Status, Submission,
 };
 
 /// Moves invocations through their states. Every call is atomic and bounded; each may be repeated
@@ -110,7 +110,7 @@ pub trait Broker: Debug + Send + Sync + 'static {
         &self,
         host: &HostId,
         leases: &[Lease],
-        lease: std::time::Duration,
+        lease: Duration,
     ) -> Result<Renewed, BrokerError>;
 
     /// Ends attempts with their outcomes, in order; one answer each. Whoever waits is told in the same step.
@@ -167,6 +167,87 @@ pub trait Broker: Debug + Send + Sync + 'static {
     /// `NoModule`, `InUse`.
     async fn remove(&self, module: &ModuleRef) -> Result<(), BrokerError>;
 
+    // ---- key-value stores ---------------------------------------------------------------------
+    //
+    // Every module name has one. A key that has expired, by the broker's clock, is not there: it is not
+    // read, not listed, not counted, and does not stand in the way of a cap.
+
+    /// The value of a key.
+    ///
+    /// # Errors
+    /// `Invalid`.
+    async fn kv_get(&self, module: &str, key: &str) -> Result<Option<Bytes>, BrokerError>;
+
+    /// Sets a key, for `ttl` or for ever.
+    ///
+    /// # Errors
+    /// `Invalid`, `KeyValueLimit`.
+    async fn kv_set(
+        &self,
+        module: &str,
+        key: &str,
+        value: Bytes,
+        ttl: Option<Duration>,
+    ) -> Result<(), BrokerError>;
+
+    /// Removes a key; whether it was there.
+    ///
+    /// # Errors
+    /// `Invalid`.
+    async fn kv_delete(&self, module: &str, key: &str) -> Result<bool, BrokerError>;
+
+    /// Adds to a whole number and returns the sum. A key that is not there counts as 0 and gets the
+    /// `ttl`; one that is there keeps its own. Not to be repeated after `Unavailable`: it may have been done.
+    ///
+    /// # Errors
+    /// `Invalid`, `KeyValueLimit`, `NotANumber`.
+    async fn kv_increment(
+        &self,
+        module: &str,
+        key: &str,
+        by: i64,
+        ttl: Option<Duration>,
+    ) -> Result<i64, BrokerError>;
+
+    /// Sets a key to `value` (none: removes it) if it has the value `expected` (none: is not there), in one
+    /// step; whether it did. After `Unavailable` it may have been done, and the key tells.
+    ///
+    /// # Errors
+    /// `Invalid`, `KeyValueLimit`.
+    async fn kv_compare_and_set(
+        &self,
+        module: &str,
+        key: &str,
+        expected: Option<Bytes>,
+        value: Option<Bytes>,
+        ttl: Option<Duration>,
+    ) -> Result<bool, BrokerError>;
+
+    /// At most `limit` keys (1,000 at most) that start with `prefix`, in the order of their bytes, after the
+    /// key `after`. Fewer than `limit` means that there are no more.
+    ///
+    /// # Errors
+    /// `Invalid`.
+    async fn kv_list(
+        &self,
+        module: &str,
+        prefix: &str,
+        after: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<String>, BrokerError>;
+
+    /// What a module's store holds.
+    ///
+    /// # Errors
+    /// `Invalid`.
+    async fn kv_stats(&self, module: &str) -> Result<KeyValueStats, BrokerError>;
+
+    /// Removes all keys of a module; how many there were. Nothing else does: a store outlives its module.
+    ///
+    /// # Errors
+    /// `Invalid`.
+    async fn kv_clear(&self, module: &str) -> Result<u64, BrokerError>;
+
     // ---- operations ---------------------------------------------------------------------------
 
     /// Each queue that was ever used, with what waits in it.
@@ -179,7 +260,7 @@ pub trait Broker: Debug + Send + Sync + 'static {
     async fn check(&self) -> Result<Vec<Check>, BrokerError>;
 }
 
-/// The largest payloads that a broker takes, in bytes.
+/// The most that a broker takes: payloads in bytes, and what a module may keep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Caps {
     /// An input.
@@ -188,6 +269,22 @@ pub struct Caps {
     pub output_bytes: u64,
     /// A module.
     pub module_bytes: u64,
+    /// The keys in one module's key-value store, together.
+    #[serde(default = "kv_keys")]
+    pub kv_keys: u64,
+    /// The keys and values in one module's key-value store, together.
+    #[serde(default = "kv_bytes")]
+    pub kv_bytes: u64,
+}
+
+/// 100,000 keys: listed in a hundred pages, cleared in a moment.
+fn kv_keys() -> u64 {
+    100_000
+}
+
+/// 64 MiB: a hundred modules still fit a small machine's memory.
+fn kv_bytes() -> u64 {
+    64 << 20
 }
 
 impl Default for Caps {
@@ -198,6 +295,8 @@ impl Default for Caps {
             input_bytes: 8 << 20,
             output_bytes: 8 << 20,
             module_bytes: 32 << 20,
+            kv_keys: kv_keys(),
+            kv_bytes: kv_bytes(),
         }
     }
 }

@@ -64,6 +64,26 @@ pub enum BrokerError {
         /// The setting that raises the limit.
         setting: &'static str,
     },
+    /// A module's key-value store takes no more.
+    #[error("the key-value store of module `{module}` takes at most {limit} {what}: {remedy}")]
+    KeyValueLimit {
+        /// The module.
+        module: String,
+        /// What there would be too many of: `keys`, `bytes of keys and values`, `bytes of one value`.
+        what: &'static str,
+        /// How many there may be.
+        limit: u64,
+        /// What to do.
+        remedy: String,
+    },
+    /// A key cannot be counted up.
+    #[error("key `{key}` cannot be incremented: {reason}")]
+    NotANumber {
+        /// The key.
+        key: String,
+        /// What is in the way.
+        reason: &'static str,
+    },
     /// The lease was lost: another host may hold the invocation.
     #[error(
         "the lease on invocation {0} is no longer held: its attempt must stop and write nothing"

@@ -17,6 +17,7 @@ mod error;
 mod event;
 mod id;
 mod invocation;
+mod kv;
 mod manifest;
 mod module;
 mod name;
@@ -37,6 +38,7 @@ pub use self::{
         CancelResult, ClientId, DEFAULT_QUEUE, Header, HostId, Lease, Options, Renewed, Reserve,
         Reserved, SYSTEM_QUEUE, Settled, Settlement, State, Status, Submission, Token,
     },
+    kv::{KeyValueStats, MAX_KEY_BYTES, MAX_PAGE, MAX_VALUE_BYTES, check_key, check_module},
     manifest::{Finding, Manifest, Need, TaskInfo, TaskOptions, UploadReport},
     module::{Admit, ModuleName, ModuleRecord, Publication},
     name::{BUILT_IN_MODULE, MAX_NAME_BYTES, ModuleRef, TaskRef, check_name},

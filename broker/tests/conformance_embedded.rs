@@ -281,6 +281,46 @@ async fn a_process_ended_with_sigkill_loses_nothing() {
     );
 }
 
+/// Not a test by itself: the process that `a_process_ended_with_sigkill_keeps_its_counts` ends.
+#[tokio::test]
+#[ignore = "the other half of a test"]
+async fn counts_for_ever() {
+    let Ok(dir) = std::env::var("CELERIAC_TEST_DIR") else {
+        return;
+    };
+    let broker = EmbeddedBroker::open(dir.as_ref(), EmbeddedOptions::default()).unwrap();
+    loop {
+        let count = broker.kv_increment("text", "count", 1, None).await.unwrap();
+        println!("counted {count}");
+    }
+}
+
+#[tokio::test]
+async fn a_process_ended_with_sigkill_keeps_its_counts() {
+    use std::io::{BufRead as _, BufReader};
+    let (dir, _, kit) = kit().await;
+    let mut child = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "counts_for_ever", "--ignored", "--nocapture"])
+        .env("CELERIAC_TEST_DIR", &dir)
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let count = |line: String| line.split_once("counted ")?.1.parse::<i64>().ok();
+    while lines.next().unwrap().ok().and_then(count) != Some(100) {}
+    child.kill().unwrap();
+    child.wait().unwrap();
+    // What was said was kept; what was under way happened, or did not.
+    let said = lines.map_while(Result::ok).filter_map(count).last();
+    let said = said.unwrap_or(100);
+    let next = kit
+        .host
+        .kv_increment("text", "count", 1, None)
+        .await
+        .unwrap();
+    assert!((said + 1..=said + 2).contains(&next), "{next} after {said}");
+}
+
 fn info() -> HostInfo {
     HostInfo {
         host: HostId::random("x"),

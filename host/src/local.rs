@@ -2,6 +2,8 @@
 //!
 //! The way is that of a host: the same check, compiler, limits and engine. Only the queue is missing.
 
+mod key_values;
+
 use std::{path::PathBuf, sync::Arc};
 
 use celeriac_broker::{
@@ -19,6 +21,8 @@ use crate::{
     },
     worker::translate,
 };
+
+pub use key_values::LocalKeyValues;
 
 /// What is run, and on what.
 #[derive(Debug)]

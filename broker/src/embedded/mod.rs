@@ -9,6 +9,7 @@
 //! - `switchboard`, `bell`: who waits here, and how other processes are woken
 //! - `submit`, `outcome`, `replies`, `events`: what clients use
 //! - `reserve`, `settle`, `ending`, `lease`: what hosts use
+//! - `kv`: the key-value stores of modules
 //! - `modules`, `operations`, `upkeep`: everything else
 
 mod bell;
@@ -16,6 +17,7 @@ mod clock;
 mod ending;
 mod events;
 mod fault;
+mod kv;
 mod lease;
 mod modules;
 mod operations;
@@ -43,9 +45,9 @@ use self::{
 };
 use crate::{
     Broker, BrokerError, CancelResult, Caps, Check, ClientId, Control, Digest, Event, EventKind,
-    HostId, HostInfo, InvocationId, Lease, ModuleName, ModuleRecord, ModuleRef, Namespace, Outcome,
-    Publication, QueueStats, Renewed, Reply, Reserve, Reserved, Settled, Settlement, Status,
-    Submission,
+    HostId, HostInfo, InvocationId, KeyValueStats, Lease, ModuleName, ModuleRecord, ModuleRef,
+    Namespace, Outcome, Publication, QueueStats, Renewed, Reply, Reserve, Reserved, Settled,
+    Settlement, Status, Submission,
 };
 
 /// The longest time to keep a result: ten years.
@@ -323,6 +325,68 @@ impl Broker for EmbeddedBroker {
 
     async fn remove(&self, module: &ModuleRef) -> Result<(), BrokerError> {
         modules::remove(self, module).await
+    }
+
+    async fn kv_get(&self, module: &str, key: &str) -> Result<Option<Bytes>, BrokerError> {
+        kv::get(self, module, key).await
+    }
+
+    async fn kv_set(
+        &self,
+        module: &str,
+        key: &str,
+        value: Bytes,
+        ttl: Option<Duration>,
+    ) -> Result<(), BrokerError> {
+        kv::set(self, module, key, value, ttl).await
+    }
+
+    async fn kv_delete(&self, module: &str, key: &str) -> Result<bool, BrokerError> {
+        kv::delete(self, module, key).await
+    }
+
+    async fn kv_increment(
+        &self,
+        module: &str,
+        key: &str,
+        by: i64,
+        ttl: Option<Duration>,
+    ) -> Result<i64, BrokerError> {
+        kv::increment(self, module, key, by, ttl).await
+    }
+
+    async fn kv_compare_and_set(
+        &self,
+        module: &str,
+        key: &str,
+        expected: Option<Bytes>,
+        value: Option<Bytes>,
+        ttl: Option<Duration>,
+    ) -> Result<bool, BrokerError> {
+        let change = kv::Change {
+            expected,
+            value,
+            ttl,
+        };
+        kv::compare_and_set(self, module, key, change).await
+    }
+
+    async fn kv_list(
+        &self,
+        module: &str,
+        prefix: &str,
+        after: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<String>, BrokerError> {
+        kv::list(self, module, prefix, after, limit).await
+    }
+
+    async fn kv_stats(&self, module: &str) -> Result<KeyValueStats, BrokerError> {
+        kv::stats(self, module).await
+    }
+
+    async fn kv_clear(&self, module: &str) -> Result<u64, BrokerError> {
+        kv::clear(self, module).await
     }
 
     async fn queues(&self) -> Result<Vec<QueueStats>, BrokerError> {

@@ -103,6 +103,7 @@ impl Store {
             // The writer does it itself, after it has answered.
             db.pragma_update(None, "wal_autocheckpoint", 0)?;
             let namespace = self.lay_out(&db)?;
+            db.execute_batch(super::kv::TABLES)?;
             Ok((db, namespace))
         };
         let result = open().map_err(|fault| fault.into_broker_error(&self.address));

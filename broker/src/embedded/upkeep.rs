@@ -7,6 +7,7 @@ use rusqlite::Connection;
 
 use super::{
     fault::Fault,
+    kv,
     lease::millis,
     operations::FORGOTTEN,
     row,
@@ -35,6 +36,12 @@ pub(super) fn run(tx: &mut Tx<'_>, last: &mut Option<Instant>) {
         removed = remove_expired(tx)?;
         Ok(())
     });
+    let mut purged = 0;
+    tx.attempt_quietly(|tx| {
+        purged = kv::purge(tx, PIECE)?;
+        Ok(())
+    });
+    removed = removed.max(purged);
     tx.attempt_quietly(|tx| remove_small_things(tx));
     // A full piece: there is more, and the next transaction takes the next one.
     *last = (removed < PIECE).then(Instant::now);

@@ -121,6 +121,15 @@ impl Link {
         result.map_err(|error| self.script_error(call.name(), &error))
     }
 
+    /// As `call`, for what must not be done twice: when the connection breaks, nobody knows whether it was done.
+    pub(super) async fn call_once(&self, call: &Call) -> Result<Value, BrokerError> {
+        let mut result = self.attempt(call.command()).await?;
+        if result.as_ref().is_err_and(is_unknown_script) {
+            result = self.attempt(&call.command_with_source()).await?;
+        }
+        result.map_err(|error| self.script_error(call.name(), &error))
+    }
+
     /// As `call`, where a late answer is of no use: the connection is given up after `limit`, so that
     /// the next call has a new one.
     pub(super) async fn call_within(

@@ -8,12 +8,14 @@
 //! - `connection`, `script`, `value`: how commands go out and answers come in
 //! - `submit`, `outcome`, `replies`, `events`: what clients use
 //! - `reserve`, `settle`, `lease`: what hosts use
+//! - `kv`: the key-value stores of modules
 //! - `modules`, `operations`, `check`: everything else
 //! - `subscriptions`: one pub/sub connection for everything that listens
 
 mod check;
 mod connection;
 mod events;
+mod kv;
 mod lease;
 mod modules;
 mod operations;
@@ -37,9 +39,9 @@ use tokio::sync::mpsc;
 use self::{connection::Link, reserve::Reservations, script::PREFIX, subscriptions::Subscriptions};
 use crate::{
     Broker, BrokerError, CancelResult, Caps, Check, ClientId, Code, Control, Digest, Event,
-    EventKind, HostId, HostInfo, InvocationId, Lease, ModuleName, ModuleRecord, ModuleRef,
-    Namespace, Outcome, Publication, QueueStats, Renewed, Reply, Reserve, Reserved, Settled,
-    Settlement, Status, Submission,
+    EventKind, HostId, HostInfo, InvocationId, KeyValueStats, Lease, ModuleName, ModuleRecord,
+    ModuleRef, Namespace, Outcome, Publication, QueueStats, Renewed, Reply, Reserve, Reserved,
+    Settled, Settlement, Status, Submission,
 };
 
 /// The layout of the keys that this version reads and writes.
@@ -316,6 +318,68 @@ impl Broker for RedisBroker {
 
     async fn remove(&self, module: &ModuleRef) -> Result<(), BrokerError> {
         modules::remove(self, module).await
+    }
+
+    async fn kv_get(&self, module: &str, key: &str) -> Result<Option<Bytes>, BrokerError> {
+        kv::get(self, module, key).await
+    }
+
+    async fn kv_set(
+        &self,
+        module: &str,
+        key: &str,
+        value: Bytes,
+        ttl: Option<Duration>,
+    ) -> Result<(), BrokerError> {
+        kv::set(self, module, key, value, ttl).await
+    }
+
+    async fn kv_delete(&self, module: &str, key: &str) -> Result<bool, BrokerError> {
+        kv::delete(self, module, key).await
+    }
+
+    async fn kv_increment(
+        &self,
+        module: &str,
+        key: &str,
+        by: i64,
+        ttl: Option<Duration>,
+    ) -> Result<i64, BrokerError> {
+        kv::increment(self, module, key, by, ttl).await
+    }
+
+    async fn kv_compare_and_set(
+        &self,
+        module: &str,
+        key: &str,
+        expected: Option<Bytes>,
+        value: Option<Bytes>,
+        ttl: Option<Duration>,
+    ) -> Result<bool, BrokerError> {
+        let change = kv::Change {
+            expected,
+            value,
+            ttl,
+        };
+        kv::compare_and_set(self, module, key, change).await
+    }
+
+    async fn kv_list(
+        &self,
+        module: &str,
+        prefix: &str,
+        after: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<String>, BrokerError> {
+        kv::list(self, module, prefix, after, limit).await
+    }
+
+    async fn kv_stats(&self, module: &str) -> Result<KeyValueStats, BrokerError> {
+        kv::stats(self, module).await
+    }
+
+    async fn kv_clear(&self, module: &str) -> Result<u64, BrokerError> {
+        kv::clear(self, module).await
     }
 
     async fn queues(&self) -> Result<Vec<QueueStats>, BrokerError> {

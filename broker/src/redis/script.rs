@@ -37,6 +37,14 @@ scripts! {
     ANNOUNCE = ["announce.lua"];
     RUNNING = ["running.lua"];
     QUEUE = ["queue.lua"];
+    KV_GET = ["kv_get.lua"];
+    KV_SET = ["kv_head.lua", "kv_set.lua"];
+    KV_DELETE = ["kv_head.lua", "kv_delete.lua"];
+    KV_INCREMENT = ["kv_head.lua", "kv_increment.lua"];
+    KV_COMPARE = ["kv_head.lua", "kv_compare.lua"];
+    KV_LIST = ["kv_head.lua", "kv_list.lua"];
+    KV_STATS = ["kv_head.lua", "kv_stats.lua"];
+    KV_CLEAR = ["kv_clear.lua"];
 }
 
 impl Script {

@@ -34,6 +34,8 @@ impl Default for Settings {
                 input_bytes: 4 << 20,
                 output_bytes: 4 << 20,
                 module_bytes: 1 << 20,
+                kv_keys: 1_500,
+                kv_bytes: 4 << 20,
             },
         }
     }

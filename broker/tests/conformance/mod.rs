@@ -14,6 +14,7 @@
 pub(crate) mod awaiting;
 pub(crate) mod cancelling;
 pub(crate) mod events;
+pub(crate) mod key_values;
 pub(crate) mod kit;
 pub(crate) mod leases;
 pub(crate) mod modules;
@@ -123,6 +124,23 @@ macro_rules! suite {
                 modules::refuses_a_module_over_the_cap,
                 modules::refuses_the_built_in_name,
                 modules::removes_names_versions_and_digests,
+            }
+            key_values {
+                key_values::values_come_back_whole,
+                key_values::a_key_whose_time_is_over_is_not_there,
+                key_values::setting_again_sets_the_time_again,
+                key_values::modules_never_see_each_other,
+                key_values::refuses_what_is_no_key_and_what_is_too_large,
+                key_values::increments_from_many_sum_up_exactly,
+                key_values::increments_are_exact_and_refuse_what_is_no_number,
+                key_values::an_increment_gives_a_time_only_to_what_it_makes,
+                key_values::one_of_many_wins_a_compare_and_set,
+                key_values::compare_and_set_knows_every_case,
+                key_values::lists_page_by_page_in_the_order_of_bytes,
+                key_values::a_module_has_so_many_keys_at_most,
+                key_values::a_module_has_so_many_bytes_at_most,
+                key_values::what_has_expired_makes_room,
+                key_values::outlives_handles_and_modules,
             }
             operations {
                 operations::counts_queues,

@@ -10,6 +10,7 @@ use wasmtime::component::{Linker, LinkerInstance, WasmStr};
 
 use super::bindings::{CurrentInvocation, GuestAccessError, GuestLevel, Payload};
 use super::recorder::cut;
+use super::redact::Redactor;
 use super::state::{HostLimit, State};
 use super::{Denied, Level, Rights, trap};
 
@@ -86,7 +87,9 @@ fn reports(context: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
         "panicked",
         |mut store: Store<'_>, (message,): (WasmStr,)| {
             enter(&mut store)?;
-            let message = cut(&message.to_str(&store)?, PANIC_BYTES).to_owned();
+            let message = message.to_str(&store)?;
+            let clean = store.data().recorder.clean(&message);
+            let message = cut(&clean, PANIC_BYTES).to_owned();
             store.data_mut().call.panicked = Some(message);
             Ok(())
         },
@@ -99,20 +102,28 @@ fn secret(rights: &Rights, name: &str) -> Result<String, GuestAccessError> {
         Some(secret) => Ok(secret.reveal().to_owned()),
         None => Err(GuestAccessError::Denied(rights.deny(&Denied {
             kind: "secret",
-            what: name.chars().take(NAME_CHARS).collect(),
+            what: shown(rights, name),
             why: None,
         }))),
     }
 }
 
+/// A name as it may be repeated: without the secrets that a guest put into it, and not too long.
+fn shown(rights: &Rights, name: &str) -> String {
+    let redactor = Redactor::new(rights);
+    let clean = redactor.as_ref().map(|redactor| redactor.text(name));
+    let clean = clean.as_deref().unwrap_or(name);
+    clean.chars().take(NAME_CHARS).collect()
+}
+
 /// Counts a call, and settles what calls without access to the store have left to pay.
-fn enter(store: &mut Store<'_>) -> wasmtime::Result<()> {
+pub(crate) fn enter(store: &mut Store<'_>) -> wasmtime::Result<()> {
     store.data_mut().meter.call()?;
     charge(store, 0)
 }
 
 /// Charges bytes that cross the boundary, with whatever is owed besides.
-fn charge(store: &mut Store<'_>, bytes: usize) -> wasmtime::Result<()> {
+pub(crate) fn charge(store: &mut Store<'_>, bytes: usize) -> wasmtime::Result<()> {
     let meter = &mut store.data_mut().meter;
     meter.bytes(bytes as u64)?;
     let owed = meter.settle();

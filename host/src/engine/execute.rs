@@ -9,6 +9,7 @@ use wasmtime::{Store, StoreContextMut, Trap, UpdateDeadline};
 use super::bindings::{self, Failure, TaskInfo};
 use super::meter::FUEL_PER_BYTE;
 use super::outcome::millis;
+use super::redact::Redactor;
 use super::state::{Call, State};
 use super::trap;
 use super::watch::{Ended, Watch};
@@ -105,7 +106,7 @@ impl Engine {
             invocation,
             limits: &limits,
             paid,
-            rights,
+            rights: Arc::clone(&rights),
             cancel,
             sink,
         };
@@ -118,6 +119,7 @@ impl Engine {
             }
             Err(fault) => failed(fault),
         };
+        let verdict = without_secrets(verdict, &rights, &limits);
         charge(verdict, usage, &limits)
     }
 
@@ -286,6 +288,7 @@ fn usage(store: &Store<State>, limits: &Limits, run_time: Duration) -> Usage {
         emit_bytes: said.emit_bytes,
         host_calls: state.meter.calls(),
         random_bytes: state.meter.random_bytes(),
+        kv_calls: state.key_value_use.calls,
         input_bytes: 0,
         output_bytes: 0,
         ..Usage::default()
@@ -313,6 +316,19 @@ fn verdict(
             failed(fault)
         }
         _ => Verdict::Success(output),
+    }
+}
+
+/// Takes the secrets out. Their labels may be longer than they were.
+fn without_secrets(verdict: Verdict, rights: &Rights, limits: &Limits) -> Verdict {
+    let Some(redactor) = Redactor::new(rights) else {
+        return verdict;
+    };
+    match redactor.verdict(verdict) {
+        Verdict::Success(output) if output.len() > limits.output_bytes => {
+            failed(output_too_large(limits, output.len()))
+        }
+        verdict => verdict,
     }
 }
 

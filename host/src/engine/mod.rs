@@ -15,12 +15,14 @@ mod event;
 mod execute;
 mod executor;
 mod host_pattern;
+mod key_value;
 mod limiter;
 mod limits;
 mod meter;
 mod outcome;
 mod payload;
 mod recorder;
+mod redact;
 mod rights;
 mod runtime;
 mod state;
@@ -40,6 +42,7 @@ pub use host_pattern::{HostPattern, NotAHost};
 pub use limits::{HostLimits, LimitInfo, LimitOptions, Limits, UnknownLimit};
 pub use outcome::{Code, Execution, Fault, LimitHit, LimitRow, Usage, Verdict};
 pub use payload::Payload;
+pub use redact::{MIN_SECRET_BYTES, ShortSecret, check_secret};
 pub use rights::{
     AccessError, Denials, Denied, Determinism, Directory, HttpRule, KeyValues, Rights, Secret,
     TcpRule,

@@ -1,10 +1,13 @@
 //! Keeps a guest's words within their budgets and hands them on.
 //!
 //! Saying too much never ends a task: log records beyond the budget are dropped after one record that says
-//! so. Only partial results are data, so that going over their budget is refused loudly.
+//! so. Only partial results are data, so that going over their budget is refused loudly. Secrets are taken out
+//! before anything is counted or cut: a cut would leave a part of one.
 
+use std::borrow::Cow;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::redact::Redactor;
 use super::{Event, EventSink, Level, LimitHit, Limits, Payload, Stream};
 
 /// A line of stdout or stderr is cut into records of this size: a terminal shows no more at once.
@@ -17,6 +20,8 @@ const NOTE_BYTES: usize = 256;
 /// The words of one invocation. Shared by the contract's imports and the two standard streams.
 pub(crate) struct Recorder {
     sink: Arc<dyn EventSink>,
+    /// None when the invocation has no secrets.
+    redactor: Option<Arc<Redactor>>,
     inner: Mutex<Inner>,
 }
 
@@ -26,6 +31,7 @@ struct Inner {
     caps: Caps,
     said: Said,
     is_cut: bool,
+    redactor: Option<Arc<Redactor>>,
     stdout: Vec<u8>,
     stderr: Vec<u8>,
     tail: Vec<u8>,
@@ -53,7 +59,12 @@ pub(crate) struct Said {
 }
 
 impl Recorder {
-    pub(crate) fn new(sink: Arc<dyn EventSink>, limits: &Limits) -> Self {
+    pub(crate) fn new(
+        sink: Arc<dyn EventSink>,
+        limits: &Limits,
+        redactor: Option<Redactor>,
+    ) -> Self {
+        let redactor = redactor.map(Arc::new);
         let caps = Caps {
             log_bytes: limits.log_bytes,
             log_lines: limits.log_lines,
@@ -64,8 +75,10 @@ impl Recorder {
         };
         Self {
             sink,
+            redactor: redactor.clone(),
             inner: Mutex::new(Inner {
                 caps,
+                redactor,
                 ..Inner::default()
             }),
         }
@@ -76,7 +89,16 @@ impl Recorder {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Text without secrets.
+    pub(crate) fn clean<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        match &self.redactor {
+            Some(redactor) => redactor.text(text),
+            None => Cow::Borrowed(text),
+        }
+    }
+
     pub(crate) fn progress(&self, done: f64, total: f64, note: &str) {
+        let note = &*self.clean(note);
         let mut inner = self.lock();
         if inner.said.progress_events < inner.caps.progress_events {
             inner.said.progress_events += 1;
@@ -90,14 +112,19 @@ impl Recorder {
     }
 
     pub(crate) fn log(&self, level: Level, message: &str, fields: &str) {
+        let message = self.clean(message);
+        let fields = match &self.redactor {
+            Some(redactor) => redactor.fields(fields),
+            None => Cow::Borrowed(fields),
+        };
         self.lock()
-            .log(&*self.sink, level, message, fields, Stream::Log);
+            .log(&*self.sink, level, &message, &fields, Stream::Log);
     }
 
     /// Bytes of stdout or stderr: whole lines become records.
     pub(crate) fn write(&self, stream: Stream, mut bytes: &[u8]) {
         let mut inner = self.lock();
-        if stream == Stream::Stderr {
+        if stream == Stream::Stderr && inner.redactor.is_none() {
             inner.keep_tail(bytes);
         }
         while let Some(end) = bytes.iter().position(|byte| *byte == b'\n') {
@@ -111,6 +138,10 @@ impl Recorder {
 
     /// A partial result.
     pub(crate) fn emit(&self, chunk: Payload) -> Result<(), LimitHit> {
+        let chunk = match &self.redactor {
+            Some(redactor) => redactor.payload(chunk),
+            None => chunk,
+        };
         let mut inner = self.lock();
         let (events, bytes) = (
             inner.said.emit_events + 1,
@@ -138,7 +169,12 @@ impl Recorder {
 
     /// The last of what the guest wrote to stderr.
     pub(crate) fn stderr_tail(&self) -> Option<String> {
-        let inner = self.lock();
+        let mut inner = self.lock();
+        // With secrets, the tail is made of whole lines without them; the one begun comes last.
+        if let Some(redactor) = inner.redactor.clone() {
+            let begun = redactor.bytes(inner.stderr.clone());
+            inner.keep_tail(&begun);
+        }
         let start = inner.tail.len().saturating_sub(TAIL_BYTES);
         let tail = String::from_utf8_lossy(inner.tail.get(start..).unwrap_or_default());
         (!tail.trim().is_empty()).then(|| tail.trim_end().to_owned())
@@ -207,11 +243,12 @@ impl Inner {
 
     fn append(&mut self, sink: &dyn EventSink, stream: Stream, bytes: &[u8]) {
         for piece in bytes.chunks(LINE_BYTES) {
-            if self.is_cut {
+            // The tail of stderr is made of lines where there are secrets, kept or not.
+            if self.is_cut && (self.redactor.is_none() || stream == Stream::Stdout) {
                 return;
             }
             if self.line(stream).len() + piece.len() > LINE_BYTES {
-                self.flush(sink, stream, false);
+                self.flush_front(sink, stream);
             }
             self.line(stream).extend_from_slice(piece);
         }
@@ -220,6 +257,28 @@ impl Inner {
     /// Makes a record of the line gathered so far; an empty one counts when it was ended.
     fn flush(&mut self, sink: &dyn EventSink, stream: Stream, is_ended: bool) {
         let line = std::mem::take(self.line(stream));
+        self.say(sink, stream, line, is_ended);
+    }
+
+    /// Makes a record of a line that has grown too long, except for an end that may be the start of a secret.
+    fn flush_front(&mut self, sink: &dyn EventSink, stream: Stream) {
+        let mut front = std::mem::take(self.line(stream));
+        if let Some(redactor) = &self.redactor {
+            let end = redactor.finished(&front).min(front.len());
+            *self.line(stream) = front.split_off(end);
+        }
+        self.say(sink, stream, front, false);
+    }
+
+    /// Makes a record of a line, or of a part of one.
+    fn say(&mut self, sink: &dyn EventSink, stream: Stream, mut line: Vec<u8>, is_ended: bool) {
+        if let Some(redactor) = &self.redactor {
+            line = redactor.bytes(line);
+            if stream == Stream::Stderr {
+                self.keep_tail(&line);
+                self.keep_tail(if is_ended { b"\n" } else { b"" });
+            }
+        }
         if !line.is_empty() || is_ended {
             let level = if stream == Stream::Stdout {
                 Level::Info

@@ -10,7 +10,10 @@ use std::time::SystemTime;
 
 use ipnet::IpNet;
 
+use zeroize::Zeroizing;
+
 use super::HostPattern;
+use super::redact::Redactor;
 
 /// What one execution may touch. Shared by all executions of a task until the policy changes.
 #[derive(Clone, Default)]
@@ -43,8 +46,18 @@ impl Rights {
         NONE.clone()
     }
 
-    /// Tells of something refused; returns the sentence for the guest.
+    /// Tells of something refused; returns the sentence for the guest. A secret that the guest asked with is in
+    /// neither.
     pub(crate) fn deny(&self, denied: &Denied) -> String {
+        let clean = Redactor::new(self).map(|redactor| Denied {
+            kind: denied.kind,
+            what: redactor.text(&denied.what).into_owned(),
+            why: denied
+                .why
+                .as_ref()
+                .map(|why| redactor.text(why).into_owned()),
+        });
+        let denied = clean.as_ref().unwrap_or(denied);
         self.denials.as_ref().map_or_else(
             || format!("{denied} is not granted to this task"),
             |denials| denials.deny(denied),
@@ -69,15 +82,15 @@ impl std::fmt::Debug for Rights {
     }
 }
 
-/// A value that must not be seen.
+/// A value that must not be seen. Its memory is wiped when it is dropped.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
+pub struct Secret(Zeroizing<String>);
 
 impl Secret {
     /// Wraps a value.
     #[must_use]
     pub fn new(value: String) -> Self {
-        Self(value)
+        Self(Zeroizing::new(value))
     }
 
     /// The value itself.

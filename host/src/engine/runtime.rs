@@ -8,7 +8,7 @@ use super::bindings::ModulePre;
 use super::config::{EngineConfig, Purpose, config};
 use super::state::State;
 use super::ticker::Ticker;
-use super::{context, wasi};
+use super::{context, key_value, wasi};
 
 /// Runs tasks. Cheap to clone; one per process.
 #[derive(Clone)]
@@ -73,6 +73,7 @@ impl Engine {
         let mut linker = Linker::new(&wasmtime);
         wasi::link(&mut linker).map_err(|error| setup(&error))?;
         context::link(&mut linker).map_err(|error| setup(&error))?;
+        key_value::link(&mut linker).map_err(|error| setup(&error))?;
         let ticker = Ticker::start(&wasmtime, engine_config.tick)?;
         Ok(Self {
             inner: Arc::new(Inner {

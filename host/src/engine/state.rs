@@ -7,9 +7,11 @@ use tokio_util::sync::CancellationToken;
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
+use super::key_value::{KeyValueLimits, KeyValueUse};
 use super::limiter::Limiter;
 use super::meter::Meter;
 use super::recorder::Recorder;
+use super::redact::Redactor;
 use super::stdio::LogStream;
 use super::{EventSink, Invocation, LimitHit, Limits, Rights, Stream};
 
@@ -24,6 +26,8 @@ pub(crate) struct State {
     pub(crate) recorder: Arc<Recorder>,
     pub(crate) rights: Arc<Rights>,
     pub(crate) meter: Meter,
+    pub(crate) key_value_limits: KeyValueLimits,
+    pub(crate) key_value_use: KeyValueUse,
     pub(crate) call: Call,
 }
 
@@ -43,12 +47,14 @@ impl State {
         sink: Arc<dyn EventSink>,
         call: Call,
     ) -> Self {
-        let recorder = Arc::new(Recorder::new(sink, limits));
+        let recorder = Arc::new(Recorder::new(sink, limits, Redactor::new(&rights)));
         let stream = |stream| LogStream {
             recorder: Arc::clone(&recorder),
             stream,
         };
+        // Nothing is in the environment but what was granted: the builder begins with none.
         let mut wasi = WasiCtxBuilder::new();
+        wasi.envs(&rights.environment);
         wasi.stdout(stream(Stream::Stdout));
         wasi.stderr(stream(Stream::Stderr));
         wasi.max_random_size(RANDOM_CALL_BYTES);
@@ -61,6 +67,8 @@ impl State {
             recorder,
             rights,
             meter: Meter::new(limits),
+            key_value_limits: KeyValueLimits::new(limits),
+            key_value_use: KeyValueUse::default(),
             call,
         }
     }

@@ -215,6 +215,8 @@ impl Values {
                 input_bytes: self.number("caps.input"),
                 output_bytes: self.number("caps.output"),
                 module_bytes: self.number("caps.module"),
+                kv_keys: self.number("caps.kv_keys"),
+                kv_bytes: self.number("caps.kv_bytes"),
             },
             limits: bounds("limits"),
             defaults: bounds("defaults"),

@@ -13,6 +13,7 @@ mod attempt;
 mod controls;
 mod held;
 mod host;
+mod key_values;
 mod modules;
 mod recorder;
 mod renewer;
@@ -25,3 +26,4 @@ pub(crate) mod translate;
 mod worker;
 
 pub use host::{Host, HostError, HostOptions};
+pub use key_values::BrokerKeyValues;
