@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use anyhow::Result;
 use celeriac::{
     engine::{EngineConfig, HostLimits},
-    module::{CompileLimits, DEFAULT_UPLOAD_BYTES},
+    module::{CompileLimits, UploadCaps},
     worker::{Host, HostOptions},
 };
 use celeriac_broker::DEFAULT_QUEUE;
@@ -40,7 +40,7 @@ impl Embedded {
             limits: HostLimits::default(),
             cache_dir: data.path().join("cache"),
             compile: CompileLimits::default(),
-            module_bytes: DEFAULT_UPLOAD_BYTES,
+            upload: UploadCaps::default(),
         };
         let host = Host::start(Arc::clone(&broker), options).await?;
         let client = Client::new(broker, ConnectOptions::default());

@@ -301,6 +301,36 @@ impl Default for Caps {
     }
 }
 
+impl Caps {
+    /// Refuses an input that is too large.
+    pub(crate) fn check_input(&self, bytes: usize) -> Result<(), BrokerError> {
+        fits("input", bytes, self.input_bytes, "caps.input")
+    }
+
+    /// Refuses a module that is too large.
+    pub(crate) fn check_module(&self, bytes: usize) -> Result<(), BrokerError> {
+        fits("module", bytes, self.module_bytes, "caps.module")
+    }
+}
+
+fn fits(
+    what: &'static str,
+    bytes: usize,
+    limit: u64,
+    setting: &'static str,
+) -> Result<(), BrokerError> {
+    let bytes = bytes as u64;
+    if bytes <= limit {
+        return Ok(());
+    }
+    Err(BrokerError::TooLarge {
+        what,
+        bytes,
+        limit,
+        setting,
+    })
+}
+
 /// A queue and what waits in it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct QueueStats {

@@ -17,7 +17,7 @@ use crate::{
     },
     module::{
         AdmitError, Admitter, ArtifactCache, ArtifactError, CompileError, CompileLimits, Compiler,
-        LoadError, Loader, LoaderConfig, Source, SourceError,
+        LoadError, Loader, LoaderConfig, Source, SourceError, UploadCaps,
     },
     worker::translate,
 };
@@ -48,8 +48,8 @@ pub struct LocalHost {
     pub cache_dir: PathBuf,
     /// How compiling is bounded.
     pub compile: CompileLimits,
-    /// The largest module, in bytes.
-    pub module_bytes: u64,
+    /// What modules may consist of.
+    pub upload: UploadCaps,
 }
 
 /// What it came to.
@@ -120,6 +120,7 @@ pub async fn run(
     request: LocalRequest,
     report: impl Fn(EventKind) + Send + Sync + 'static,
 ) -> Result<LocalRun, LocalError> {
+    let stack = host.engine.wasm_stack_bytes as u64;
     let engine = Engine::new(host.engine)?;
     let executor = Arc::new(Executor::new(1)?);
     let artifacts = ArtifactCache::open(&host.cache_dir)?;
@@ -131,8 +132,7 @@ pub async fn run(
         Arc::new(Nowhere),
         &LoaderConfig::default(),
     );
-    let admitter =
-        Admitter::new(loader.clone(), executor.clone()).with_upload_bytes(host.module_bytes);
+    let admitter = Admitter::new(loader.clone(), executor.clone()).with_upload_caps(host.upload);
     let manifest = admitter.admit(Arc::from(request.module)).await?;
     let module = loader.load(&manifest.digest).await?;
     let limits = limits(&manifest, &request.task, &request.options, &host.limits)?;
@@ -162,7 +162,8 @@ pub async fn run(
         .spawn(async move { engine.execute(&module, request).await })
         .await;
     let execution = execution.map_err(|error| LocalError::Abandoned(error.to_string()))?;
-    let contract = execution.usage.against(&limits);
+    let mut contract = execution.usage.against(&limits);
+    contract.push(LimitRow::stack(stack));
     let mut outcome = translate::outcome(execution);
     outcome.usage.attempt = 1;
     outcome.usage.module = Some(manifest.digest);

@@ -51,7 +51,7 @@ async fn returns_json_and_what_it_used() {
     let rows = usage.against(&Limits::default());
     assert!(
         rows.iter()
-            .any(|row| row.name == "fuel" && row.used == usage.fuel)
+            .any(|row| row.name == "fuel" && row.used == Some(usage.fuel))
     );
 }
 

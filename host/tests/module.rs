@@ -16,8 +16,8 @@ use std::time::Duration;
 
 use celeriac::engine::{Executor, Limits};
 use celeriac::module::{
-    AdmitError, Admitter, CHILD_COMMAND, CompileError, CompileLimits, Compiler,
-    DEFAULT_UPLOAD_BYTES, LoadError, SourceError, check,
+    AdmitError, Admitter, CHILD_COMMAND, CompileError, CompileLimits, Compiler, LoadError,
+    SourceError, UploadCaps, check,
 };
 use celeriac_broker::{Digest, UploadReport};
 use support::{Bench, fixture, json, loader, sample};
@@ -27,7 +27,7 @@ fn admitter(bench: &Bench) -> Admitter {
 }
 
 fn refused(bytes: &[u8]) -> UploadReport {
-    check(bytes, DEFAULT_UPLOAD_BYTES).expect_err("refused")
+    check(bytes, &UploadCaps::default()).expect_err("refused")
 }
 
 #[track_caller]
@@ -40,8 +40,8 @@ fn assert_says(report: &UploadReport, words: &[&str]) {
 
 #[test]
 fn takes_a_component_of_the_contract() {
-    check(&sample("basics"), DEFAULT_UPLOAD_BYTES).unwrap();
-    check(&fixture("", ""), DEFAULT_UPLOAD_BYTES).unwrap();
+    check(&sample("basics"), &UploadCaps::default()).unwrap();
+    check(&fixture("", ""), &UploadCaps::default()).unwrap();
 }
 
 #[test]

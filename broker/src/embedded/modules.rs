@@ -41,15 +41,7 @@ fn read_digest(bytes: &[u8]) -> Result<Digest, Fault> {
 
 /// Stores a module's bytes.
 pub(super) async fn put_blob(broker: &EmbeddedBroker, bytes: Bytes) -> Result<Digest, BrokerError> {
-    let limit = broker.options.caps.module_bytes;
-    if bytes.len() as u64 > limit {
-        return Err(BrokerError::TooLarge {
-            what: "module",
-            bytes: bytes.len() as u64,
-            limit,
-            setting: "module_bytes",
-        });
-    }
+    broker.options.caps.check_module(bytes.len())?;
     let digest = Digest::of(&bytes);
     broker
         .writer

@@ -64,18 +64,10 @@ pub(super) async fn submit(
 }
 
 fn prepare(broker: &EmbeddedBroker, submission: Submission) -> Result<Ready, BrokerError> {
-    let (bytes, limit) = (
-        submission.input.data.len() as u64,
-        broker.options.caps.input_bytes,
-    );
-    if bytes > limit {
-        return Err(BrokerError::TooLarge {
-            what: "input",
-            bytes,
-            limit,
-            setting: "input_bytes",
-        });
-    }
+    broker
+        .options
+        .caps
+        .check_input(submission.input.data.len())?;
     let Submission {
         id,
         task,

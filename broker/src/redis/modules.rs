@@ -17,15 +17,7 @@ const UNADMITTED_SECONDS: u64 = 3600;
 
 /// Stores a module's bytes.
 pub(super) async fn put_blob(broker: &RedisBroker, bytes: Bytes) -> Result<Digest, BrokerError> {
-    let limit = broker.options.caps.module_bytes;
-    if bytes.len() as u64 > limit {
-        return Err(BrokerError::TooLarge {
-            what: "module",
-            bytes: bytes.len() as u64,
-            limit,
-            setting: "module_bytes",
-        });
-    }
+    broker.options.caps.check_module(bytes.len())?;
     let digest = Digest::of(&bytes);
     let blob = key("w:", digest.hex());
     // NX and GT, so that a published module never starts to expire.

@@ -63,18 +63,10 @@ pub(super) async fn submit(
 
 /// What must hold before anything is sent.
 fn admit(broker: &RedisBroker, submission: &Submission) -> Result<(), BrokerError> {
-    let (bytes, limit) = (
-        submission.input.data.len() as u64,
-        broker.options.caps.input_bytes,
-    );
-    if bytes > limit {
-        return Err(BrokerError::TooLarge {
-            what: "input",
-            bytes,
-            limit,
-            setting: "input_bytes",
-        });
-    }
+    broker
+        .options
+        .caps
+        .check_input(submission.input.data.len())?;
     let id = submission.id;
     if !broker.namespace.issued(id) || id.partition() >= broker.namespace.partitions {
         let expected = "an id that this broker's namespace issued";

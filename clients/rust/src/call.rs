@@ -55,6 +55,14 @@ impl Call {
         self
     }
 
+    /// Lowers the limit `name` to `value`, in bytes, milliseconds or whatever it counts: `log_lines`, `emit_bytes`,
+    /// `http_timeout`. A name that hosts do not know fails the invocation. All are in docs/limits.md.
+    #[must_use]
+    pub fn limit(mut self, name: impl Into<String>, value: u64) -> Self {
+        self.options.limits.insert(name.into(), value);
+        self
+    }
+
     /// Keeps the result this long after the end.
     #[must_use]
     pub fn result_ttl(mut self, ttl: Duration) -> Self {

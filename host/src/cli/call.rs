@@ -1,8 +1,11 @@
 //! `celeriac call`: runs a task and prints its output.
 
-use std::{path::PathBuf, process::ExitCode, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, process::ExitCode, time::Duration};
 
-use celeriac::settings::{Settings, units};
+use celeriac::{
+    engine::{LimitOptions, Limits},
+    settings::{Settings, units},
+};
 use celeriac_broker::{Options, TaskRef};
 use celeriac_client::{Client, Handle};
 use clap::Args;
@@ -62,7 +65,7 @@ pub(crate) struct CallArgs {
 }
 
 /// Limits of one attempt: they lower what the operator allows, never raise it.
-#[derive(Args, Clone, Copy, Debug)]
+#[derive(Args, Clone, Debug)]
 pub(crate) struct LimitArgs {
     /// Stop an attempt after this long, such as `30s`
     #[arg(long, value_parser = units::parse_duration, value_name = "DURATION")]
@@ -75,6 +78,32 @@ pub(crate) struct LimitArgs {
     /// Stop an attempt that wants more memory than this, such as `64MiB`
     #[arg(long, value_parser = units::parse_size, value_name = "SIZE")]
     pub(crate) memory: Option<u64>,
+
+    /// Lower any limit, such as `log_lines=100`, `emit_bytes=1MiB` or `http_timeout=5s`; docs/limits.md has all
+    #[arg(long = "limit", value_parser = named_limit, value_name = "NAME=VALUE")]
+    pub(crate) named: Vec<(String, u64)>,
+}
+
+/// Reads `NAME=VALUE`: a limit that there is, and an amount in its unit.
+fn named_limit(text: &str) -> Result<(String, u64), String> {
+    let (name, value) = text
+        .split_once('=')
+        .ok_or("expected NAME=VALUE, such as `log_lines=100`")?;
+    let name = name.trim();
+    // Asking for it tells whether there is such a limit, and which may have been meant.
+    LimitOptions::default()
+        .set(name, 0)
+        .map_err(|error| error.to_string())?;
+    let info = Limits::all().into_iter().find(|info| info.name == name);
+    let amount = match info.map(|info| info.unit) {
+        Some("ms") => units::parse_duration(value).map(ms),
+        Some("bytes") => units::parse_size(value),
+        Some("fuel") => units::parse_fuel(value),
+        _ => units::parse_count(value),
+    };
+    amount
+        .map(|amount| (name.to_owned(), amount))
+        .map_err(|expected| format!("`{name}` is `{value}`, expected {expected}"))
 }
 
 /// What is shown of an invocation, and where.
@@ -122,13 +151,26 @@ impl CallArgs {
 }
 
 impl LimitArgs {
-    pub(crate) fn options(self) -> Options {
+    pub(crate) fn options(&self) -> Options {
         Options {
             timeout_ms: self.timeout.map(ms),
             fuel: self.fuel,
             memory_bytes: self.memory,
+            limits: self.lowest(),
             ..Options::default()
         }
+    }
+}
+
+impl LimitArgs {
+    /// The limits by name; of one that is given twice the lower.
+    fn lowest(&self) -> BTreeMap<String, u64> {
+        let mut limits = BTreeMap::new();
+        for (name, amount) in &self.named {
+            let lowest = limits.entry(name.clone()).or_insert(*amount);
+            *lowest = (*lowest).min(*amount);
+        }
+        limits
     }
 }
 

@@ -104,10 +104,10 @@ fn host(settings: &Settings) -> LocalHost {
             concurrency: 1,
             ..serve::engine(settings)
         },
-        limits: serve::limits(settings),
+        limits: settings.limits.clone(),
         cache_dir: settings.cache_dir.join("artifacts"),
         compile: serve::compile(settings),
-        module_bytes: settings.caps.module_bytes,
+        upload: settings.upload,
     }
 }
 
@@ -115,25 +115,44 @@ fn host(settings: &Settings) -> LocalHost {
 fn contract(rows: &[LimitRow], out: &Output) {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
-    for row in rows {
-        let share = row.used as f64 / row.allowed.max(1) as f64;
-        let mut cell =
-            Cell::new(format!("{:.0} %", share * 100.0)).set_alignment(CellAlignment::Right);
-        if share >= 1.0 && out.is_error_terminal {
-            cell = cell.fg(Color::Red);
+    for (group, title) in GROUPS {
+        table.add_row([Cell::new(title)]);
+        for row in rows.iter().filter(|row| row.group == group) {
+            table.add_row(line(row, out));
         }
-        table.add_row([
-            Cell::new(format!("  {}", row.name)),
-            Cell::new(amount(row.used, row.unit)).set_alignment(CellAlignment::Right),
-            Cell::new(format!("of {}", amount(row.allowed, row.unit))),
-            cell,
-        ]);
     }
     out.note(&format!(
         "\n{}\n{}",
         paint(STRONG, "limits, used / allowed"),
         table.trim_fmt()
     ));
+}
+
+/// The groups of limits with their titles, in the order of the contract.
+const GROUPS: [(&str, &str); 7] = [
+    ("work", "work"),
+    ("memory", "memory"),
+    ("data", "input and output"),
+    ("reports", "logs, progress, partial results"),
+    ("files", "files"),
+    ("network", "network"),
+    ("keys", "key-value store"),
+];
+
+/// One limit; one of a single call, or that the operator alone sets, has nothing used.
+fn line(row: &LimitRow, out: &Output) -> [Cell; 4] {
+    let right = |text: String| Cell::new(text).set_alignment(CellAlignment::Right);
+    let name = Cell::new(format!("  {}", row.name));
+    let allowed = Cell::new(format!("of {}", amount(row.allowed, row.unit)));
+    let Some(used) = row.used else {
+        return [name, right("–".to_owned()), allowed, Cell::new("")];
+    };
+    let share = used as f64 / row.allowed.max(1) as f64;
+    let mut cell = right(format!("{:.0} %", share * 100.0));
+    if share >= 1.0 && out.is_error_terminal {
+        cell = cell.fg(Color::Red);
+    }
+    [name, right(amount(used, row.unit)), allowed, cell]
 }
 
 fn amount(value: u64, unit: &str) -> String {

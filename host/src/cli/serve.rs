@@ -3,9 +3,9 @@
 use std::{io, process::ExitCode, time::Duration};
 
 use celeriac::{
-    engine::{EngineConfig, HostLimits, Limits},
+    engine::EngineConfig,
     module::CompileLimits,
-    settings::{Ceilings, Override, Settings, units, without_password},
+    settings::{Override, Settings, units, without_password},
     worker::{Host, HostError, HostOptions},
 };
 use clap::Args;
@@ -102,10 +102,10 @@ fn options(settings: &Settings) -> HostOptions {
         lease: settings.lease,
         grace: settings.grace,
         engine: engine(settings),
-        limits: limits(settings),
+        limits: settings.limits.clone(),
         cache_dir: settings.cache_dir.join("artifacts"),
         compile: compile(settings),
-        module_bytes: settings.caps.module_bytes,
+        upload: settings.upload,
     }
 }
 
@@ -113,26 +113,12 @@ fn options(settings: &Settings) -> HostOptions {
 pub(super) fn engine(settings: &Settings) -> EngineConfig {
     EngineConfig {
         concurrency: settings.concurrency,
-        memory_max_bytes: usize::try_from(settings.limits.memory_bytes).unwrap_or(usize::MAX),
+        memory_max_bytes: usize::try_from(settings.limits.ceiling.memory_bytes)
+            .unwrap_or(usize::MAX),
+        wasm_stack_bytes: usize::try_from(settings.engine_stack).unwrap_or(usize::MAX),
         tick: settings.engine_tick,
         cancel_grace: settings.cancel_grace,
         ..EngineConfig::default()
-    }
-}
-
-/// What tasks get, and what they get at most.
-pub(super) fn limits(settings: &Settings) -> HostLimits {
-    let with = |bounds: &Ceilings, limits: Limits| Limits {
-        fuel: bounds.fuel,
-        timeout: bounds.timeout,
-        memory_bytes: bounds.memory_bytes,
-        input_bytes: settings.caps.input_bytes,
-        output_bytes: settings.caps.output_bytes,
-        ..limits
-    };
-    HostLimits {
-        default: with(&settings.defaults, Limits::default()),
-        ceiling: with(&settings.limits, Limits::ceiling()),
     }
 }
 

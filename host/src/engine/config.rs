@@ -23,6 +23,10 @@ pub(crate) const TRACE_FRAMES: usize = 20;
 /// 128 KiB instead took a third of a whole invocation.
 const STACK_RESIDENT: usize = 16 << 10;
 
+/// What a fiber's stack has beyond the guest's part of it: room for the host's own code under a guest that has used
+/// up its part. wasmtime's default; with less, a deep guest that calls its host could end the process.
+const HOST_STACK_BYTES: usize = (2 << 20) - (512 << 10);
+
 /// Sizes and times of one engine. Every field may be changed without recompiling modules.
 #[derive(Clone, Debug)]
 pub struct EngineConfig {
@@ -44,6 +48,9 @@ pub struct EngineConfig {
     pub table_elements: usize,
     /// Core instances of one invocation: a Python component has up to 38.
     pub core_instances_per_invocation: u32,
+    /// Bytes of the wasm stack: how deep a guest can recurse, besides the stack that its toolchain keeps in its
+    /// own memory. 512 KiB by default; a slot has address space for it and for the host's part.
+    pub wasm_stack_bytes: usize,
     /// How often a running guest gives way to others, looks at its deadline, and can be cancelled.
     pub tick: Duration,
     /// How long a guest may go on after it was cancelled, to clean up and return by itself.
@@ -60,6 +67,7 @@ impl Default for EngineConfig {
             tables_per_invocation: 16,
             table_elements: 32_768,
             core_instances_per_invocation: 64,
+            wasm_stack_bytes: 512 << 10,
             tick: Duration::from_millis(2),
             cancel_grace: Duration::from_millis(20),
         }
@@ -93,6 +101,8 @@ pub fn config(purpose: Purpose<'_>) -> wasmtime::Result<Config> {
     // Stacks are reused by other tenants' guests.
     config.async_stack_zeroing(true);
     if let Purpose::Run(engine) = purpose {
+        config.max_wasm_stack(engine.wasm_stack_bytes);
+        config.async_stack_size(engine.wasm_stack_bytes.saturating_add(HOST_STACK_BYTES));
         config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(engine)));
     }
     Ok(config)

@@ -143,10 +143,14 @@ pub(crate) fn charge(store: &mut Store<'_>, bytes: usize) -> wasmtime::Result<()
 /// invocation that does not ask pays nothing for it.
 fn current(state: &State) -> CurrentInvocation {
     let call = &state.call;
-    let left = call.deadline.saturating_duration_since(Instant::now());
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
+    let (now, left) = match &state.fixed_time {
+        Some(time) => (time.start(), call.timeout),
+        None => {
+            let left = call.deadline.saturating_duration_since(Instant::now());
+            (SystemTime::now(), left)
+        }
+    };
+    let now = now.duration_since(UNIX_EPOCH).unwrap_or_default();
     CurrentInvocation {
         id: call.invocation.id.clone(),
         task: call.invocation.task.clone(),

@@ -18,9 +18,6 @@ use super::{
     Usage, Verdict,
 };
 
-/// Live component handles (`resource.new` without host code): far more than std needs.
-const COMPONENT_HANDLES: usize = 1_000;
-
 /// What a guest is told about itself.
 #[derive(Clone, Debug, Default)]
 pub struct Invocation {
@@ -177,6 +174,7 @@ impl Engine {
         let call = Call {
             invocation,
             deadline,
+            timeout: limits.timeout,
             cancel: cancel.clone(),
             panicked: None,
         };
@@ -216,7 +214,8 @@ impl Engine {
         store.epoch_deadline_callback(at_tick);
         let bytes = limits.output_bytes.saturating_add(limits.host_call_bytes);
         store.set_hostcall_fuel(usize::try_from(bytes).unwrap_or(usize::MAX));
-        store.set_max_component_handles(COMPONENT_HANDLES);
+        // Handles that a guest makes without the host (`resource.new`) count like those that the host gives it.
+        store.set_max_component_handles(usize::try_from(limits.handles).unwrap_or(usize::MAX));
         Ok(store)
     }
 }

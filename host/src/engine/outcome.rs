@@ -256,24 +256,41 @@ pub struct Usage {
 /// One line of the limits contract.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct LimitRow {
-    /// The field of [`Limits`].
+    /// The field of [`Limits`], or `stack`, which the operator alone sets.
     pub name: &'static str,
-    /// What was used of it.
-    pub used: u64,
+    /// What it belongs to.
+    pub group: &'static str,
+    /// What was used of it; none for a limit of a single call, which has no running total.
+    pub used: Option<u64>,
     /// What was allowed.
     pub allowed: u64,
     /// `fuel`, `ms`, `bytes` or `count`.
     pub unit: &'static str,
 }
 
+impl LimitRow {
+    /// The wasm stack: the operator alone sets it, for all attempts alike.
+    #[must_use]
+    pub fn stack(bytes: u64) -> Self {
+        Self {
+            name: "stack",
+            group: "memory",
+            used: None,
+            allowed: bytes,
+            unit: "bytes",
+        }
+    }
+}
+
 impl Usage {
-    /// Used and allowed, for every limit that has a running total.
+    /// Used and allowed, for every limit.
     #[must_use]
     pub fn against(&self, limits: &Limits) -> Vec<LimitRow> {
         let row = |info: LimitInfo| {
             Some(LimitRow {
                 name: info.name,
-                used: self.get(info.name)?,
+                group: info.group,
+                used: self.get(info.name),
                 allowed: limits.get(info.name)?,
                 unit: info.unit,
             })

@@ -1,7 +1,7 @@
 //! What one store carries: the WASI context, the limiter, and the invocation that it serves.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 use wasmtime::component::ResourceTable;
@@ -13,10 +13,8 @@ use super::meter::Meter;
 use super::recorder::Recorder;
 use super::redact::Redactor;
 use super::stdio::LogStream;
+use super::wasi::{FixedTime, RANDOM_CALL_BYTES, seeded};
 use super::{EventSink, Invocation, LimitHit, Limits, Rights, Stream};
-
-/// Random bytes of one call: a few hundred keys. All calls together have a limit of their own.
-const RANDOM_CALL_BYTES: u64 = 64 << 10;
 
 /// The data of a store.
 pub(crate) struct State {
@@ -28,6 +26,10 @@ pub(crate) struct State {
     pub(crate) meter: Meter,
     pub(crate) key_value_limits: KeyValueLimits,
     pub(crate) key_value_use: KeyValueUse,
+    /// The most handles that a guest may hold.
+    pub(crate) allowed_handles: u64,
+    /// The clock, where it is not the real one. Boxed, as hardly any invocation has it.
+    pub(crate) fixed_time: Option<Box<FixedTime>>,
     pub(crate) call: Call,
 }
 
@@ -35,6 +37,8 @@ pub(crate) struct State {
 pub(crate) struct Call {
     pub(crate) invocation: Invocation,
     pub(crate) deadline: Instant,
+    /// How long the whole attempt may take: the deadline as a fixed clock has it.
+    pub(crate) timeout: Duration,
     pub(crate) cancel: CancellationToken,
     /// What the guest's panic hook said.
     pub(crate) panicked: Option<String>,
@@ -58,6 +62,10 @@ impl State {
         wasi.stdout(stream(Stream::Stdout));
         wasi.stderr(stream(Stream::Stderr));
         wasi.max_random_size(RANDOM_CALL_BYTES);
+        let fixed_time = rights.determinism.as_ref().map(|determinism| {
+            seeded(&mut wasi, determinism.seed);
+            Box::new(FixedTime::new(determinism.now))
+        });
         let mut table = ResourceTable::new();
         table.set_max_capacity(usize::try_from(limits.handles).unwrap_or(usize::MAX));
         Self {
@@ -69,6 +77,8 @@ impl State {
             meter: Meter::new(limits),
             key_value_limits: KeyValueLimits::new(limits),
             key_value_use: KeyValueUse::default(),
+            allowed_handles: limits.handles,
+            fixed_time,
             call,
         }
     }

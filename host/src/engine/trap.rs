@@ -15,6 +15,11 @@ use super::{Code, Fault, LimitHit, Limits};
 /// so that its text is all there is; a test fails when an upgrade changes it.
 const TOO_MUCH_COPIED: &str = "too much data is being copied between the host and the guest";
 
+/// What wasmtime says when a guest makes more handles of its own than the store allows: text again.
+const NO_MORE_HANDLES: &str = "store handle limit exceeded";
+
+const TOO_MANY_HANDLES: &str = "the task holds too many streams or timers";
+
 /// What a trace may occupy: twenty frames of long mangled names.
 const TRACE_BYTES: usize = 8 << 10;
 
@@ -54,15 +59,13 @@ fn classify(error: &wasmtime::Error, state: &State, limits: &Limits) -> Fault {
         Some(Trap::MemoryOutOfBounds) if is_recursion(error) => return stack_overflow(),
         _ => {}
     }
-    if let Some(ResourceTableError::Full) = error.downcast_ref() {
+    if matches!(error.downcast_ref(), Some(ResourceTableError::Full))
+        || says(error, NO_MORE_HANDLES)
+    {
         let hit = LimitHit::new("handles", limits.handles, limits.handles.saturating_add(1));
-        return Fault::limit(
-            Code::MemoryLimit,
-            "the task holds too many streams or timers",
-            hit,
-        );
+        return Fault::limit(Code::MemoryLimit, TOO_MANY_HANDLES, hit);
     }
-    if is_too_much_copied(error) {
+    if says(error, TOO_MUCH_COPIED) {
         return too_much_copied(limits);
     }
     of_the_guest(error, state)
@@ -73,6 +76,7 @@ fn over_budget(hit: &LimitHit) -> Fault {
     let (code, what) = match hit.name.as_str() {
         "fuel" => (Code::OutOfFuel, "the task used up its fuel"),
         "host_calls" | "random_bytes" => (Code::OutOfFuel, "the task asked its host too often"),
+        "handles" => (Code::MemoryLimit, TOO_MANY_HANDLES),
         _ => (
             Code::OutputTooLarge,
             "the task told its host more than it may",
@@ -143,10 +147,9 @@ fn chain(error: &wasmtime::Error) -> String {
     text
 }
 
-fn is_too_much_copied(error: &wasmtime::Error) -> bool {
-    error
-        .chain()
-        .any(|cause| cause.to_string().contains(TOO_MUCH_COPIED))
+/// Whether an error or what is behind it has these words.
+fn says(error: &wasmtime::Error, words: &str) -> bool {
+    error.chain().any(|cause| cause.to_string().contains(words))
 }
 
 fn too_much_copied(limits: &Limits) -> Fault {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{CompileError, DEFAULT_UPLOAD_BYTES, LoadError, Loader, check, manifest, world};
+use super::{CompileError, LoadError, Loader, UploadCaps, check, manifest, world};
 use crate::engine::{Code, EngineError, Executor, Fault, Limits};
 use celeriac_broker::{Digest, Finding, Manifest, UploadReport};
 
@@ -34,12 +34,12 @@ pub struct Admitter {
     loader: Loader,
     /// `describe` is guest code: it runs where guests run.
     executor: Arc<Executor>,
-    max_bytes: u64,
+    caps: UploadCaps,
     describe_limits: Limits,
 }
 
 impl Admitter {
-    /// An admitter with the default bounds: [`DEFAULT_UPLOAD_BYTES`], and a second for `describe`, which only
+    /// An admitter with the default bounds: those of [`UploadCaps`], and a second for `describe`, which only
     /// lists what is in the module.
     #[must_use]
     pub fn new(loader: Loader, executor: Arc<Executor>) -> Self {
@@ -52,15 +52,15 @@ impl Admitter {
         Self {
             loader,
             executor,
-            max_bytes: DEFAULT_UPLOAD_BYTES,
+            caps: UploadCaps::default(),
             describe_limits,
         }
     }
 
-    /// With another bound on the size of a module, in bytes.
+    /// With other bounds on what a module may consist of.
     #[must_use]
-    pub fn with_upload_bytes(mut self, max_bytes: u64) -> Self {
-        self.max_bytes = max_bytes;
+    pub fn with_upload_caps(mut self, caps: UploadCaps) -> Self {
+        self.caps = caps;
         self
     }
 
@@ -99,9 +99,9 @@ impl Admitter {
 
     /// Reading every byte takes time: not on this thread.
     async fn check(&self, wasm: Arc<[u8]>) -> Result<(Digest, Vec<String>), AdmitError> {
-        let max_bytes = self.max_bytes;
+        let caps = self.caps;
         let work = move || {
-            check(&wasm, max_bytes)?;
+            check(&wasm, &caps)?;
             Ok((Digest::of(&wasm), world::names(&wasm).imports))
         };
         let checked = tokio::task::spawn_blocking(work).await;

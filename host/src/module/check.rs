@@ -4,24 +4,22 @@
 
 use wasmparser::Validator;
 
-use super::world;
+use super::{UploadCaps, caps, world};
 use crate::engine::features;
 use celeriac_broker::{Finding, UploadReport};
 
-/// Bytes of the largest module that is taken: a Python component has some 20 MiB, a Rust one less than 1.
-pub const DEFAULT_UPLOAD_BYTES: u64 = 32 << 20;
-
 const BUILD: &str = "build with `cargo build --release --target wasm32-wasip2` (a `cdylib` crate that uses celeriac-guest)";
 
-/// Checks an upload of at most `max_bytes`.
+/// Checks an upload that may consist of no more than `caps` say.
 ///
 /// Takes some milliseconds a MiB: not for an I/O thread.
 ///
 /// # Errors
 /// The report, when anything stands in the way.
-pub fn check(bytes: &[u8], max_bytes: u64) -> Result<(), UploadReport> {
-    size(bytes, max_bytes)?;
+pub fn check(bytes: &[u8], caps: &UploadCaps) -> Result<(), UploadReport> {
+    size(bytes, caps.module)?;
     kind(bytes)?;
+    caps::count(bytes, caps)?;
     let types = Validator::new_with_features(features()).validate_all(bytes).map_err(|error| {
         Finding::new(
             format!("offset {:#x} of {} bytes", error.offset(), bytes.len()),
@@ -42,15 +40,7 @@ fn size(bytes: &[u8], max_bytes: u64) -> Result<(), Finding> {
     if bytes.len() as u64 <= max_bytes {
         return Ok(());
     }
-    Err(Finding::new(
-        "the whole file",
-        format!(
-            "the module has {} bytes, {max_bytes} are allowed",
-            bytes.len()
-        ),
-        "strip it (`strip = true` in the release profile), leave assets out and pass them as input, or have the \
-         operator raise `caps.module`",
-    ))
+    Err(caps::too_many("module", bytes.len() as u64, max_bytes, 0))
 }
 
 /// What the first bytes say about the file.

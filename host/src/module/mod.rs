@@ -7,6 +7,7 @@
 
 mod admit;
 mod artifact;
+mod caps;
 mod check;
 mod compile;
 mod loader;
@@ -17,6 +18,7 @@ mod world;
 
 pub use admit::{AdmitError, Admitter};
 pub use artifact::{ArtifactCache, ArtifactError};
-pub use check::{DEFAULT_UPLOAD_BYTES, check};
+pub use caps::{UploadCap, UploadCaps};
+pub use check::check;
 pub use compile::{CHILD_COMMAND, CompileError, CompileLimits, Compiler, compile_child_main};
 pub use loader::{LoadError, Loader, LoaderConfig, Source, SourceError};

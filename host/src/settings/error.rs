@@ -44,6 +44,20 @@ pub enum SettingsError {
         /// What would be right.
         expected: String,
     },
+    /// A default is above the ceiling that goes with it.
+    #[error("{place}: `{default}` is {value}, above `{ceiling}`, which is {most}")]
+    AboveCeiling {
+        /// The file, variable or flag.
+        place: String,
+        /// The setting that is the default.
+        default: String,
+        /// Its value.
+        value: String,
+        /// The setting that is the ceiling.
+        ceiling: String,
+        /// Its value, and where that came from.
+        most: String,
+    },
     /// A flag is not `KEY=VALUE`.
     #[error("--set `{0}`: expected KEY=VALUE, such as `lease=5s`")]
     NotAPair(String),
@@ -72,6 +86,9 @@ impl SettingsError {
             Self::UnknownKey { .. } | Self::WrongValue { .. } | Self::NotAPair(_) => {
                 "`celeriac config --example` explains every setting".to_owned()
             }
+            Self::AboveCeiling {
+                default, ceiling, ..
+            } => format!("lower `{default}`, or raise `{ceiling}`"),
             Self::NoHome { key } => {
                 format!("set `{key}` in a file, or CELERIAC_{}", key.to_uppercase())
             }

@@ -180,7 +180,7 @@ fn show(value: &toml::Value) -> String {
 /// Reads the environment.
 pub(super) fn environment(around: &Surroundings<'_>) -> Result<Vec<Set>, SettingsError> {
     let mut sets = Vec::new();
-    for row in TABLE {
+    for row in TABLE.iter() {
         let name = row.env();
         let Some(text) = (around.env)(&name) else {
             continue;

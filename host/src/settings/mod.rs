@@ -15,7 +15,7 @@ pub use self::{
     error::SettingsError,
     layers::{Override, Source},
     render::{example, reference},
-    resolved::{Ceilings, Compile, Durability, Entry, LogFormat, Settings, without_password},
+    resolved::{Compile, Durability, Entry, LogFormat, Settings, without_password},
     table::{Default, Row, TABLE},
     value::{Kind, Value},
 };

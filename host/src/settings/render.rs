@@ -45,14 +45,14 @@ pub fn example() -> String {
          # Environment variables (CELERIAC_LIMITS_FUEL for limits.fuel) and flags go over this file.\n",
     );
     let mut section = "";
-    for row in TABLE {
+    for row in TABLE.iter() {
         let (group, name) = row.key.split_once('.').unwrap_or(("", row.key));
         // Keys outside a section would become part of the section before them.
         if group.is_empty() {
             write_setting(&mut text, row, name);
         }
     }
-    for row in TABLE {
+    for row in TABLE.iter() {
         let Some((group, name)) = row.key.split_once('.') else {
             continue;
         };
@@ -113,7 +113,7 @@ fn wrapped(text: &str, width: usize) -> Vec<String> {
 /// The page docs/configuration.md.
 pub fn reference() -> String {
     let mut text = String::from(INTRODUCTION);
-    for row in TABLE {
+    for row in TABLE.iter() {
         let default = match row.default {
             Default::Fixed(default) => format!("`{}`", as_toml(row, default)),
             Default::Found(words) => words.to_owned(),

@@ -9,6 +9,11 @@ use std::{
 
 use celeriac_broker::Caps;
 
+use crate::{
+    engine::{HostLimits, LimitInfo, Limits},
+    module::UploadCaps,
+};
+
 use super::{
     SettingsError,
     layers::{Override, Set, Source, Surroundings, environment, file, flags, locate, xdg},
@@ -42,14 +47,16 @@ pub struct Settings {
     pub result_ttl: Duration,
     /// The largest payloads.
     pub caps: Caps,
-    /// What an attempt gets at most.
-    pub limits: Ceilings,
-    /// What an attempt gets when nobody says how much.
-    pub defaults: Ceilings,
+    /// What modules may consist of.
+    pub upload: UploadCaps,
+    /// What an attempt gets when nobody says how much, and at most.
+    pub limits: HostLimits,
     /// The bounds of the process that compiles modules.
     pub compile: Compile,
     /// The engine's epoch tick.
     pub engine_tick: Duration,
+    /// Bytes of an attempt's wasm stack.
+    pub engine_stack: u64,
     /// How the embedded store writes.
     pub durability: Durability,
     /// What is logged: `error`, `warn`, `info`, `debug` or `trace`.
@@ -59,17 +66,6 @@ pub struct Settings {
     /// The settings file that was read, if one was.
     pub file: Option<PathBuf>,
     entries: Vec<Entry>,
-}
-
-/// Bounds of one attempt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ceilings {
-    /// Fuel.
-    pub fuel: u64,
-    /// Wall time.
-    pub timeout: Duration,
-    /// Memory in bytes.
-    pub memory_bytes: u64,
 }
 
 /// Bounds of compiling one module.
@@ -150,6 +146,9 @@ impl Settings {
         sets.extend(flags(overrides, around)?);
         let mut values = Values::new(sets);
         values.add_defaults(around)?;
+        for info in Limits::all() {
+            values.reconcile(&info)?;
+        }
         Ok(values.into_settings(path))
     }
 }
@@ -195,12 +194,60 @@ impl Values {
         Ok(())
     }
 
-    fn into_settings(self, file: Option<PathBuf>) -> Settings {
-        let bounds = |section: &str| Ceilings {
-            fuel: self.number(&format!("{section}.fuel")),
-            timeout: self.duration(&format!("{section}.timeout")),
-            memory_bytes: self.number(&format!("{section}.memory")),
+    /// A default above its ceiling is refused where the operator wrote it; where only the ceiling was lowered,
+    /// the default follows.
+    fn reconcile(&mut self, info: &LimitInfo) -> Result<(), SettingsError> {
+        let (Some(default), ceiling) = (info.default_setting(), info.ceiling_setting()) else {
+            return Ok(());
         };
+        if self.amount(&default) <= self.amount(&ceiling) {
+            return Ok(());
+        }
+        let Some((most, from)) = self.0.get(ceiling.as_str()).cloned() else {
+            return Ok(());
+        };
+        match self.0.get_mut(default.as_str()) {
+            Some((value, Source::Default)) => *value = most,
+            Some((value, source)) => {
+                return Err(SettingsError::AboveCeiling {
+                    place: source.to_string(),
+                    default,
+                    value: value.to_string(),
+                    ceiling,
+                    most: format!("{most} ({from})"),
+                });
+            }
+            None => {}
+        }
+        Ok(())
+    }
+
+    /// What attempts get of every limit.
+    fn limits(&self) -> HostLimits {
+        let mut limits = HostLimits::default();
+        for info in Limits::all() {
+            let ceiling = self.amount(&info.ceiling_setting());
+            let default = info
+                .default_setting()
+                .map_or(ceiling, |key| self.amount(&key));
+            // The names come from the limits themselves.
+            let _ = limits.ceiling.set(info.name, ceiling);
+            let _ = limits.default.set(info.name, default);
+        }
+        limits
+    }
+
+    /// A value as a plain number: a duration in milliseconds.
+    fn amount(&self, key: &str) -> u64 {
+        match self.get(key) {
+            Some(Value::Duration(_)) => {
+                u64::try_from(self.duration(key).as_millis()).unwrap_or(u64::MAX)
+            }
+            _ => self.number(key),
+        }
+    }
+
+    fn into_settings(self, file: Option<PathBuf>) -> Settings {
         Settings {
             broker: self.text("broker"),
             data_dir: self.directory("data_dir"),
@@ -218,13 +265,14 @@ impl Values {
                 kv_keys: self.number("caps.kv_keys"),
                 kv_bytes: self.number("caps.kv_bytes"),
             },
-            limits: bounds("limits"),
-            defaults: bounds("defaults"),
+            upload: UploadCaps::from_settings(|key| self.number(key)),
+            limits: self.limits(),
             compile: Compile {
                 timeout: self.duration("compile.timeout"),
                 memory_bytes: self.number("compile.memory"),
             },
             engine_tick: self.duration("engine.tick"),
+            engine_stack: self.number("engine.stack"),
             durability: match self.text("durability").as_str() {
                 "full" => Durability::Full,
                 _ => Durability::Normal,

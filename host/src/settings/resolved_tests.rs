@@ -38,8 +38,9 @@ fn resolves_every_key_without_a_file() {
         Path::new("/home/u/.local/share/celeriac")
     );
     assert_eq!(settings.broker, "embedded:/home/u/.local/share/celeriac");
-    assert_eq!(settings.limits.fuel, 100_000_000_000);
+    assert_eq!(settings.limits, HostLimits::default());
     assert_eq!(settings.caps, Caps::default());
+    assert_eq!(settings.upload, UploadCaps::default());
     assert_eq!(settings.compile.memory_bytes, 2 << 30);
     assert!(settings.concurrency >= 32);
 }
@@ -67,11 +68,65 @@ fn each_layer_goes_over_the_one_before_and_is_remembered() {
         source(&settings, "grace"),
         Source::Environment("CELERIAC_GRACE".into())
     );
-    assert_eq!(settings.limits.fuel, 7);
+    assert_eq!(settings.limits.ceiling.fuel, 7);
     assert_eq!(source(&settings, "limits.fuel"), Source::File(file));
     assert_eq!(source(&settings, "caps.input"), Source::Default);
     assert_eq!(settings.data_dir, dir.path().join("store"));
     assert!(settings.is_set("grace") && !settings.is_set("caps.input"));
+}
+
+#[test]
+fn every_limit_is_read_from_its_settings() {
+    let dir = tempfile::tempdir().unwrap();
+    for info in Limits::all() {
+        let variable = |key: String| format!("CELERIAC_{}", key.replace('.', "_").to_uppercase());
+        let text = |number: u64| match info.unit {
+            "ms" => format!("{number}ms"),
+            _ => number.to_string(),
+        };
+        let (low, high) = (info.ceiling / 2, info.ceiling - 1);
+        let ceiling = variable(info.ceiling_setting());
+        let mut env = vec![("HOME".to_owned(), "/h".to_owned()), (ceiling, text(high))];
+        env.extend(info.default_setting().map(|key| (variable(key), text(low))));
+        let env: Vec<(&str, &str)> = env.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+        let limits = load(&env, dir.path(), None, &[]).unwrap().limits;
+        assert_eq!(limits.ceiling.get(info.name), Some(high), "{}", info.name);
+        let expected = if info.default_setting().is_some() {
+            low
+        } else {
+            high
+        };
+        assert_eq!(
+            limits.default.get(info.name),
+            Some(expected),
+            "{}",
+            info.name
+        );
+    }
+}
+
+#[test]
+fn a_default_above_its_ceiling_is_refused_and_one_that_nobody_set_follows() {
+    let dir = tempfile::tempdir().unwrap();
+    let lowered = ("CELERIAC_LIMITS_LOG_LINES", "10");
+    let settings = load(&[("HOME", "/h"), lowered], dir.path(), None, &[]).unwrap();
+    assert_eq!(settings.limits.default.log_lines, 10);
+    assert_eq!(source(&settings, "defaults.log_lines"), Source::Default);
+    let env = [
+        ("HOME", "/h"),
+        lowered,
+        ("CELERIAC_DEFAULTS_LOG_LINES", "11"),
+    ];
+    let error = load(&env, dir.path(), None, &[]).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "CELERIAC_DEFAULTS_LOG_LINES: `defaults.log_lines` is 11, above `limits.log_lines`, which is 10 \
+         (CELERIAC_LIMITS_LOG_LINES)"
+    );
+    assert_eq!(
+        error.remedy(),
+        "lower `defaults.log_lines`, or raise `limits.log_lines`"
+    );
 }
 
 #[test]

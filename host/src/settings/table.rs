@@ -1,9 +1,12 @@
 //! The flat table of all settings: the one source of the keys, the example file, the environment's
-//! names and docs/configuration.md.
+//! names and docs/configuration.md. The rows of the limits come from the engine's own table.
 
+use std::sync::LazyLock;
 use std::time::Duration;
 
-use super::value::Kind;
+use super::{units, value::Kind};
+use crate::engine::{LimitInfo, Limits};
+use crate::module::UploadCaps;
 
 /// One setting.
 #[derive(Clone, Copy, Debug)]
@@ -60,9 +63,9 @@ const DAY: Duration = Duration::from_secs(86_400);
 const YEAR: Duration = Duration::from_secs(365 * 86_400);
 const KIB: u64 = 1 << 10;
 
-/// Every setting, in the order of the documentation.
+/// The settings of a host and its broker.
 #[rustfmt::skip]
-pub const TABLE: &[Row] = &[
+const GENERAL: &[Row] = &[
     found("broker", Kind::Url, "embedded:<data_dir>",
         "Where invocations, results and modules are kept: a Redis server, or an embedded store on this machine."),
     found("data_dir", Kind::Directory, "$XDG_DATA_HOME/celeriac, else ~/.local/share/celeriac",
@@ -85,30 +88,23 @@ pub const TABLE: &[Row] = &[
         "The largest input of an invocation."),
     row("caps.output", Kind::Size(KIB), "8MiB",
         "The largest output of an invocation."),
-    row("caps.module", Kind::Size(KIB), "32MiB",
-        "The largest module that can be uploaded."),
     row("caps.kv_keys", Kind::Count(1, 10_000_000), "100000",
         "The most keys in one module's key-value store."),
     row("caps.kv_bytes", Kind::Size(KIB), "64MiB",
         "The most bytes in one module's key-value store, keys and values together."),
-    row("limits.fuel", Kind::Fuel, "100G",
-        "The most fuel that any attempt gets, whatever its author or caller asks for."),
-    row("limits.timeout", Kind::Duration(MS, YEAR), "1h",
-        "The longest that any attempt may take, whatever its author or caller asks for."),
-    row("limits.memory", Kind::Size(64 * KIB), "256MiB",
-        "The most memory that any attempt gets, whatever its author or caller asks for."),
-    row("defaults.fuel", Kind::Fuel, "10G",
-        "The fuel of an attempt when neither author nor caller says how much."),
-    row("defaults.timeout", Kind::Duration(MS, YEAR), "60s",
-        "The time of an attempt when neither author nor caller says how long."),
-    row("defaults.memory", Kind::Size(64 * KIB), "128MiB",
-        "The memory of an attempt when neither author nor caller says how much."),
+];
+
+/// The settings of compiler, engine, store and log.
+#[rustfmt::skip]
+const MACHINERY: &[Row] = &[
     row("compile.timeout", Kind::Duration(SECOND, HOUR), "60s",
         "How long compiling an uploaded module may take; it runs in a process of its own."),
     row("compile.memory", Kind::Size(64 * KIB * KIB), "2GiB",
         "How much memory the process that compiles a module may have."),
     row("engine.tick", Kind::Duration(Duration::from_micros(100), SECOND), "2ms",
         "How long a computing task runs before it lets others run, and how soon it sees a cancel. Shorter is fairer and costs more."),
+    row("engine.stack", Kind::Size(64 * KIB), "512KiB",
+        "The wasm stack of an attempt: how deep a task can recurse. Besides the stack that a task's toolchain gives it in its own memory. Address space for all slots at once, memory only as it is used."),
     row("durability", Kind::OneOf(&["normal", "full"]), "normal",
         "How the embedded store writes. `normal` survives the death of every process; `full` also survives loss of power, and each write waits for the disk."),
     row("log.level", Kind::OneOf(&["error", "warn", "info", "debug", "trace"]), "info",
@@ -116,6 +112,77 @@ pub const TABLE: &[Row] = &[
     row("log.format", Kind::OneOf(&["text", "json"]), "text",
         "How it is logged: lines for people, or a JSON object a line."),
 ];
+
+/// Every setting, in the order of the documentation.
+pub static TABLE: LazyLock<Vec<Row>> = LazyLock::new(|| {
+    let mut table = GENERAL.to_vec();
+    table.extend(UploadCaps::all().iter().map(|cap| {
+        let kind = match cap.is_bytes {
+            true => Kind::Size(KIB),
+            false => Kind::Count(1, MOST),
+        };
+        let default = match cap.is_bytes {
+            true => units::show_size(cap.default),
+            false => cap.default.to_string(),
+        };
+        row(kept(cap.setting()), kind, kept(default), cap.doc)
+    }));
+    let limits = Limits::all();
+    table.extend(limits.iter().filter_map(ceiling));
+    table.extend(limits.iter().filter_map(default));
+    table.extend(MACHINERY);
+    table
+});
+
+/// The most of anything that is counted.
+const MOST: u64 = 1_000_000_000_000;
+
+/// The setting that is a limit's ceiling; inputs and outputs have theirs among the caps.
+fn ceiling(info: &LimitInfo) -> Option<Row> {
+    let key = info.ceiling_setting();
+    let doc = format!("The most that any attempt gets, whoever asks: {}", info.doc);
+    let value = amount(info, info.ceiling);
+    key.starts_with("limits.")
+        .then(|| row(kept(key), kind(info), kept(value), kept(doc)))
+}
+
+/// The setting that is a limit's default.
+fn default(info: &LimitInfo) -> Option<Row> {
+    let key = info.default_setting()?;
+    let doc = format!(
+        "What an attempt gets of `{}` when its author does not say; never more than `{}`.",
+        info.name,
+        info.ceiling_setting()
+    );
+    let value = amount(info, info.default);
+    Some(row(kept(key), kind(info), kept(value), kept(doc)))
+}
+
+fn kind(info: &LimitInfo) -> Kind {
+    match info.unit {
+        "fuel" => Kind::Fuel,
+        "ms" => Kind::Duration(MS, YEAR),
+        // Less than a page of memory is none.
+        "bytes" if info.name == "memory_bytes" => Kind::Size(64 * KIB),
+        "bytes" => Kind::Size(0),
+        _ => Kind::Count(0, MOST),
+    }
+}
+
+/// An amount of a limit as the settings have it.
+fn amount(info: &LimitInfo, number: u64) -> String {
+    match info.unit {
+        "fuel" => units::show_fuel(number),
+        "ms" => units::show_duration(Duration::from_millis(number)),
+        "bytes" => units::show_size(number),
+        _ => number.to_string(),
+    }
+}
+
+/// Text for as long as the program runs: the table is made once.
+fn kept(text: String) -> &'static str {
+    text.leak()
+}
 
 /// The setting with this path.
 pub(super) fn find(key: &str) -> Option<&'static Row> {
@@ -140,10 +207,21 @@ mod tests {
 
     #[test]
     fn every_fixed_default_is_of_its_own_kind() {
-        for row in TABLE {
+        for row in TABLE.iter() {
             if let Default::Fixed(text) = row.default {
                 assert!(row.kind.read(text).is_some(), "{} = {text}", row.key);
             }
+        }
+    }
+
+    #[test]
+    fn every_limit_has_a_ceiling_and_a_default() {
+        for info in Limits::all() {
+            assert!(find(&info.ceiling_setting()).is_some(), "{}", info.name);
+            let is_payload = matches!(info.name, "input_bytes" | "output_bytes");
+            let default = info.default_setting();
+            assert_eq!(default.is_none(), is_payload, "{}", info.name);
+            assert!(default.is_none_or(|key| find(&key).is_some()));
         }
     }
 

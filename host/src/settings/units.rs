@@ -8,6 +8,8 @@ use std::time::Duration;
 pub const DURATION_FORM: &str = "a duration such as `10ms`, `30s`, `5m`, `1h` or `1d`";
 /// How a size is written, for messages.
 pub const SIZE_FORM: &str = "a size such as `512KiB`, `64MiB` or `2GiB`";
+/// How a number of things is written, for messages.
+pub const COUNT_FORM: &str = "a whole number such as `500`, `5k` or `2M`";
 /// How fuel is written, for messages.
 pub const FUEL_FORM: &str =
     "fuel such as `500M`, `10G` or `1T` (one unit is about one wasm instruction)";
@@ -30,6 +32,13 @@ const SIZE_UNITS: [(&str, u64); 10] = [
     ("GB", 1_000_000_000),
     ("MB", 1_000_000),
     ("kB", 1_000),
+    ("", 1),
+];
+const COUNT_UNITS: [(&str, u64); 5] = [
+    ("k", 1_000),
+    ("K", 1_000),
+    ("M", 1_000_000),
+    ("G", 1_000_000_000),
     ("", 1),
 ];
 const FUEL_UNITS: [(&str, u64); 5] = [
@@ -81,6 +90,14 @@ pub fn parse_size(text: &str) -> Result<u64, String> {
 /// What would have been expected.
 pub fn parse_fuel(text: &str) -> Result<u64, String> {
     scaled(text.trim(), &FUEL_UNITS).ok_or_else(|| FUEL_FORM.to_owned())
+}
+
+/// Reads a number of things.
+///
+/// # Errors
+/// What would have been expected.
+pub fn parse_count(text: &str) -> Result<u64, String> {
+    scaled(text.trim(), &COUNT_UNITS).ok_or_else(|| COUNT_FORM.to_owned())
 }
 
 /// Writes a duration exactly, largest unit first.
@@ -165,6 +182,9 @@ mod tests {
         assert_eq!(parse_fuel("10G"), Ok(10_000_000_000));
         assert_eq!(parse_fuel("1.5M"), Ok(1_500_000));
         assert!(parse_fuel("much").is_err());
+        assert_eq!(parse_count("5k"), Ok(5_000));
+        assert_eq!(parse_count("12"), Ok(12));
+        assert!(parse_count("5KiB").is_err());
     }
 
     #[test]

@@ -29,7 +29,7 @@ use crate::{
     engine::{Engine, EngineConfig, EngineError, Executor, ExecutorError, HostLimits},
     module::{
         Admitter, ArtifactCache, ArtifactError, CompileError, CompileLimits, Compiler, Loader,
-        LoaderConfig,
+        LoaderConfig, UploadCaps,
     },
 };
 
@@ -52,8 +52,8 @@ pub struct HostOptions {
     pub cache_dir: PathBuf,
     /// How compiling is bounded.
     pub compile: CompileLimits,
-    /// The largest module that is admitted, in bytes.
-    pub module_bytes: u64,
+    /// What modules may consist of.
+    pub upload: UploadCaps,
 }
 
 /// Why a host cannot start or go on.
@@ -122,7 +122,7 @@ impl Host {
             &LoaderConfig::default(),
         );
         let admitter =
-            Admitter::new(loader.clone(), executor.clone()).with_upload_bytes(options.module_bytes);
+            Admitter::new(loader.clone(), executor.clone()).with_upload_caps(options.upload);
         let info = info(&options.queues, slots);
         broker.announce(&info, false).await?;
 
