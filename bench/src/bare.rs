@@ -21,7 +21,7 @@ use wasmtime::{
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
 use contract::{
-    Module, ModulePre,
+    ModulePre,
     celeriac::task::{context, types},
 };
 
