@@ -94,7 +94,7 @@ fn too_many_handles(limits: &Limits, seen: u64) -> Fault {
 
 fn stack_overflow() -> Fault {
     let message = "the task's stack overflowed: endless or very deep recursion; a task that needs it can be linked \
-                   with a larger stack (`-zstack-size`)";
+                   with a larger stack (`-zstack-size`), and the operator can raise `engine.stack`";
     Fault::new(Code::StackOverflow, message)
 }
 
