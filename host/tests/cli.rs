@@ -435,3 +435,74 @@ fn new_writes_a_project_and_never_over_one() {
     home.run(&["new", "9lives"])
         .failed(2, &["`9lives` is not valid"]);
 }
+
+/// The file of a sample module.
+fn sample(name: &str) -> String {
+    let directory = std::env::var("CELERIAC_TASKS").map_or_else(
+        |_| Path::new(env!("CARGO_MANIFEST_DIR")).join("../tasks/target/wasm32-wasip2/release"),
+        Into::into,
+    );
+    directory.join(format!("{name}.wasm")).display().to_string()
+}
+
+#[test]
+fn run_prints_every_limit_within_80_columns_and_lowers_them_by_name() {
+    let home = Home::new();
+    let basics = sample("basics");
+    let limits = ["--limit", "log_lines=3", "--limit", "emit_bytes=1MiB"];
+    let more = ["--limit", "http_timeout=5s", "--limit", "host_calls=5k"];
+    let mut arguments = vec![
+        "run",
+        &basics,
+        "print",
+        "--input",
+        r#"{"lines":5}"#,
+        "--logs",
+    ];
+    arguments.extend(limits.iter().chain(&more));
+    let said = home.run(&arguments);
+    assert_eq!(said.code, 0, "{}", said.stderr);
+    assert!(said.stderr.contains("log truncated"), "{}", said.stderr);
+    let contract = said.stderr.split("limits, used / allowed").nth(1).unwrap();
+    for info in celeriac::engine::Limits::all() {
+        let name = format!("  {} ", info.name);
+        assert!(
+            contract.contains(&name),
+            "{} is missing: {contract}",
+            info.name
+        );
+    }
+    for words in [
+        "stack",
+        "–",
+        "of 5 K",
+        "of 5.0 s",
+        "of 1 MiB",
+        "key-value store",
+    ] {
+        assert!(contract.contains(words), "`{words}` is missing: {contract}");
+    }
+    let widest = contract.lines().map(|line| line.chars().count()).max();
+    assert!(widest.unwrap() <= 80, "{contract}");
+}
+
+#[test]
+fn a_limit_that_there_is_not_is_refused_with_the_one_that_was_meant() {
+    let home = Home::new();
+    for (limit, words) in [
+        ("log_line=3", "did you mean `log_lines`?"),
+        ("log_lines", "expected NAME=VALUE"),
+        ("log_lines=5KiB", "expected a whole number such as"),
+        ("emit_bytes=5s", "expected a size such as"),
+        ("timeout=5", "expected a duration such as"),
+    ] {
+        for command in ["call", "run"] {
+            let arguments = ["basics/print", "x", "--limit", limit];
+            let arguments = match command {
+                "call" => &[&["call", "basics/print"][..], &arguments[2..]].concat(),
+                _ => &[&["run"][..], &arguments[..]].concat(),
+            };
+            home.run(arguments).failed(2, &[words]);
+        }
+    }
+}

@@ -17,14 +17,30 @@ fn page(name: &str) -> PathBuf {
 /// The table of settings is the source; `UPDATE_DOCS=1` writes the page anew.
 #[test]
 fn configuration_page_is_generated_from_the_table() {
-    let fresh = celeriac::settings::reference();
-    if std::env::var_os("UPDATE_DOCS").is_some() {
-        fs::write(page("configuration.md"), &fresh).unwrap();
+    assert_generated("configuration.md", &celeriac::settings::reference());
+}
+
+#[test]
+fn limits_page_is_generated_from_the_limits_and_has_each_of_them() {
+    let fresh = celeriac::settings::limits_page();
+    assert_generated("limits.md", &fresh);
+    for info in celeriac::engine::Limits::all() {
+        assert!(
+            fresh.contains(&format!("| `{}` (", info.name)),
+            "{}",
+            info.name
+        );
     }
-    let stored = fs::read_to_string(page("configuration.md")).unwrap_or_default();
+}
+
+fn assert_generated(name: &str, fresh: &str) {
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        fs::write(page(name), fresh).unwrap();
+    }
+    let stored = fs::read_to_string(page(name)).unwrap_or_default();
     assert!(
         stored == fresh,
-        "docs/configuration.md is stale: UPDATE_DOCS=1 cargo test --release -p celeriac --test cli_docs"
+        "docs/{name} is stale: UPDATE_DOCS=1 cargo test --release -p celeriac --test cli_docs"
     );
 }
 

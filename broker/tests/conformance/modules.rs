@@ -132,7 +132,14 @@ pub(crate) async fn refuses_a_module_over_the_cap(kit: Kit) {
     let digest = Digest::of(&bytes);
     let refused = kit.client.put_blob(bytes.into()).await.unwrap_err();
     assert!(
-        matches!(refused, BrokerError::TooLarge { what: "module", .. }),
+        matches!(
+            refused,
+            BrokerError::TooLarge {
+                what: "module",
+                setting: "caps.module",
+                ..
+            }
+        ),
         "{refused}"
     );
     assert_eq!(kit.client.blob(&digest).await.unwrap(), None);

@@ -52,7 +52,7 @@ pub(crate) async fn refuses_an_input_over_the_cap_before_anything_is_stored(kit:
     else {
         panic!("{answers:?}");
     };
-    assert_eq!((*bytes, *told, *setting), (limit + 1, limit, "input_bytes"));
+    assert_eq!((*bytes, *told, *setting), (limit + 1, limit, "caps.input"));
     assert!(kit.client.status(id).await.is_err());
     assert_eq!(kit.take_all().await.len(), 1);
 }

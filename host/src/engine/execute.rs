@@ -214,10 +214,15 @@ impl Engine {
         store.epoch_deadline_callback(at_tick);
         let bytes = limits.output_bytes.saturating_add(limits.host_call_bytes);
         store.set_hostcall_fuel(usize::try_from(bytes).unwrap_or(usize::MAX));
-        // Handles that a guest makes without the host (`resource.new`) count like those that the host gives it.
-        store.set_max_component_handles(usize::try_from(limits.handles).unwrap_or(usize::MAX));
+        store.set_max_component_handles(handles_in_calls(limits));
         Ok(store)
     }
+}
+
+/// What wasmtime counts as handles: those that the guest makes by itself (`resource.new`), and each that it lends
+/// to the host in a call. A task that waits for all that it holds lends as many as it may have.
+pub(crate) fn handles_in_calls(limits: &Limits) -> usize {
+    usize::try_from(limits.handles.saturating_mul(2)).unwrap_or(usize::MAX)
 }
 
 /// At each tick a guest gives way. One that owes more fuel than there is ends here: the compiled code holds

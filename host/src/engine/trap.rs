@@ -8,6 +8,7 @@ use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
 use super::config::TRACE_FRAMES;
+use super::execute::handles_in_calls;
 use super::state::{HostLimit, State};
 use super::{Code, Fault, LimitHit, Limits};
 
@@ -59,11 +60,12 @@ fn classify(error: &wasmtime::Error, state: &State, limits: &Limits) -> Fault {
         Some(Trap::MemoryOutOfBounds) if is_recursion(error) => return stack_overflow(),
         _ => {}
     }
-    if matches!(error.downcast_ref(), Some(ResourceTableError::Full))
-        || says(error, NO_MORE_HANDLES)
-    {
-        let hit = LimitHit::new("handles", limits.handles, limits.handles.saturating_add(1));
-        return Fault::limit(Code::MemoryLimit, TOO_MANY_HANDLES, hit);
+    if let Some(ResourceTableError::Full) = error.downcast_ref() {
+        return too_many_handles(limits, limits.handles.saturating_add(1));
+    }
+    if says(error, NO_MORE_HANDLES) {
+        let seen = (handles_in_calls(limits) as u64).saturating_add(1);
+        return too_many_handles(limits, seen);
     }
     if says(error, TOO_MUCH_COPIED) {
         return too_much_copied(limits);
@@ -85,9 +87,14 @@ fn over_budget(hit: &LimitHit) -> Fault {
     Fault::limit(code, what, hit.clone())
 }
 
+fn too_many_handles(limits: &Limits, seen: u64) -> Fault {
+    let hit = LimitHit::new("handles", limits.handles, seen);
+    Fault::limit(Code::MemoryLimit, TOO_MANY_HANDLES, hit)
+}
+
 fn stack_overflow() -> Fault {
     let message = "the task's stack overflowed: endless or very deep recursion; a task that needs it can be linked \
-                   with a larger stack (`-zstack-size`)";
+                   with a larger stack (`-zstack-size`), and the operator can raise `engine.stack`";
     Fault::new(Code::StackOverflow, message)
 }
 

@@ -5,6 +5,7 @@
 
 mod error;
 mod layers;
+mod limits_page;
 mod render;
 mod resolved;
 mod table;
@@ -14,6 +15,7 @@ mod value;
 pub use self::{
     error::SettingsError,
     layers::{Override, Source},
+    limits_page::limits_page,
     render::{example, reference},
     resolved::{Compile, Durability, Entry, LogFormat, Settings, without_password},
     table::{Default, Row, TABLE},

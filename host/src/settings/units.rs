@@ -126,6 +126,12 @@ pub fn show_fuel(fuel: u64) -> String {
     show_scaled(fuel, FUEL_UNITS.get(..4).unwrap_or_default()).unwrap_or_else(|| fuel.to_string())
 }
 
+/// Writes a number of things exactly, in the largest unit that fits it without a remainder.
+pub fn show_count(count: u64) -> String {
+    let units = [("G", 1_000_000_000), ("M", 1_000_000), ("k", 1_000)];
+    show_scaled(count, &units).unwrap_or_else(|| count.to_string())
+}
+
 fn show_scaled(value: u64, units: &[(&str, u64)]) -> Option<String> {
     let fits = |(_, size): &&(&str, u64)| value >= *size && value.is_multiple_of(*size);
     let (unit, size) = units.iter().find(fits)?;
@@ -194,6 +200,9 @@ mod tests {
         }
         for text in ["64MiB", "2GiB", "1000", "1KiB"] {
             assert_eq!(show_size(parse_size(text).unwrap()), text);
+        }
+        for text in ["5k", "12M", "65536"] {
+            assert_eq!(show_count(parse_count(text).unwrap()), text);
         }
         for text in ["10G", "1500K", "7"] {
             assert_eq!(show_fuel(parse_fuel(text).unwrap()), text);

@@ -13,7 +13,7 @@ use crate::engine::{self, Event, Execution, Fault, LimitOptions, Stream, Unknown
 /// The limits that a caller asks for.
 pub(crate) fn asked(options: &Options) -> Result<LimitOptions, UnknownLimit> {
     named(
-        LimitOptions {
+        &LimitOptions {
             fuel: options.fuel,
             timeout: options.timeout_ms.map(Duration::from_millis),
             memory_bytes: options.memory_bytes,
@@ -26,7 +26,7 @@ pub(crate) fn asked(options: &Options) -> Result<LimitOptions, UnknownLimit> {
 /// The limits that an author asks for.
 pub(crate) fn authored(options: &TaskOptions) -> Result<LimitOptions, UnknownLimit> {
     named(
-        LimitOptions {
+        &LimitOptions {
             fuel: options.fuel,
             timeout: options.timeout_ms.map(Duration::from_millis),
             memory_bytes: options.memory_bytes,
@@ -38,7 +38,7 @@ pub(crate) fn authored(options: &TaskOptions) -> Result<LimitOptions, UnknownLim
 
 /// With limits by name, the lower of the two where both ask.
 fn named(
-    limits: LimitOptions,
+    limits: &LimitOptions,
     named: &BTreeMap<String, u64>,
 ) -> Result<LimitOptions, UnknownLimit> {
     let mut more = LimitOptions::default();

@@ -36,6 +36,13 @@ pub(crate) fn fixture(fields: &str, run: &str) -> Vec<u8> {
     .unwrap()
 }
 
+/// A component of the contract that calls WASI by itself in this body of `run`; see the file for what it can call.
+pub(crate) fn wasi_fixture(run: &str) -> Vec<u8> {
+    let text = include_str!("../fixtures/wasi.wat");
+    let code = text.split_once("(component").unwrap().1;
+    wat::parse_str(format!("(component{}", code.replace("$RUN", run))).unwrap()
+}
+
 /// A source that has what it was given.
 #[derive(Default)]
 pub(crate) struct Shelf {

@@ -1,6 +1,8 @@
 //! Small tasks that show, one each, what a task can do and what can become of it.
 
-use std::{hint::black_box, thread, time::Duration};
+use std::collections::HashMap;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::{hint::black_box, thread};
 
 use celeriac_guest::{Bytes, Context, Failure, info, task};
 use schemars::JsonSchema;
@@ -198,6 +200,72 @@ pub fn print(input: Print) {
         println!("out {line}");
         eprintln!("err {line}");
     }
+}
+
+/// How many reports `report` makes, and with which note.
+#[derive(Debug, Deserialize, JsonSchema)]
+pub struct Report {
+    count: u32,
+    note: String,
+}
+
+/// Reports progress with a note.
+#[task]
+pub fn report(ctx: &Context, input: Report) {
+    for done in 0..input.count {
+        ctx.progress_note(done, input.count, &input.note);
+    }
+}
+
+/// How many random bytes `random` draws.
+#[derive(Debug, Deserialize, JsonSchema)]
+pub struct Random {
+    bytes: u32,
+}
+
+/// Draws random bytes and returns how many of them are odd.
+#[task]
+pub fn random(input: Random) -> Result<usize, Failure> {
+    let mut bytes = vec![0; input.bytes as usize];
+    getrandom::fill(&mut bytes)?;
+    Ok(bytes.iter().filter(|byte| *byte % 2 == 1).count())
+}
+
+/// What differs from one run to the next, unless the host makes it the same.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Observed {
+    /// Keys of a map in the order that the map has them, which is random.
+    order: Vec<u32>,
+    /// Random bytes.
+    random: Vec<u8>,
+    /// Seconds since 1970 at the start.
+    started_at: f64,
+    /// Seconds that a sleep of 1.5 ms took by the monotonic clock.
+    slept: f64,
+    /// Seconds that it took by the wall clock.
+    slept_by_wall_clock: f64,
+    /// Seconds that the task has from its start to its deadline.
+    allowed: f64,
+}
+
+/// Looks at clocks and draws randomness: all that a task can see of the world without a grant.
+#[task]
+pub fn observe(ctx: &Context) -> Result<Observed, Failure> {
+    let (wall, clock) = (SystemTime::now(), Instant::now());
+    let map: HashMap<u32, ()> = (0..32).map(|key| (key, ())).collect();
+    let mut random = vec![0; 16];
+    getrandom::fill(&mut random)?;
+    thread::sleep(Duration::from_micros(1_500));
+    let observed = Observed {
+        order: map.into_keys().collect(),
+        random,
+        started_at: wall.duration_since(UNIX_EPOCH)?.as_secs_f64(),
+        slept: clock.elapsed().as_secs_f64(),
+        slept_by_wall_clock: wall.elapsed()?.as_secs_f64(),
+        allowed: ctx.deadline().duration_since(wall)?.as_secs_f64(),
+    };
+    println!("{observed:?}");
+    Ok(observed)
 }
 
 #[cfg(test)]

@@ -43,6 +43,35 @@ async fn a_spinning_task_is_stopped_by_fuel_by_deadline_and_by_cancel() -> Resul
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_caller_lowers_any_limit_by_name_under_the_operators_ceiling() -> Result<()> {
+    let stage = Stage::embedded().await?;
+    let ceiling = "limits.emit_events=3";
+    let _host = stage.host(&["--set", ceiling]).await?;
+    stage.push(&["basics"]).await?;
+    let emit = stage.client.task("basics/emit")?;
+    for (asked, allowed) in [(2, 2), (1_000, 3)] {
+        let call = emit.clone().limit("emit_events", asked);
+        let Err(Error::Failed(failed)) = call.call::<Value>(&json!({"count": 4})).await else {
+            panic!("not stopped")
+        };
+        assert_eq!(failed.code, Code::OutputTooLarge);
+        let hit = failed
+            .failure
+            .limit
+            .as_ref()
+            .map(|hit| (hit.name.as_str(), hit.allowed));
+        assert_eq!(hit, Some(("emit_events", allowed)));
+    }
+    let unknown = emit.limit("emit_event", 1);
+    let Err(Error::Failed(failed)) = unknown.call::<Value>(&json!({"count": 1})).await else {
+        panic!("not refused")
+    };
+    let words = "there is no limit `emit_event`: did you mean `emit_events`?";
+    assert!(failed.failure.message.starts_with(words), "{failed:?}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_limit_that_is_hit_says_which_and_how_to_raise_it() -> Result<()> {
     let stage = Stage::embedded().await?;
     let _host = stage.host(&[]).await?;
