@@ -12,7 +12,7 @@ mod support;
 use std::sync::{Arc, Mutex};
 
 use celeriac::{
-    engine::{Denials, Denied, Execution, KeyValues, Limits, Module, Rights},
+    engine::{Denials, Denied, EngineConfig, Execution, KeyValues, Limits, Module, Rights},
     local::LocalKeyValues,
     worker::BrokerKeyValues,
 };
@@ -29,7 +29,11 @@ async fn guests() -> &'static (Bench, Module, Module) {
     static GUESTS: OnceCell<(Bench, Module, Module)> = OnceCell::const_new();
     GUESTS
         .get_or_init(|| async {
-            let bench = Bench::new();
+            // Room for all tests of this file at once.
+            let bench = Bench::with_config(EngineConfig {
+                concurrency: 64,
+                ..EngineConfig::default()
+            });
             let told = bench.load(sample("testing_secrets")).await;
             let counter = bench.load(sample("counter")).await;
             (bench, told, counter)

@@ -38,7 +38,10 @@ pub fn leak(ctx: &Context, leak: Leak) -> Result<Value, Failure> {
                 println!("{}{secret}{}", ".".repeat(length), ".".repeat(100));
             }
         }
-        "unfinished" => print!("it is {secret}"),
+        "unfinished" => {
+            print!("it is {secret}");
+            std::io::stdout().flush()?;
+        }
         "progress" => ctx.progress_note(1, 2, &format!("at {secret}")),
         "progress-cut" => ctx.progress_note(1, 2, &format!("{}{secret}", ".".repeat(250))),
         "emit" => ctx.emit(json!({ "chunk": secret }))?,
