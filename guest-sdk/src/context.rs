@@ -5,7 +5,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use crate::{Failure, IntoPayload, host::Host};
+use crate::{AccessError, Failure, IntoPayload, Store, host::Host};
 
 /// The invocation that a task runs for.
 ///
@@ -97,6 +97,57 @@ impl Context {
     pub fn emit(&self, chunk: impl IntoPayload) -> Result<(), Failure> {
         self.host.emit(chunk.into_payload()?);
         Ok(())
+    }
+
+    /// A secret that the task declared with `needs(secret = "…")` and the operator granted. Ask for it when
+    /// it is used, and keep it out of what the task says: the host takes it out of logs and results, but
+    /// cannot know every form that a value can be given.
+    ///
+    /// ```
+    /// use celeriac_guest::{Context, Failure, task, testing::FakeContext};
+    ///
+    /// /// Makes a header that says who is asking.
+    /// #[task(needs(secret = "api-token"))]
+    /// fn sign_in(ctx: &Context) -> Result<usize, Failure> {
+    ///     let header = format!("Bearer {}", ctx.secret("api-token")?);
+    ///     Ok(header.len())
+    /// }
+    ///
+    /// let ctx = FakeContext::new().with_secret("api-token", "hunter22");
+    /// assert_eq!(sign_in(&ctx).unwrap(), 15);
+    /// assert_eq!(sign_in(&FakeContext::new()).unwrap_err().kind, "access-denied");
+    /// ```
+    ///
+    /// # Errors
+    /// `Denied` when it was not declared or not granted.
+    pub fn secret(&self, name: &str) -> Result<String, AccessError> {
+        self.host.secret(name)
+    }
+
+    /// A configuration value that the task declared with `needs(config = "…")` and the operator granted.
+    /// It arrives as the environment variable of that name, so that `std::env::var` and code that reads its
+    /// environment find it as well. Nothing else is in the environment.
+    ///
+    /// ```
+    /// use celeriac_guest::{Context, task, testing::FakeContext};
+    ///
+    /// /// Greets in the language of the house.
+    /// #[task(needs(config = "GREETING"))]
+    /// fn greet(ctx: &Context, name: String) -> String {
+    ///     let greeting = ctx.config("GREETING");
+    ///     format!("{}, {name}", greeting.as_deref().unwrap_or("Hello"))
+    /// }
+    ///
+    /// let ctx = FakeContext::new().with_config("GREETING", "Moin");
+    /// assert_eq!(greet(&ctx, "Ada".into()), "Moin, Ada");
+    /// ```
+    pub fn config(&self, name: &str) -> Option<String> {
+        self.host.config(name)
+    }
+
+    /// The key-value store of this module, for tasks that say `needs(kv = "…")`.
+    pub fn store(&self) -> Store<'_> {
+        Store::new(&self.host)
     }
 }
 

@@ -2,6 +2,8 @@
 
 #[cfg(not(target_family = "wasm"))]
 mod fake;
+#[cfg(not(target_family = "wasm"))]
+mod fake_store;
 #[cfg(target_family = "wasm")]
 mod wasm;
 

@@ -43,7 +43,9 @@
 //! # What a task can do
 //! Compute, log ([`info!`] and its siblings), report progress and partial results through its
 //! [`Context`], print (stdout and stderr become log records), read clocks and random numbers. It
-//! reaches nothing else until an operator grants it. Every invocation runs in a fresh instance:
+//! reaches nothing else until an operator grants it: what it says in `needs(…)`, such as secrets
+//! ([`Context::secret`]), configuration ([`Context::config`]) and the key-value store of its module
+//! ([`Context::store`]). What was not granted is an [`AccessError`], never a crash. Every invocation runs in a fresh instance:
 //! nothing survives in memory from one to the next.
 //!
 //! # Building
@@ -70,6 +72,7 @@
 // The macros name this crate by its public path, also in its own tests.
 extern crate self as celeriac_guest;
 
+mod access;
 #[cfg(target_family = "wasm")]
 mod bindings;
 mod context;
@@ -80,14 +83,17 @@ mod host;
 mod log;
 mod payload;
 mod registry;
+mod store;
 #[cfg(not(target_family = "wasm"))]
 pub mod testing;
 
+pub use access::AccessError;
 pub use celeriac_guest_macros::task;
 pub use context::{Amount, Context};
 pub use failure::Failure;
 pub use log::Level;
 pub use payload::{Bytes, FromPayload, IntoPayload, Payload};
+pub use store::{Keys, Store};
 
 /// What the macros expand to. Not for use by hand, and free to change.
 #[doc(hidden)]

@@ -120,6 +120,32 @@ impl FakeContext {
         self.with(|state| state.checks_until_cancelled = Some(checks))
     }
 
+    /// Grants a secret.
+    #[must_use]
+    pub fn with_secret(self, name: &str, value: &str) -> Self {
+        self.with(|state| drop(state.secrets.insert(name.to_owned(), value.to_owned())))
+    }
+
+    /// Grants a configuration value.
+    #[must_use]
+    pub fn with_config(self, name: &str, value: &str) -> Self {
+        self.with(|state| drop(state.config.insert(name.to_owned(), value.to_owned())))
+    }
+
+    /// Takes away the key-value store, which is there and empty otherwise; through
+    /// [`store`](Context::store) a test fills it and looks into it.
+    #[must_use]
+    pub fn without_store(self) -> Self {
+        self.with(|state| state.store = None)
+    }
+
+    /// Lets time pass for what the key-value store keeps for a while only.
+    pub fn pass_time(&self, time: Duration) {
+        if let Some(store) = &mut self.context.host.state().store {
+            store.pass(time);
+        }
+    }
+
     /// The progress that was reported so far.
     pub fn recorded_progress(&self) -> Vec<Progress> {
         self.context.host.state().progress.clone()

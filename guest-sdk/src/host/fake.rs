@@ -2,12 +2,14 @@
 
 use std::{
     cell::RefCell,
+    collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::{Duration, SystemTime},
 };
 
+use super::fake_store::FakeStore;
 use crate::{
-    Level, Payload,
+    AccessError, Level, Payload,
     context::Invocation,
     testing::{LogRecord, Progress},
 };
@@ -27,6 +29,10 @@ pub(crate) struct State {
     pub(crate) progress: Vec<Progress>,
     pub(crate) logs: Vec<LogRecord>,
     pub(crate) emitted: Vec<Payload>,
+    pub(crate) secrets: BTreeMap<String, String>,
+    pub(crate) config: BTreeMap<String, String>,
+    /// None: the operator has not granted it.
+    pub(crate) store: Option<FakeStore>,
 }
 
 /// A shared fake: the context holds one end, the test the other.
@@ -47,6 +53,9 @@ impl Host {
             progress: Vec::new(),
             logs: Vec::new(),
             emitted: Vec::new(),
+            secrets: BTreeMap::new(),
+            config: BTreeMap::new(),
+            store: Some(FakeStore::default()),
         }));
         NEWEST.with_borrow_mut(|newest| *newest = Arc::downgrade(&state));
         Self(state)
@@ -83,6 +92,76 @@ impl Host {
     pub(crate) fn emit(&self, chunk: Payload) {
         self.state().emitted.push(chunk);
     }
+
+    pub(crate) fn secret(&self, name: &str) -> Result<String, AccessError> {
+        let secret = self.state().secrets.get(name).cloned();
+        secret.ok_or_else(|| denied(&format!("secret `{name}`"), "with_secret"))
+    }
+
+    pub(crate) fn config(&self, name: &str) -> Option<String> {
+        self.state().config.get(name).cloned()
+    }
+
+    fn kv<T>(
+        &self,
+        call: impl FnOnce(&mut FakeStore) -> Result<T, AccessError>,
+    ) -> Result<T, AccessError> {
+        match &mut self.state().store {
+            Some(store) => call(store),
+            None => Err(denied("kv", "new")),
+        }
+    }
+
+    pub(crate) fn kv_get(&self, key: &str) -> Result<Option<Vec<u8>>, AccessError> {
+        self.kv(|store| store.get(key))
+    }
+
+    pub(crate) fn kv_set(
+        &self,
+        key: &str,
+        value: &[u8],
+        ttl: Option<Duration>,
+    ) -> Result<(), AccessError> {
+        self.kv(|store| store.set(key, value, ttl))
+    }
+
+    pub(crate) fn kv_delete(&self, key: &str) -> Result<bool, AccessError> {
+        self.kv(|store| store.delete(key))
+    }
+
+    pub(crate) fn kv_increment(
+        &self,
+        key: &str,
+        by: i64,
+        ttl: Option<Duration>,
+    ) -> Result<i64, AccessError> {
+        self.kv(|store| store.increment(key, by, ttl))
+    }
+
+    pub(crate) fn kv_compare_and_set(
+        &self,
+        key: &str,
+        expected: Option<&[u8]>,
+        value: Option<&[u8]>,
+        ttl: Option<Duration>,
+    ) -> Result<bool, AccessError> {
+        self.kv(|store| store.compare_and_set(key, (expected, value), ttl))
+    }
+
+    pub(crate) fn kv_list(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<String>, AccessError> {
+        self.kv(|store| Ok(store.list(prefix, after, limit)))
+    }
+}
+
+fn denied(what: &str, method: &str) -> AccessError {
+    AccessError::Denied(format!(
+        "{what} is not granted to this task; in a test, `FakeContext::{method}` grants it"
+    ))
 }
 
 /// Records the line with the newest fake of this thread; without one it goes to stderr.

@@ -2,7 +2,11 @@
 
 use std::time::{Duration, SystemTime};
 
-use crate::{Level, Payload, bindings::celeriac::task::context as imports, context::Invocation};
+use crate::{
+    AccessError, Level, Payload,
+    bindings::celeriac::task::{context as imports, key_value, types},
+    context::Invocation,
+};
 
 /// The host that runs this instance. There is nothing to hold: the imports are ambient.
 #[derive(Debug)]
@@ -31,6 +35,86 @@ impl Host {
 
     pub(crate) fn emit(&self, chunk: Payload) {
         imports::emit(&chunk.into());
+    }
+
+    pub(crate) fn secret(&self, name: &str) -> Result<String, AccessError> {
+        Ok(imports::secret(name)?)
+    }
+
+    pub(crate) fn config(&self, name: &str) -> Option<String> {
+        std::env::var(name).ok()
+    }
+
+    pub(crate) fn kv_get(&self, key: &str) -> Result<Option<Vec<u8>>, AccessError> {
+        Ok(key_value::get(key)?)
+    }
+
+    pub(crate) fn kv_set(
+        &self,
+        key: &str,
+        value: &[u8],
+        ttl: Option<Duration>,
+    ) -> Result<(), AccessError> {
+        Ok(key_value::set(key, value, seconds(ttl))?)
+    }
+
+    pub(crate) fn kv_delete(&self, key: &str) -> Result<bool, AccessError> {
+        Ok(key_value::delete(key)?)
+    }
+
+    pub(crate) fn kv_increment(
+        &self,
+        key: &str,
+        by: i64,
+        ttl: Option<Duration>,
+    ) -> Result<i64, AccessError> {
+        if by.unsigned_abs() > EXACT {
+            let message = format!("what is added is between -2^53 and 2^53, not {by}");
+            return Err(AccessError::Invalid(message));
+        }
+        Ok(key_value::increment(key, by as f64, seconds(ttl))? as i64)
+    }
+
+    pub(crate) fn kv_compare_and_set(
+        &self,
+        key: &str,
+        expected: Option<&[u8]>,
+        value: Option<&[u8]>,
+        ttl: Option<Duration>,
+    ) -> Result<bool, AccessError> {
+        Ok(key_value::compare_and_set(
+            key,
+            expected,
+            value,
+            seconds(ttl),
+        )?)
+    }
+
+    pub(crate) fn kv_list(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<String>, AccessError> {
+        Ok(key_value::list_keys(prefix, after, limit)?)
+    }
+}
+
+/// Whole numbers beyond it do not travel exactly.
+const EXACT: u64 = 1 << 53;
+
+fn seconds(ttl: Option<Duration>) -> Option<f64> {
+    ttl.map(|ttl| ttl.as_secs_f64())
+}
+
+impl From<types::AccessError> for AccessError {
+    fn from(error: types::AccessError) -> Self {
+        match error {
+            types::AccessError::Denied(text) => Self::Denied(text),
+            types::AccessError::Limit(text) => Self::Limit(text),
+            types::AccessError::Invalid(text) => Self::Invalid(text),
+            types::AccessError::Unavailable(text) => Self::Unavailable(text),
+        }
     }
 }
 

@@ -139,6 +139,16 @@ impl From<BrokerError> for CliError {
                 format!("the {what} has {bytes} bytes and the limit is {limit}"),
                 format!("make it smaller, or raise `{setting}`"),
             ),
+            BrokerError::KeyValueLimit {
+                module,
+                what,
+                limit,
+                remedy,
+            } => (
+                Exit::Usage,
+                format!("the key-value store of {module} takes at most {limit} {what}"),
+                remedy,
+            ),
             BrokerError::Unavailable { address, reason } => (
                 Exit::NoBroker,
                 format!("the broker at {address} does not answer: {reason}"),

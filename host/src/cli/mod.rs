@@ -15,6 +15,7 @@ mod figures;
 mod follow;
 mod hosts;
 mod input;
+mod kv;
 mod log_line;
 mod logging;
 mod logs;
@@ -97,6 +98,7 @@ enum Command {
     Cancel(cancel::CancelArgs),
     Logs(logs::LogsArgs),
     Queues(queues::QueuesArgs),
+    Kv(kv::KvArgs),
     Hosts(hosts::HostsArgs),
     Doctor(doctor::DoctorArgs),
     Config(config::ConfigArgs),
@@ -128,6 +130,7 @@ impl Command {
             Self::Cancel(args) => cancel::cancel(args, settings, out).await,
             Self::Logs(args) => logs::logs(args, settings, out).await,
             Self::Queues(args) => queues::queues(args, settings, out).await,
+            Self::Kv(args) => kv::kv(args, settings, out).await,
             Self::Hosts(args) => hosts::hosts(args, settings, out).await,
             Self::Doctor(args) => doctor::doctor(args, settings, out).await,
             Self::Config(args) => config::config(&args, &settings, out),

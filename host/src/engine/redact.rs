@@ -25,7 +25,7 @@ const LINE_BYTES: usize = 8;
 /// The inner part of an encoded secret is looked for when it is as long: 36 bits do not occur by chance.
 const CORE_BYTES: usize = 6;
 
-/// Labels in one text. One with more is nothing but secrets, and would grow many times over.
+/// Secrets in one text. One with more is nothing but secrets, and would grow many times over.
 const LABELS: usize = 10_000;
 
 /// A secret is too short to be taken out of what a task says.
@@ -104,12 +104,16 @@ impl Redactor {
             .extend(forms.into_iter().map(|form| (form, label)));
     }
 
-    /// What is found, in order; what touches is one.
+    /// What is found, in order; what touches is one. The whole text where there is too much.
     fn find(&self, text: &[u8]) -> Vec<(Range<usize>, usize)> {
         let mut found: Vec<(Range<usize>, usize)> = Vec::new();
         for (form, label) in &self.forms {
-            let places = memmem::find_iter(text, form.as_slice());
-            found.extend(places.map(|start| (start..start + form.len(), *label)));
+            for start in memmem::find_iter(text, form.as_slice()) {
+                found.push((start..start + form.len(), *label));
+                if found.len() > LABELS {
+                    return vec![(0..text.len(), *label)];
+                }
+            }
         }
         found.sort_by_key(|(range, _)| (range.start, usize::MAX - range.end));
         let mut merged: Vec<(Range<usize>, usize)> = Vec::with_capacity(found.len());
@@ -129,9 +133,8 @@ impl Redactor {
     /// Bytes without secrets; none when there were none in them.
     fn replaced(&self, text: &[u8]) -> Option<Vec<u8>> {
         let found = self.find(text);
-        let (_, first) = found.first()?;
-        if found.len() > LABELS {
-            return Some(self.label(*first).into());
+        if found.is_empty() {
+            return None;
         }
         let mut clean = Vec::with_capacity(text.len());
         let mut end = 0;
@@ -160,8 +163,13 @@ impl Redactor {
 
     /// A JSON document without secrets, which is JSON still.
     pub(crate) fn json<'a>(&self, text: &'a str) -> Cow<'a, str> {
-        if !text.contains('\\') && self.find(text.as_bytes()).is_empty() {
-            return Cow::Borrowed(text);
+        let found = self.find(text.as_bytes());
+        match found.first() {
+            None if !text.contains('\\') => return Cow::Borrowed(text),
+            Some((all, label)) if all.len() == text.len() => {
+                return Cow::Owned(format!("\"{}\"", self.label(*label)));
+            }
+            _ => {}
         }
         let clean = Tokens { rest: text }
             .map(|token| self.token(token))
@@ -289,7 +297,8 @@ fn forms_of(value: &str, forms: &mut Vec<Zeroizing<Vec<u8>>>) {
     }
     for alignment in 0..3 {
         for base64 in [&STANDARD_NO_PAD, &URL_SAFE_NO_PAD] {
-            let shifted = Zeroizing::new([&[0; 2][..alignment.min(2)], value.as_bytes()].concat());
+            let before = b"\0\0".get(..alignment).unwrap_or_default();
+            let shifted = Zeroizing::new([before, value.as_bytes()].concat());
             let encoded = base64.encode(shifted.as_slice());
             if alignment == 0 {
                 add(encoded.clone());
@@ -343,6 +352,7 @@ fn push_hex(text: &mut String, byte: u8, is_upper: bool) {
 }
 
 /// A piece of JSON.
+#[derive(Clone, Copy)]
 enum Token<'a> {
     /// A string with its quotes.
     Text(&'a str),

@@ -151,6 +151,8 @@ fn nothing_but_secrets_does_not_grow() {
         redactor.bytes("abcd ".repeat(100_000).into()),
         b"[secret token]"
     );
+    let list = format!("[{}\"\"]", "\"abcd\",".repeat(100_000));
+    assert_eq!(redactor.json(&list), "\"[secret token]\"");
 }
 
 #[test]

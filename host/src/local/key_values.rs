@@ -19,13 +19,76 @@ pub struct LocalKeyValues {
     entries: Mutex<Entries>,
 }
 
-type Entries = BTreeMap<String, Entry>;
+/// What there is. Counted along, so that no call looks at all of it.
+#[derive(Debug, Default)]
+struct Entries {
+    by_key: BTreeMap<String, Entry>,
+    /// Of keys and values.
+    bytes: u64,
+    /// When the next key expires, or earlier; none: never.
+    soonest: Option<Instant>,
+}
 
 #[derive(Debug)]
 struct Entry {
     value: Vec<u8>,
     /// None: never.
     ends: Option<Instant>,
+}
+
+impl Entries {
+    /// Removes what has expired.
+    fn purge(&mut self) {
+        let now = Instant::now();
+        if self.soonest.is_none_or(|soonest| soonest > now) {
+            return;
+        }
+        self.by_key
+            .retain(|_, entry| entry.ends.is_none_or(|ends| ends > now));
+        let size = |(key, entry): (&String, &Entry)| (key.len() + entry.value.len()) as u64;
+        self.bytes = self.by_key.iter().map(size).sum();
+        self.soonest = self.by_key.values().filter_map(|entry| entry.ends).min();
+    }
+
+    fn remove(&mut self, key: &str) -> bool {
+        let Some(entry) = self.by_key.remove(key) else {
+            return false;
+        };
+        self.bytes -= (key.len() + entry.value.len()) as u64;
+        true
+    }
+
+    /// Sets a key where there is room for it.
+    fn put(
+        &mut self,
+        caps: Caps,
+        key: &str,
+        value: Vec<u8>,
+        ends: Option<Instant>,
+    ) -> Result<(), AccessError> {
+        let old = self.by_key.get(key);
+        let old = old.map(|entry| (key.len() + entry.value.len()) as u64);
+        let keys = self.by_key.len() as u64 + u64::from(old.is_none());
+        let bytes = self.bytes - old.unwrap_or(0) + (key.len() + value.len()) as u64;
+        if old.is_none() && keys > caps.kv_keys {
+            return Err(full("keys", caps.kv_keys, "caps.kv_keys"));
+        }
+        if bytes > self.bytes && bytes > caps.kv_bytes {
+            let what = "bytes of keys and values";
+            return Err(full(what, caps.kv_bytes, "caps.kv_bytes"));
+        }
+        self.bytes = bytes;
+        self.soonest = [self.soonest, ends].into_iter().flatten().min();
+        self.by_key.insert(key.to_owned(), Entry { value, ends });
+        Ok(())
+    }
+}
+
+fn full(what: &str, limit: u64, setting: &str) -> AccessError {
+    AccessError::Limit(format!(
+        "the key-value store takes at most {limit} {what}: delete keys or give them a time to live, or raise \
+         `{setting}`"
+    ))
 }
 
 impl Default for LocalKeyValues {
@@ -44,47 +107,11 @@ impl LocalKeyValues {
         }
     }
 
-    /// The entries that have not expired. Looking at all of them is cheap: one run fills it.
+    /// The entries that have not expired.
     fn entries(&self) -> MutexGuard<'_, Entries> {
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = Instant::now();
-        entries.retain(|_, entry| entry.ends.is_none_or(|ends| ends > now));
+        entries.purge();
         entries
-    }
-
-    /// Sets a key where there is room for it.
-    fn put(
-        &self,
-        entries: &mut Entries,
-        key: &str,
-        value: Vec<u8>,
-        ends: Option<Instant>,
-    ) -> Result<(), AccessError> {
-        let others = entries.iter().filter(|(other, _)| *other != key);
-        let (mut keys, mut bytes) = (1, (key.len() + value.len()) as u64);
-        for (other, entry) in others {
-            keys += 1;
-            bytes += (other.len() + entry.value.len()) as u64;
-        }
-        let full = |what: &str, limit: u64, setting: &str| {
-            let message = format!(
-                "the key-value store takes at most {limit} {what}: delete keys or give them a time to live, or \
-                 raise `{setting}`"
-            );
-            Err(AccessError::Limit(message))
-        };
-        if keys > self.caps.kv_keys {
-            return full("keys", self.caps.kv_keys, "caps.kv_keys");
-        }
-        if bytes > self.caps.kv_bytes {
-            return full(
-                "bytes of keys and values",
-                self.caps.kv_bytes,
-                "caps.kv_bytes",
-            );
-        }
-        entries.insert(key.to_owned(), Entry { value, ends });
-        Ok(())
     }
 }
 
@@ -102,15 +129,17 @@ fn number(value: &[u8]) -> Option<i64> {
 #[async_trait]
 impl KeyValues for LocalKeyValues {
     async fn get(&self, key: &str) -> Result<Option<Vec<u8>>, AccessError> {
-        Ok(self.entries().get(key).map(|entry| entry.value.clone()))
+        let entries = self.entries();
+        Ok(entries.by_key.get(key).map(|entry| entry.value.clone()))
     }
 
     async fn set(&self, key: &str, value: &[u8], ttl_ms: Option<u64>) -> Result<(), AccessError> {
-        self.put(&mut self.entries(), key, value.to_vec(), ends(ttl_ms))
+        let mut entries = self.entries();
+        entries.put(self.caps, key, value.to_vec(), ends(ttl_ms))
     }
 
     async fn delete(&self, key: &str) -> Result<bool, AccessError> {
-        Ok(self.entries().remove(key).is_some())
+        Ok(self.entries().remove(key))
     }
 
     async fn increment(&self, key: &str, by: i64, ttl_ms: Option<u64>) -> Result<i64, AccessError> {
@@ -118,7 +147,7 @@ impl KeyValues for LocalKeyValues {
         let invalid = |reason: &str| {
             AccessError::Invalid(format!("key `{key}` cannot be incremented: {reason}"))
         };
-        let (sum, ends) = match entries.get(key) {
+        let (sum, ends) = match entries.by_key.get(key) {
             None => (by, ends(ttl_ms)),
             Some(entry) => {
                 let old = number(&entry.value).ok_or_else(|| {
@@ -129,7 +158,7 @@ impl KeyValues for LocalKeyValues {
                 (sum, entry.ends)
             }
         };
-        self.put(&mut entries, key, sum.to_string().into_bytes(), ends)?;
+        entries.put(self.caps, key, sum.to_string().into_bytes(), ends)?;
         Ok(sum)
     }
 
@@ -141,12 +170,14 @@ impl KeyValues for LocalKeyValues {
         ttl_ms: Option<u64>,
     ) -> Result<bool, AccessError> {
         let mut entries = self.entries();
-        if entries.get(key).map(|entry| entry.value.as_slice()) != expected {
+        if entries.by_key.get(key).map(|entry| entry.value.as_slice()) != expected {
             return Ok(false);
         }
         match value {
-            Some(value) => self.put(&mut entries, key, value.to_vec(), ends(ttl_ms))?,
-            None => drop(entries.remove(key)),
+            Some(value) => entries.put(self.caps, key, value.to_vec(), ends(ttl_ms))?,
+            None => {
+                entries.remove(key);
+            }
         }
         Ok(true)
     }
@@ -162,10 +193,43 @@ impl KeyValues for LocalKeyValues {
             _ => Bound::Included(prefix),
         };
         let entries = self.entries();
-        let keys = entries.range::<str, _>((from, Bound::Unbounded));
+        let keys = entries.by_key.range::<str, _>((from, Bound::Unbounded));
         let keys = keys
             .map(|(key, _)| key)
             .take_while(|key| key.starts_with(prefix));
         Ok(keys.take(limit.min(MAX_PAGE) as usize).cloned().collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn counts_exactly_and_forgets_what_has_expired() {
+        let store = LocalKeyValues::new(Caps {
+            kv_keys: 2,
+            kv_bytes: 8,
+            ..Caps::default()
+        });
+        store.set("a", b"123", None).await.unwrap();
+        store.set("b", b"12", Some(1)).await.unwrap();
+        while store.get("b").await.unwrap().is_some() {}
+        assert!(store.list("", None, 10).await.unwrap() == ["a"]);
+        store.set("c", b"123", None).await.unwrap();
+        for (key, value) in [("a", "1234"), ("d", "")] {
+            let refused = store.set(key, value.as_bytes(), None).await;
+            assert!(matches!(refused, Err(AccessError::Limit(_))), "{key}");
+        }
+        store.set("a", b"1", None).await.unwrap();
+        assert_eq!(store.increment("a", 99, None).await.unwrap(), 100);
+        assert!(store.delete("c").await.unwrap() && !store.delete("c").await.unwrap());
+        assert!(
+            store
+                .compare_and_set("c", None, Some(b"123"), None)
+                .await
+                .unwrap()
+        );
+        assert!(!store.compare_and_set("c", None, None, None).await.unwrap());
     }
 }
