@@ -37,7 +37,10 @@ pub use self::{
         CancelResult, ClientId, DEFAULT_QUEUE, Header, HostId, Lease, Options, Renewed, Reserve,
         Reserved, SYSTEM_QUEUE, Settled, Settlement, State, Status, Submission, Token,
     },
-    manifest::{Finding, Manifest, Need, TaskInfo, TaskOptions, UploadReport},
+    manifest::{
+        Admitted, Finding, Manifest, Need, TaskInfo, TaskOptions, Ungranted, UngrantedNeed,
+        UploadReport,
+    },
     module::{Admit, ModuleName, ModuleRecord, Publication},
     name::{BUILT_IN_MODULE, MAX_NAME_BYTES, ModuleRef, TaskRef, check_name},
     outcome::{Code, Failure, LimitHit, Outcome, OutcomeHead, Usage},

@@ -22,6 +22,7 @@ mod modules;
 mod new;
 mod outcome;
 mod output;
+mod policy;
 mod push;
 mod queues;
 mod run;
@@ -98,6 +99,7 @@ enum Command {
     Logs(logs::LogsArgs),
     Queues(queues::QueuesArgs),
     Hosts(hosts::HostsArgs),
+    Policy(policy::PolicyArgs),
     Doctor(doctor::DoctorArgs),
     Config(config::ConfigArgs),
     Completions(completions::CompletionsArgs),
@@ -129,6 +131,7 @@ impl Command {
             Self::Logs(args) => logs::logs(args, settings, out).await,
             Self::Queues(args) => queues::queues(args, settings, out).await,
             Self::Hosts(args) => hosts::hosts(args, settings, out).await,
+            Self::Policy(args) => policy::policy(args, &settings, out).await,
             Self::Doctor(args) => doctor::doctor(args, settings, out).await,
             Self::Config(args) => config::config(&args, &settings, out),
             Self::Completions(_) | Self::ExitCodes => unreachable!("answered without settings"),

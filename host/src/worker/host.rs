@@ -19,6 +19,7 @@ use super::{
     attempt::Attempts,
     controls::Controls,
     held::Held,
+    identities::Identities,
     modules::{BrokerSource, Modules},
     recorder::Recorder,
     renewer::Renewer,
@@ -31,6 +32,7 @@ use crate::{
         Admitter, ArtifactCache, ArtifactError, CompileError, CompileLimits, Compiler, Loader,
         LoaderConfig,
     },
+    policy::{KeyValuesOf, LivePolicy, Policy},
 };
 
 /// What a host is started with.
@@ -48,6 +50,8 @@ pub struct HostOptions {
     pub engine: EngineConfig,
     /// What tasks get, and what they get at most.
     pub limits: HostLimits,
+    /// What modules may do.
+    pub policy: Policy,
     /// Where compiled modules are kept.
     pub cache_dir: PathBuf,
     /// How compiling is bounded.
@@ -126,6 +130,10 @@ impl Host {
         let info = info(&options.queues, slots);
         broker.announce(&info, false).await?;
 
+        // Makes the key-value store of a module; while there is none, no task gets one.
+        let key_values: Option<KeyValuesOf> = None;
+        let policy = LivePolicy::new(options.policy).with_key_values(key_values);
+        let policy = Arc::new(policy);
         let held = Arc::new(Held::default());
         let (settlements, ended) = Settler::channel();
         let (reports, reported) = mpsc::unbounded_channel();
@@ -138,8 +146,11 @@ impl Host {
             admission: Arc::new(Admission {
                 broker: broker.clone(),
                 admitter,
+                policy: policy.clone(),
             }),
             limits: Arc::new(options.limits),
+            policy,
+            identities: Arc::new(Identities::new(broker.clone())),
             held: held.clone(),
             settlements,
             reports,
@@ -194,6 +205,15 @@ impl Host {
     /// Invocations that it holds leases on.
     pub fn running(&self) -> usize {
         self.held.len()
+    }
+
+    /// Replaces the policy for all attempts that start from now on; what runs keeps its rights. Returns what has
+    /// changed, in names only.
+    pub fn set_policy(&self, policy: Policy) -> Vec<String> {
+        let live = &self.attempts.policy;
+        let changes = live.with(|old| old.changes(&policy));
+        live.replace(policy);
+        changes
     }
 
     /// Stops reserving, lets running attempts end within the grace time, gives the rest back, and

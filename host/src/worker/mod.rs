@@ -13,6 +13,7 @@ mod attempt;
 mod controls;
 mod held;
 mod host;
+mod identities;
 mod modules;
 mod recorder;
 mod renewer;
