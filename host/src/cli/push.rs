@@ -164,9 +164,10 @@ fn done(out: &Output, message: &str) {
 fn accepted(name: &ModuleRef, answer: &Admitted, out: &Output) -> Result<ExitCode, CliError> {
     let manifest = &answer.manifest;
     if out.is_json {
-        let mut document = json!({ "name": name, "manifest": manifest });
-        if let Some(ungranted) = &answer.ungranted {
-            document["ungranted"] = json!(ungranted);
+        let mut document =
+            json!({ "name": name, "manifest": manifest, "ungranted": answer.ungranted });
+        if let (None, Some(document)) = (&answer.ungranted, document.as_object_mut()) {
+            document.remove("ungranted");
         }
         out.document(&document)?;
         return Ok(Exit::Success.into());

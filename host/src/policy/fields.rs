@@ -13,18 +13,33 @@ pub(super) type Node<'t> = Spanned<DeValue<'t>>;
 /// Items of one list: more would make every request slow.
 const MAX_ITEMS: usize = 256;
 
-/// Where a value stands: the whole text, and the way from its table to it.
+/// Where the lines of a text begin: found once, as a policy may have thousands of tables.
+#[derive(Debug)]
+pub(super) struct Lines(Vec<usize>);
+
+impl Lines {
+    pub(super) fn of(text: &str) -> Self {
+        Self(text.match_indices('\n').map(|(at, _)| at).collect())
+    }
+
+    /// The line of a place, from 1.
+    pub(super) fn line(&self, span: &Range<usize>) -> usize {
+        self.0.partition_point(|newline| *newline < span.start) + 1
+    }
+}
+
+/// Where a value stands: its line, and the way from its table to it.
 #[derive(Clone, Debug)]
 pub(super) struct At<'t> {
-    text: &'t str,
+    lines: &'t Lines,
     table: String,
     key: String,
 }
 
 impl<'t> At<'t> {
-    pub(super) fn table(text: &'t str, table: String) -> Self {
+    pub(super) fn table(lines: &'t Lines, table: String) -> Self {
         Self {
-            text,
+            lines,
             table,
             key: String::new(),
         }
@@ -43,12 +58,7 @@ impl<'t> At<'t> {
     }
 
     pub(super) fn line(&self, span: &Range<usize>) -> usize {
-        self.text
-            .bytes()
-            .take(span.start)
-            .filter(|b| *b == b'\n')
-            .count()
-            + 1
+        self.lines.line(span)
     }
 
     pub(super) fn fail(

@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use toml::de::{DeTable, DeValue};
 use toml::value::Datetime;
 
-use super::fields::{At, Node, field};
+use super::fields::{At, Lines, Node, field};
 use super::need::{self, split_port};
 use super::pattern::NotAPattern;
 use super::{DirectoryGrant, Grant, ModulePattern, Policy, PolicyError, SecretSource};
@@ -30,6 +30,9 @@ const KEYS: [&str; 9] = [
     "limits",
 ];
 
+/// Tables of one file: each is looked at when a task starts for the first time.
+const GRANTS: usize = 4_096;
+
 /// Bytes of a configuration value: the environment of a guest is copied into each instance.
 const CONFIG_BYTES: usize = 16 << 10;
 
@@ -46,7 +49,8 @@ const PORT: &str = "a port from 1 to 65535";
 /// # Errors
 /// The first thing that is wrong, with its line and what to write.
 pub fn parse(text: &str) -> Result<Policy, PolicyError> {
-    let whole = At::table(text, format!("[{TABLE}]"));
+    let lines = Lines::of(text);
+    let whole = At::table(&lines, format!("[{TABLE}]"));
     let document = DeTable::parse(text).map_err(|error| {
         let line = error.span().map(|span| whole.line(&span));
         PolicyError::new(
@@ -56,37 +60,41 @@ pub fn parse(text: &str) -> Result<Policy, PolicyError> {
             "`celeriac config --example` prints a file that is",
         )
     })?;
-    let mut grants: Vec<Grant> = Vec::new();
-    if let Some(node) = field(document.get_ref(), TABLE) {
-        let expected = "tables such as [grants.\"images\"]";
-        let tables = node.get_ref().as_table().ok_or_else(|| {
-            whole.fail(node.span(), "this is no table", format!("write {expected}"))
-        })?;
-        for (key, body) in tables {
-            let at = At::table(
-                text,
-                format!("[{TABLE}.\"{}\"]", key.get_ref().escape_debug()),
-            );
-            let pattern: ModulePattern = key.get_ref().parse().map_err(|error: NotAPattern| {
-                at.fail(key.span(), error.to_string(), NotAPattern::REMEDY)
-            })?;
-            let read = grant(pattern, &at, at.line(&key.span()), body)?;
-            // `sha256:AB…` and `sha256:ab…` are two keys of TOML.
-            if grants.iter().any(|other| other.pattern == read.pattern) {
-                return Err(at.fail(
-                    key.span(),
-                    "two tables are for these modules",
-                    "make them one",
-                ));
-            }
-            grants.push(read);
-        }
-    }
+    let mut grants = match field(document.get_ref(), TABLE) {
+        Some(node) => tables(&lines, &whole, node)?,
+        None => Vec::new(),
+    };
     grants.sort_by(|a, b| b.pattern.cmp(&a.pattern));
     Ok(Policy {
         grants,
         ..Policy::default()
     })
+}
+
+fn tables(lines: &Lines, whole: &At<'_>, node: &Node<'_>) -> Result<Vec<Grant>, PolicyError> {
+    let tables = node.get_ref().as_table().ok_or_else(|| {
+        let remedy = "write tables such as [grants.\"images\"]";
+        whole.fail(node.span(), "this is no table", remedy)
+    })?;
+    if tables.len() > GRANTS {
+        let message = format!("there are {} tables, {GRANTS} are allowed", tables.len());
+        return Err(whole.fail(node.span(), message, "grant to wildcards"));
+    }
+    let mut grants: Vec<Grant> = Vec::with_capacity(tables.len());
+    for (key, body) in tables {
+        let name = key.get_ref();
+        let at = At::table(lines, format!("[{TABLE}.\"{}\"]", name.escape_debug()));
+        let pattern: ModulePattern = name.parse().map_err(|error: NotAPattern| {
+            at.fail(key.span(), error.to_string(), NotAPattern::REMEDY)
+        })?;
+        // `sha256:AB…` and `sha256:ab…` are two keys of TOML.
+        if grants.iter().any(|other| other.pattern == pattern) {
+            let message = "two tables are for these modules";
+            return Err(at.fail(key.span(), message, "make them one"));
+        }
+        grants.push(grant(pattern, &at, at.line(&key.span()), body)?);
+    }
+    Ok(grants)
 }
 
 fn grant(

@@ -200,3 +200,108 @@ fn open_mode(path: &Path) -> Option<u32> {
     let mode = std::fs::metadata(path).ok()?.permissions().mode() & 0o777;
     (mode & 0o044 != 0).then_some(mode)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, Permissions};
+
+    use super::*;
+    use crate::policy::Need;
+    use celeriac_broker::Digest;
+
+    fn images() -> Identity {
+        Identity {
+            digest: Digest::of(b"x"),
+            name: Some("images".to_owned()),
+            versions: Vec::new(),
+        }
+    }
+
+    /// A settings file that grants `images` the secret in `file`.
+    fn settings(directory: &Path, file: &Path) -> PathBuf {
+        let path = directory.join("celeriac.toml");
+        let text = format!("[grants.images]\nsecrets = {{ s = {{ file = {file:?} }} }}\n");
+        fs::write(&path, text).unwrap();
+        path
+    }
+
+    fn secret(directory: &Path, content: &[u8], mode: u32) -> PathBuf {
+        let path = directory.join("secret");
+        fs::write(&path, content).unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+        path
+    }
+
+    #[test]
+    fn a_secret_is_read_without_its_final_newline() {
+        let directory = tempfile::tempdir().unwrap();
+        let need = Need::parse("secret", "s").unwrap();
+        for content in ["sesame", "sesame\n", "sesame\r\n"] {
+            let file = settings(
+                directory.path(),
+                &secret(directory.path(), content.as_bytes(), 0o600),
+            );
+            let (policy, warnings) = Policy::load(Some(&file)).unwrap();
+            assert!(warnings.is_empty(), "{warnings:?}");
+            let rights = policy
+                .resolve(&images(), std::slice::from_ref(&need))
+                .rights;
+            assert_eq!(rights.secrets["s"].reveal(), "sesame");
+            assert!(!format!("{policy:?} {rights:?}").contains("sesame"));
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_a_secret_is_refused_and_never_shown() {
+        let directory = tempfile::tempdir().unwrap();
+        for content in [
+            b"".to_vec(),
+            b"abc\n".to_vec(),
+            vec![b'x'; MAX_SECRET_BYTES + 1],
+            vec![0xff; 9],
+        ] {
+            let file = settings(directory.path(), &secret(directory.path(), &content, 0o600));
+            let error = Policy::load(Some(&file)).unwrap_err();
+            let text = format!("{error} {}", error.remedy);
+            assert!(
+                text.contains("celeriac.toml") && text.contains("[grants.\"images\"] secrets.s"),
+                "{text}"
+            );
+            assert!(!text.contains("abc"), "{text}");
+        }
+        let missing = settings(directory.path(), &directory.path().join("missing"));
+        assert!(
+            Policy::load(Some(&missing))
+                .unwrap_err()
+                .to_string()
+                .contains("cannot be read")
+        );
+    }
+
+    #[test]
+    fn what_others_can_read_or_is_not_there_is_worth_a_warning() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = settings(
+            directory.path(),
+            &secret(directory.path(), b"sesame", 0o640),
+        );
+        let mut text = fs::read_to_string(&file).unwrap();
+        text.push_str("directories = { photos = { path = \"/nowhere/at/all\" } }\n");
+        fs::write(&file, text).unwrap();
+        let (_, warnings) = Policy::load(Some(&file)).unwrap();
+        let texts: Vec<_> = warnings.iter().map(Warning::to_string).collect();
+        assert!(
+            texts.len() == 2 && texts[0].contains("/nowhere/at/all") && texts[1].contains("640"),
+            "{texts:?}"
+        );
+    }
+
+    #[test]
+    fn for_one_module_the_secrets_of_others_are_not_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = settings(directory.path(), &directory.path().join("missing"));
+        let other = Identity::nameless(Digest::of(b"y"));
+        assert!(Policy::load_for(Some(&file), &other).is_ok());
+        assert!(Policy::load_for(Some(&file), &images()).is_err());
+    }
+}
