@@ -6,6 +6,7 @@ use anyhow::Result;
 use celeriac::{
     engine::{EngineConfig, HostLimits},
     module::{CompileLimits, UploadCaps},
+    policy::Policy,
     worker::{Host, HostOptions},
 };
 use celeriac_broker::DEFAULT_QUEUE;
@@ -38,6 +39,7 @@ impl Embedded {
                 ..EngineConfig::default()
             },
             limits: HostLimits::default(),
+            policy: Policy::default(),
             cache_dir: data.path().join("cache"),
             compile: CompileLimits::default(),
             upload: UploadCaps::default(),

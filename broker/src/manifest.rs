@@ -19,6 +19,38 @@ pub struct Manifest {
     pub imports: Vec<String>,
 }
 
+/// The answer to an upload that was admitted. Read as a [`Manifest`] it is one: the rest may be missing.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Admitted {
+    /// What the module says about itself.
+    #[serde(flatten)]
+    pub manifest: Manifest,
+    /// What its tasks ask for and the admitting host's policy does not grant now. The stored manifest has nothing of
+    /// it: policies change, and hosts may have different ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ungranted: Option<Ungranted>,
+}
+
+/// What a module asks for and does not get.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ungranted {
+    /// What which task asks for.
+    pub needs: Vec<UngrantedNeed>,
+    /// What the operator writes where, so that all of it is granted.
+    pub remedy: Vec<String>,
+}
+
+/// Something that a task asks for and does not get.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UngrantedNeed {
+    /// The task's name within the module.
+    pub task: String,
+    /// `http`, `tcp`, `directory`, `scratch`, `secret`, `config` or `kv`.
+    pub kind: String,
+    /// What exactly.
+    pub name: String,
+}
+
 /// What a module says about one of its tasks.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TaskInfo {

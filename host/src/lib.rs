@@ -3,5 +3,6 @@
 pub mod engine;
 pub mod local;
 pub mod module;
+pub mod policy;
 pub mod settings;
 pub mod worker;

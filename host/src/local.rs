@@ -7,18 +7,21 @@ mod key_values;
 use std::{path::PathBuf, sync::Arc};
 
 use celeriac_broker::{
-    Digest, EventKind, Manifest, Namespace, Options, Outcome, Payload, UploadReport,
+    Digest, EventKind, Manifest, ModuleRef, Namespace, Options, Outcome, Payload, TaskInfo,
+    UploadReport,
 };
 
 use crate::{
     engine::{
-        CancellationToken, Engine, EngineConfig, EngineError, Event, EventSink, Executor,
-        ExecutorError, HostLimits, Invocation, LimitRow, Limits, Request, Rights, UnknownLimit,
+        CancellationToken, Determinism, Engine, EngineConfig, EngineError, Event, EventSink,
+        Executor, ExecutorError, HostLimits, Invocation, KeyValues, LimitRow, Limits, Request,
+        Rights, UnknownLimit,
     },
     module::{
         AdmitError, Admitter, ArtifactCache, ArtifactError, CompileError, CompileLimits, Compiler,
         LoadError, Loader, LoaderConfig, Source, SourceError, UploadCaps,
     },
+    policy::{self, Granted, Identity, InvalidNeed, LivePolicy, Policy},
     worker::translate,
 };
 
@@ -29,12 +32,16 @@ pub use key_values::LocalKeyValues;
 pub struct LocalRequest {
     /// The component.
     pub module: Vec<u8>,
+    /// What it is called as far as the policy is concerned; none: it has only its digest.
+    pub name: Option<ModuleRef>,
     /// The task's name in it.
     pub task: String,
     /// The input.
     pub input: Payload,
     /// What the caller asks for.
     pub options: Options,
+    /// A fixed clock and seed, whatever the policy says.
+    pub determinism: Option<Determinism>,
 }
 
 /// The host that it is run on.
@@ -44,6 +51,8 @@ pub struct LocalHost {
     pub engine: EngineConfig,
     /// What tasks get, and what they get at most.
     pub limits: HostLimits,
+    /// What modules may do.
+    pub policy: Policy,
     /// Where compiled modules are kept.
     pub cache_dir: PathBuf,
     /// How compiling is bounded.
@@ -94,6 +103,9 @@ pub enum LocalError {
     /// The compiler cannot be started.
     #[error(transparent)]
     Compiler(#[from] CompileError),
+    /// A task needs something that means nothing.
+    #[error(transparent)]
+    Need(#[from] InvalidNeed),
     /// A limit was asked for that there is not.
     #[error(transparent)]
     Limit(#[from] UnknownLimit),
@@ -121,21 +133,24 @@ pub async fn run(
     report: impl Fn(EventKind) + Send + Sync + 'static,
 ) -> Result<LocalRun, LocalError> {
     let stack = host.engine.wasm_stack_bytes as u64;
-    let engine = Engine::new(host.engine)?;
-    let executor = Arc::new(Executor::new(1)?);
-    let artifacts = ArtifactCache::open(&host.cache_dir)?;
-    let compiler = Compiler::new(host.compile)?;
-    let loader = Loader::new(
-        engine.clone(),
-        artifacts,
-        compiler,
-        Arc::new(Nowhere),
-        &LoaderConfig::default(),
+    let stage = Stage::new(&host)?;
+    let manifest = stage.admitter.admit(Arc::from(request.module)).await?;
+    let module = stage.loader.load(&manifest.digest).await?;
+    let task = find(&manifest, &request.task)?;
+    let name = request.name.as_ref();
+    let granted = granted(host.policy, name, manifest.digest, task)?;
+    let limits = Limits::effective(
+        &host.limits,
+        &translate::authored(&task.options)?,
+        &translate::asked(&request.options)?.and(&granted.limits),
     );
-    let admitter = Admitter::new(loader.clone(), executor.clone()).with_upload_caps(host.upload);
-    let manifest = admitter.admit(Arc::from(request.module)).await?;
-    let module = loader.load(&manifest.digest).await?;
-    let limits = limits(&manifest, &request.task, &request.options, &host.limits)?;
+    let rights = match request.determinism {
+        Some(determinism) => Arc::new(Rights {
+            determinism: Some(determinism),
+            ..(*granted.rights).clone()
+        }),
+        None => granted.rights,
+    };
     let input = match translate::input(request.input) {
         Ok(input) => input,
         Err(outcome) => {
@@ -154,11 +169,13 @@ pub async fn run(
         invocation,
         input,
         limits: limits.clone(),
-        rights: Rights::none(),
+        rights,
         cancel: CancellationToken::new(),
         sink: Arc::new(Told(report)),
     };
-    let execution = executor
+    let engine = stage.engine;
+    let execution = stage
+        .executor
         .spawn(async move { engine.execute(&module, request).await })
         .await;
     let execution = execution.map_err(|error| LocalError::Abandoned(error.to_string()))?;
@@ -171,28 +188,73 @@ pub async fn run(
     Ok(LocalRun { outcome, contract })
 }
 
-fn limits(
-    manifest: &Manifest,
-    task: &str,
-    options: &Options,
-    host: &HostLimits,
-) -> Result<Limits, LocalError> {
-    let Some(info) = manifest.tasks.iter().find(|info| info.name == task) else {
-        let known: Vec<_> = manifest
-            .tasks
-            .iter()
-            .map(|info| info.name.as_str())
-            .collect();
-        return Err(LocalError::NoTask {
+/// Asks a module for its tasks, as an upload does, and runs none.
+///
+/// # Errors
+/// When it is refused or cannot be examined.
+pub async fn describe(host: &LocalHost, module: Vec<u8>) -> Result<Manifest, LocalError> {
+    let stage = Stage::new(host)?;
+    Ok(stage.admitter.admit(Arc::from(module)).await?)
+}
+
+/// What it takes to load and run.
+struct Stage {
+    engine: Engine,
+    executor: Arc<Executor>,
+    loader: Loader,
+    admitter: Admitter,
+}
+
+impl Stage {
+    fn new(host: &LocalHost) -> Result<Self, LocalError> {
+        let engine = Engine::new(host.engine.clone())?;
+        let executor = Arc::new(Executor::new(1)?);
+        let artifacts = ArtifactCache::open(&host.cache_dir)?;
+        let compiler = Compiler::new(host.compile.clone())?;
+        let loader = Loader::new(
+            engine.clone(),
+            artifacts,
+            compiler,
+            Arc::new(Nowhere),
+            &LoaderConfig::default(),
+        );
+        let admitter =
+            Admitter::new(loader.clone(), executor.clone()).with_upload_caps(host.upload);
+        Ok(Self {
+            engine,
+            executor,
+            loader,
+            admitter,
+        })
+    }
+}
+
+fn find<'a>(manifest: &'a Manifest, task: &str) -> Result<&'a TaskInfo, LocalError> {
+    let tasks = &manifest.tasks;
+    tasks.iter().find(|info| info.name == task).ok_or_else(|| {
+        let known: Vec<_> = tasks.iter().map(|info| info.name.as_str()).collect();
+        LocalError::NoTask {
             task: task.to_owned(),
             known: known.join(", "),
-        });
+        }
+    })
+}
+
+/// What the policy gives a task of a module that goes by this name.
+fn granted(
+    policy: Policy,
+    name: Option<&ModuleRef>,
+    digest: Digest,
+    task: &TaskInfo,
+) -> Result<Granted, LocalError> {
+    let module = match name {
+        Some(name) => Identity::called(name, digest, &[]),
+        None => Identity::nameless(digest),
     };
-    Ok(Limits::effective(
-        host,
-        &translate::authored(&info.options)?,
-        &translate::asked(options)?,
-    ))
+    let store: Arc<dyn KeyValues> = Arc::new(LocalKeyValues::default());
+    let policy = LivePolicy::new(policy)
+        .with_key_values(Some(Arc::new(move |_: &str| Some(Arc::clone(&store)))));
+    Ok(policy.granted(&module, &task.name, &policy::needs(task)?))
 }
 
 /// The module is in memory or in the cache by the time that anybody asks.

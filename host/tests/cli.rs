@@ -382,7 +382,7 @@ fn help_shows_examples_and_exit_codes() {
     let home = Home::new();
     for command in [
         "new", "push", "modules", "call", "status", "wait", "cancel", "logs", "queues", "hosts",
-        "doctor", "config",
+        "policy", "doctor", "config",
     ] {
         let said = home.run(&[command, "--help"]);
         assert!(

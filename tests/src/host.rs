@@ -1,6 +1,8 @@
 //! A real host process.
 
 use std::{
+    fs::File,
+    path::Path,
     process::{Child, Command, ExitStatus, Stdio},
     time::Duration,
 };
@@ -20,13 +22,25 @@ impl HostProcess {
     /// # Errors
     /// When the binary is not there.
     pub fn start(url: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Result<Self> {
-        let child = Command::new(crate::stage::binary())
-            .args(["serve", "--broker", url])
-            .args(arguments)
-            .env("CELERIAC_LOG_LEVEL", "warn")
-            .envs(environment.iter().copied())
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
+        Self::spawn(&mut command(url, arguments, environment))
+    }
+
+    /// Starts one whose log goes to a file.
+    ///
+    /// # Errors
+    /// When the binary is not there, or the file cannot be made.
+    pub fn start_logging(
+        url: &str,
+        arguments: &[&str],
+        environment: &[(&str, &str)],
+        log: &Path,
+    ) -> Result<Self> {
+        let log = File::create(log)?;
+        Self::spawn(command(url, arguments, environment).stderr(log))
+    }
+
+    fn spawn(command: &mut Command) -> Result<Self> {
+        let child = command
             .spawn()
             .context("the host binary is not there: run `make build`")?;
         Ok(Self { child })
@@ -81,6 +95,18 @@ impl HostProcess {
             .context("VmRSS is missing")?;
         Ok(line.trim().trim_end_matches("kB").trim().parse()?)
     }
+}
+
+fn command(url: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Command {
+    let mut command = Command::new(crate::stage::binary());
+    command
+        .args(["serve", "--broker", url])
+        .args(arguments)
+        .env("CELERIAC_LOG_LEVEL", "warn")
+        .envs(environment.iter().copied())
+        .stdin(Stdio::null())
+        .stdout(Stdio::null());
+    command
 }
 
 impl Drop for HostProcess {

@@ -1,7 +1,7 @@
 //! A broker, hosts on it, and a client.
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
@@ -61,10 +61,38 @@ impl Stage {
     /// # Errors
     /// When it does not come up.
     pub async fn host(&self, arguments: &[&str]) -> Result<HostProcess> {
+        let cache = self.cache();
+        self.known(HostProcess::start(
+            &self.url,
+            arguments,
+            &[("CELERIAC_CACHE_DIR", &cache)],
+        )?)
+        .await
+    }
+
+    /// As `host`, with its log in a file.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub async fn host_logging(&self, arguments: &[&str], log: &Path) -> Result<HostProcess> {
+        let cache = self.cache();
+        let environment = [("CELERIAC_CACHE_DIR", cache.as_str())];
+        self.known(HostProcess::start_logging(
+            &self.url,
+            arguments,
+            &environment,
+            log,
+        )?)
+        .await
+    }
+
+    fn cache(&self) -> String {
+        self.dir.path().join("cache").display().to_string()
+    }
+
+    /// The host, once the broker knows it.
+    async fn known(&self, host: HostProcess) -> Result<HostProcess> {
         let before = self.hosts().await?;
-        let cache = self.dir.path().join("cache");
-        let cache = cache.display().to_string();
-        let host = HostProcess::start(&self.url, arguments, &[("CELERIAC_CACHE_DIR", &cache)])?;
         let pid = host.pid();
         until(
             Duration::from_secs(20),

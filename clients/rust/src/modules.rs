@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use celeriac_broker::{Admit, BUILT_IN_MODULE, Manifest, ModuleRef, UploadReport};
+use celeriac_broker::{Admit, Admitted, BUILT_IN_MODULE, Manifest, ModuleRef, UploadReport};
 
 use crate::{Client, Error};
 
@@ -17,6 +17,15 @@ impl Client {
     /// # Errors
     /// `Error::Refused` with a report; `Error::TimedOut` when no host took the request.
     pub async fn push(&self, module: impl Into<Bytes>, name: &str) -> Result<Manifest, Error> {
+        Ok(self.admit(module, name).await?.manifest)
+    }
+
+    /// As [`push`](Self::push), and tells what the module's tasks ask for and are not granted. It is callable all the
+    /// same: a task is refused at the call that it may not make.
+    ///
+    /// # Errors
+    /// Those of `push`.
+    pub async fn admit(&self, module: impl Into<Bytes>, name: &str) -> Result<Admitted, Error> {
         let name: ModuleRef = name.parse()?;
         let digest = self.shared.broker.put_blob(module.into()).await?;
         let admit = self.task(&format!("{BUILT_IN_MODULE}/admit"))?;

@@ -23,6 +23,7 @@ mod modules;
 mod new;
 mod outcome;
 mod output;
+mod policy;
 mod push;
 mod queues;
 mod run;
@@ -100,6 +101,7 @@ enum Command {
     Queues(queues::QueuesArgs),
     Kv(kv::KvArgs),
     Hosts(hosts::HostsArgs),
+    Policy(policy::PolicyArgs),
     Doctor(doctor::DoctorArgs),
     Config(config::ConfigArgs),
     Completions(completions::CompletionsArgs),
@@ -132,6 +134,7 @@ impl Command {
             Self::Queues(args) => queues::queues(args, settings, out).await,
             Self::Kv(args) => kv::kv(args, settings, out).await,
             Self::Hosts(args) => hosts::hosts(args, settings, out).await,
+            Self::Policy(args) => policy::policy(args, &settings, out).await,
             Self::Doctor(args) => doctor::doctor(args, settings, out).await,
             Self::Config(args) => config::config(&args, &settings, out),
             Self::Completions(_) | Self::ExitCodes => unreachable!("answered without settings"),

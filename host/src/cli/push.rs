@@ -5,7 +5,7 @@ use std::{path::PathBuf, process::ExitCode, time::Duration};
 use bytes::Bytes;
 use celeriac::settings::{Settings, units};
 use celeriac_broker::{
-    Admit, BUILT_IN_MODULE, Code, Failure, Manifest, ModuleRef, Outcome, UploadReport,
+    Admit, Admitted, BUILT_IN_MODULE, Code, Failure, ModuleRef, Outcome, Ungranted, UploadReport,
 };
 use celeriac_client::Client;
 use clap::Args;
@@ -77,14 +77,14 @@ pub(crate) async fn push(
     let outcome = admitted(&client, &admit, &args, &settings, out).await?;
     match (&outcome.code, &outcome.output) {
         (Code::Ok, Some(output)) => {
-            let manifest: Manifest = output.parse().map_err(|error| {
+            let answer: Admitted = output.parse().map_err(|error| {
                 CliError::new(
                     Exit::Failed,
                     format!("the host's answer is not a manifest: {error}"),
                     "is the host of this version?",
                 )
             })?;
-            accepted(&args.name, &manifest, out)
+            accepted(&args.name, &answer, out)
         }
         _ => refused(&args.name, &outcome, out),
     }
@@ -161,14 +161,42 @@ fn done(out: &Output, message: &str) {
     }
 }
 
-fn accepted(name: &ModuleRef, manifest: &Manifest, out: &Output) -> Result<ExitCode, CliError> {
+fn accepted(name: &ModuleRef, answer: &Admitted, out: &Output) -> Result<ExitCode, CliError> {
+    let manifest = &answer.manifest;
     if out.is_json {
-        out.document(&json!({ "name": name, "manifest": manifest }))?;
+        let mut document =
+            json!({ "name": name, "manifest": manifest, "ungranted": answer.ungranted });
+        if let (None, Some(document)) = (&answer.ungranted, document.as_object_mut()) {
+            document.remove("ungranted");
+        }
+        out.document(&document)?;
         return Ok(Exit::Success.into());
     }
     done(out, &format!("{} is callable", paint(NAME, name)));
     modules::task_table(name, manifest, out)?;
+    if let Some(ungranted) = &answer.ungranted {
+        show_ungranted(name, ungranted, out);
+    }
     Ok(Exit::Success.into())
+}
+
+/// What the module asks for and its hosts do not grant. It is callable all the same.
+fn show_ungranted(name: &ModuleRef, ungranted: &Ungranted, out: &Output) {
+    out.note("");
+    for need in &ungranted.needs {
+        let what = format!(
+            "{}/{} asks for {} {}: not granted",
+            name, need.task, need.kind, need.name
+        );
+        out.warn(harmless(&what).trim_end(), "");
+    }
+    for remedy in &ungranted.remedy {
+        let lines = format!(
+            "on the hosts, {}\n(then reload them: kill -HUP)",
+            harmless(remedy)
+        );
+        out.remedy(&lines.replace('\n', "\n  "));
+    }
 }
 
 fn refused(name: &ModuleRef, outcome: &Outcome, out: &Output) -> Result<ExitCode, CliError> {

@@ -3,11 +3,12 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use celeriac::{
-    engine::{EngineConfig, LimitRow},
+    engine::{Determinism, EngineConfig, LimitRow},
     local::{self, LocalError, LocalHost, LocalRequest},
+    policy::{Identity, Policy},
     settings::Settings,
 };
-use celeriac_broker::EventKind;
+use celeriac_broker::{Digest, EventKind, ModuleRef};
 use clap::Args;
 use comfy_table::{Cell, CellAlignment, Color, Table, presets};
 
@@ -26,13 +27,16 @@ use super::{
 
 /// Run a task of a file here and now, without any broker
 ///
-/// Prints the output, and on standard error the limits: what was used and what was allowed.
+/// Prints the output, and on standard error the limits: what was used and what was allowed. The task may touch what
+/// the settings file grants to its module (`[grants."NAME"]`), as on a host.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
   celeriac run target/wasm32-wasip2/release/shop.wasm checkout --input @order.json
   celeriac run images.wasm thumbnail --input @photo.jpg --content-type image/jpeg --output small.png
-  celeriac run spin.wasm spin --fuel 1G --logs")]
+  celeriac run spin.wasm spin --fuel 1G --logs
+  celeriac run mail.wasm send --config staging.toml --as mail@1.2.0
+  celeriac run images.wasm thumbnail --deterministic=7")]
 pub(crate) struct RunArgs {
     /// The component
     #[arg(value_name = "FILE")]
@@ -41,6 +45,14 @@ pub(crate) struct RunArgs {
     /// The task's name in it
     #[arg(value_name = "TASK")]
     pub(crate) task: String,
+
+    /// What the module is called as far as grants are concerned [default: the file's name]
+    #[arg(long = "as", value_name = "NAME[@VERSION]")]
+    pub(crate) name: Option<ModuleRef>,
+
+    /// A fixed clock and seeded randomness: the same input gives the same output and the same fuel
+    #[arg(long, value_name = "SEED", num_args = 0..=1, require_equals = true, default_missing_value = "0")]
+    pub(crate) deterministic: Option<u64>,
 
     #[command(flatten)]
     pub(crate) input: InputArgs,
@@ -60,11 +72,15 @@ pub(crate) async fn run(
 ) -> Result<ExitCode, CliError> {
     let input = args.input.read(settings.caps.input_bytes)?;
     let module = input::file(&args.file, settings.caps.module_bytes)?;
+    let name = named(args.name.as_ref(), &args.file)?;
+    let policy = policy(settings, name.as_ref(), &module, out)?;
     let request = LocalRequest {
         module: module.into(),
+        name,
         task: args.task.clone(),
         input,
         options: args.limits.options(),
+        determinism: args.deterministic.map(Determinism::seeded),
     };
     let (has_logs, has_progress) = (args.show.logs, args.show.progress != ShowProgress::Never);
     let reporter = *out;
@@ -77,7 +93,7 @@ pub(crate) async fn run(
         }
         _ => {}
     };
-    let ran = match local::run(host(settings), request, report).await {
+    let ran = match local::run(host(settings, policy), request, report).await {
         Ok(ran) => ran,
         Err(LocalError::Refused(report)) => {
             push::show_report(&args.file.display().to_string(), &report, out);
@@ -98,13 +114,53 @@ pub(crate) async fn run(
     Ok(code)
 }
 
-fn host(settings: &Settings) -> LocalHost {
+/// The name that grants are looked up by: the one that was given, else the file's, where that could be one.
+pub(crate) fn named(
+    given: Option<&ModuleRef>,
+    file: &std::path::Path,
+) -> Result<Option<ModuleRef>, CliError> {
+    match given {
+        Some(ModuleRef::Digest(..)) => Err(CliError::usage(
+            "--as is a digest: a module has one by itself",
+            "give it a name such as `images` or `images@1.2.0`",
+        )),
+        Some(name) => Ok(Some(name.clone())),
+        None => Ok(file
+            .file_stem()
+            .and_then(|stem| stem.to_str()?.parse().ok())),
+    }
+}
+
+/// The policy for this one module: of other modules' secrets nothing is read.
+fn policy(
+    settings: &Settings,
+    name: Option<&ModuleRef>,
+    module: &[u8],
+    out: &Output,
+) -> Result<Policy, CliError> {
+    let digest = Digest::of(module);
+    let module = match name {
+        Some(name) => Identity::called(name, digest, &[]),
+        None => Identity::nameless(digest),
+    };
+    let (policy, warnings) = Policy::load_for(settings.file.as_deref(), &module)?;
+    for warning in &warnings {
+        out.warn(
+            &format!("{}: {}", warning.place, warning.message),
+            &warning.remedy,
+        );
+    }
+    Ok(policy)
+}
+
+pub(crate) fn host(settings: &Settings, policy: Policy) -> LocalHost {
     LocalHost {
         engine: EngineConfig {
             concurrency: 1,
             ..serve::engine(settings)
         },
         limits: settings.limits.clone(),
+        policy,
         cache_dir: settings.cache_dir.join("artifacts"),
         compile: serve::compile(settings),
         upload: settings.upload,

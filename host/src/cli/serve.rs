@@ -5,6 +5,7 @@ use std::{io, process::ExitCode, time::Duration};
 use celeriac::{
     engine::EngineConfig,
     module::CompileLimits,
+    policy::{Policy, PolicyError, Warning},
     settings::{Override, Settings, units, without_password},
     worker::{Host, HostError, HostOptions},
 };
@@ -16,13 +17,15 @@ use super::{connect, error::CliError, exit::Exit, output::Output};
 /// Run tasks: take invocations from queues, run each in a sandbox, push its result
 ///
 /// SIGTERM or ctrl-c drains: nothing new is taken, what runs may end within the grace time, the rest goes
-/// back to its queue. A second one ends at once; nothing is lost either way.
+/// back to its queue. A second one ends at once; nothing is lost either way. SIGHUP reads the grants and secrets
+/// of the settings file again, for whatever starts from then on.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
   celeriac serve                                                 the embedded store of this machine
   celeriac serve --broker redis://10.0.0.5:6379 --concurrency 200
-  celeriac serve --queues images,default --grace 2m")]
+  celeriac serve --queues images,default --grace 2m
+  kill -HUP $(pidof celeriac)                                    after a change of [grants] or secrets")]
 pub(crate) struct ServeArgs {
     /// The queues to serve, first come first [setting: queues]
     #[arg(long, value_name = "QUEUE,…")]
@@ -63,12 +66,15 @@ impl ServeArgs {
 /// Runs a host until a signal drains it.
 pub(crate) async fn serve(settings: Settings, out: &Output) -> Result<ExitCode, CliError> {
     // Before anything is reserved, so that no signal finds nobody listening.
-    let (mut terminate, mut interrupt) = (
+    let (mut terminate, mut interrupt, mut hangup) = (
         signal(SignalKind::terminate())?,
         signal(SignalKind::interrupt())?,
+        signal(SignalKind::hangup())?,
     );
+    let (policy, warnings) = Policy::load(settings.file.as_deref())?;
+    warn(&warnings);
     let broker = connect::broker(&settings).await?;
-    let host = Host::start(broker, options(&settings)).await?;
+    let host = Host::start(broker, options(&settings, policy)).await?;
     let info = host.info();
     out.note(&format!(
         "host {} serves {} from {}, {} at once",
@@ -77,9 +83,12 @@ pub(crate) async fn serve(settings: Settings, out: &Output) -> Result<ExitCode, 
         without_password(&settings.broker),
         info.concurrency
     ));
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            _ = hangup.recv() => reload(&settings, &host, out).await,
+        }
     }
     out.note(&format!(
         "draining: {} invocations run; a second signal ends the host now",
@@ -94,8 +103,49 @@ pub(crate) async fn serve(settings: Settings, out: &Output) -> Result<ExitCode, 
     Ok(Exit::Success.into())
 }
 
+/// Takes the grants and secrets of the settings file as it is now. A broken file changes nothing.
+async fn reload(settings: &Settings, host: &Host, out: &Output) {
+    let started_with = settings.clone();
+    let read = move || {
+        let fresh = started_with.reload()?;
+        let (policy, warnings) = Policy::load(fresh.file.as_deref())?;
+        Ok::<_, CliError>((fresh, policy, warnings))
+    };
+    // Files may be on a disk that takes its time, and this thread talks to the broker.
+    let read = tokio::task::spawn_blocking(read).await;
+    let (fresh, policy, warnings) = match read {
+        Ok(Ok(read)) => read,
+        Ok(Err(error)) => {
+            let (what, remedy) = (error.message, error.remedy);
+            return out.warn(
+                &format!("the policy is not reloaded and the old one holds: {what}; {remedy}"),
+                "",
+            );
+        }
+        Err(error) => return out.warn(&format!("the policy is not reloaded: {error}"), ""),
+    };
+    warn(&warnings);
+    for key in settings.differing(&fresh) {
+        out.warn(
+            &format!("the setting `{key}` has changed"),
+            "restart the host for it",
+        );
+    }
+    let changes = host.set_policy(policy);
+    match changes.is_empty() {
+        true => out.note("policy reloaded: nothing has changed"),
+        false => out.note(&format!("policy reloaded: {}", changes.join(", "))),
+    }
+}
+
+fn warn(warnings: &[Warning]) {
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
+}
+
 /// The host that the settings describe.
-fn options(settings: &Settings) -> HostOptions {
+fn options(settings: &Settings, policy: Policy) -> HostOptions {
     HostOptions {
         broker_url: settings.broker.clone(),
         queues: settings.queues.clone(),
@@ -103,6 +153,7 @@ fn options(settings: &Settings) -> HostOptions {
         grace: settings.grace,
         engine: engine(settings),
         limits: settings.limits.clone(),
+        policy,
         cache_dir: settings.cache_dir.join("artifacts"),
         compile: compile(settings),
         upload: settings.upload,
@@ -128,6 +179,12 @@ pub(super) fn compile(settings: &Settings) -> CompileLimits {
         timeout: settings.compile.timeout,
         memory_bytes: settings.compile.memory_bytes,
         ..CompileLimits::default()
+    }
+}
+
+impl From<PolicyError> for CliError {
+    fn from(error: PolicyError) -> Self {
+        Self::usage(error.to_string(), error.remedy)
     }
 }
 

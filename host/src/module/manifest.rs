@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use serde_json::Value;
 
-use crate::engine;
+use crate::{engine, policy};
 use celeriac_broker::{Finding, Need, TaskInfo, TaskOptions, UploadReport};
 
 /// Tasks of one module: more would be several modules.
@@ -83,17 +83,23 @@ fn entry(info: engine::TaskInfo) -> Result<TaskInfo, Box<Finding>> {
         input_schema: schema(&at, "input", &info.input_schema)?,
         output_schema: schema(&at, "output", &info.output_schema)?,
         options: defaults(&at, info.options)?,
-        needs: info
-            .needs
-            .into_iter()
-            .map(|need| Need {
-                kind: need.kind,
-                name: need.name,
-            })
-            .collect(),
+        needs: needs(&at, info.needs)?,
         name: info.name,
         doc: info.doc,
     })
+}
+
+/// Needs that mean something: what nobody could grant is found now, and not at the first call.
+fn needs(at: &str, needs: Vec<engine::Need>) -> Result<Vec<Need>, Box<Finding>> {
+    let need = |need: engine::Need| {
+        policy::Need::parse(&need.kind, &need.name)
+            .map_err(|error| Finding::new(at, error.message, error.remedy))?;
+        Ok(Need {
+            kind: need.kind,
+            name: need.name,
+        })
+    };
+    needs.into_iter().map(need).collect()
 }
 
 fn is_name(name: &str) -> bool {
@@ -255,6 +261,27 @@ mod tests {
                 "task ``"
             ]
         );
+    }
+
+    #[test]
+    fn refuses_needs_that_mean_nothing() {
+        for (kind, name) in [
+            ("https", "example.com"),
+            ("http", "example.com/path"),
+            ("directory", ".."),
+        ] {
+            let mut task = info("dispatch");
+            task.needs.push(engine::Need {
+                kind: kind.to_owned(),
+                name: name.to_owned(),
+            });
+            let report = tasks(vec![task]).unwrap_err();
+            let [finding] = &report.findings[..] else {
+                panic!("{report}")
+            };
+            assert_eq!(finding.place, "task `dispatch`");
+            assert!(!finding.remedy.is_empty(), "{kind} {name}");
+        }
     }
 
     #[test]

@@ -15,6 +15,8 @@ use super::{
 const FILE: &str = "celeriac.toml";
 /// The largest settings file that is read, in bytes: one that sets everything has 3 KiB.
 const MAX_FILE_BYTES: u64 = 1 << 20;
+/// The table of the file that is no setting: what modules may do, which the policy reads.
+const GRANTS: &str = "grants";
 
 /// Where a value came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -164,6 +166,7 @@ fn walk(
             (None, toml::Value::Table(inner)) if is_section => {
                 walk(inner, &format!("{key}."), path, around, sets)?
             }
+            (None, toml::Value::Table(_)) if key == GRANTS => {}
             (None, _) => return Err(unknown(path.display(), &key)),
         }
     }
@@ -252,6 +255,9 @@ fn unknown(place: impl fmt::Display, key: &str) -> SettingsError {
     SettingsError::UnknownKey {
         place: place.to_string(),
         key: key.to_owned(),
-        nearest: nearest(key),
+        nearest: nearest(key).or_else(|| {
+            let first = key.split('.').next().unwrap_or(key);
+            (strsim::jaro_winkler(first, GRANTS) > 0.8).then_some(GRANTS)
+        }),
     }
 }

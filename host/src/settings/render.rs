@@ -21,6 +21,9 @@ Each setting is resolved once, at start, from four layers; a later one goes over
 `celeriac config` prints every value with its source, `celeriac config --example` a commented file.
 A key that does not exist and a value of the wrong type are refused, with what was expected.
 
+The file also holds the tables `[grants.\"PATTERN\"]`: what modules may do. They are described in [policy.md](policy.md),
+come from the file only, and are the one part that a running host reads again (at SIGHUP).
+
 ## How values are written
 
 | kind | examples | meaning |

@@ -66,6 +66,9 @@ pub struct Settings {
     /// The settings file that was read, if one was.
     pub file: Option<PathBuf>,
     entries: Vec<Entry>,
+    /// What they were resolved from, to resolve them again.
+    named: Option<PathBuf>,
+    overrides: Vec<Override>,
 }
 
 /// Bounds of compiling one module.
@@ -118,7 +121,31 @@ impl Settings {
             env: &|name| env::var(name).ok().filter(|value| !value.is_empty()),
             directory: &directory,
         };
-        Self::resolve(named, overrides, &around)
+        let mut settings = Self::resolve(named, overrides, &around)?;
+        settings.named = named.map(Path::to_owned);
+        settings.overrides = overrides.to_vec();
+        Ok(settings)
+    }
+
+    /// Resolves them again: the file may have changed; environment and flags are those of this process.
+    ///
+    /// # Errors
+    /// As for `load`.
+    pub fn reload(&self) -> Result<Self, SettingsError> {
+        Self::load(self.named.as_deref(), &self.overrides)
+    }
+
+    /// The keys of what is set otherwise in `other`.
+    pub fn differing<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = &'static str> + 'a {
+        let is_other = |entry: &&Entry| {
+            let same =
+                |other: &&Entry| other.row.key == entry.row.key && other.value == entry.value;
+            !other.entries.iter().any(|other| same(&other))
+        };
+        self.entries
+            .iter()
+            .filter(is_other)
+            .map(|entry| entry.row.key)
     }
 
     /// Every setting with its value and source, in the order of the table.
@@ -284,6 +311,8 @@ impl Values {
             },
             file,
             entries: self.entries(),
+            named: None,
+            overrides: Vec::new(),
         }
     }
 

@@ -3,17 +3,21 @@
 use std::sync::Arc;
 
 use celeriac_broker::{
-    Admit, Broker, BrokerError, Code, Failure, Finding, Manifest, Outcome, Payload, Publication,
-    Reserved, UploadReport,
+    Admit, Admitted, Broker, BrokerError, Code, Failure, Finding, Manifest, ModuleRef, Outcome,
+    Payload, Publication, Reserved, UploadReport,
 };
 
-use crate::module::{AdmitError, Admitter};
+use crate::{
+    module::{AdmitError, Admitter},
+    policy::{Identity, LivePolicy},
+};
 
 /// Admits modules for the host.
 #[derive(Debug)]
 pub(crate) struct Admission {
     pub(crate) broker: Arc<dyn Broker>,
     pub(crate) admitter: Admitter,
+    pub(crate) policy: Arc<LivePolicy>,
 }
 
 impl Admission {
@@ -39,39 +43,68 @@ impl Admission {
             Err(error) => return Outcome::failed(Code::HostFault, error.to_string()),
         };
         match self.admitter.admit(bytes).await {
-            Ok(manifest) => self.publish(request, admit, &manifest).await,
+            Ok(manifest) => self.publish(request, admit, manifest).await,
             Err(AdmitError::Refused(report)) => refused(&report),
             Err(error) => Outcome::failed(Code::HostFault, error.to_string()),
         }
     }
 
-    async fn publish(&self, request: &Reserved, admit: Admit, manifest: &Manifest) -> Outcome {
-        let text = match serde_json::to_string(manifest) {
+    async fn publish(&self, request: &Reserved, admit: Admit, manifest: Manifest) -> Outcome {
+        let text = match serde_json::to_string(&manifest) {
             Ok(text) => text,
-            Err(error) => {
-                return Outcome::failed(
-                    Code::HostFault,
-                    format!("the manifest cannot be written: {error}"),
-                );
-            }
+            Err(error) => return unwritable(&error),
         };
+        let module = named(&admit);
         let tasks = manifest.tasks.iter();
         let publication = Publication {
             digest: admit.digest,
             name: admit.name,
-            manifest: text.clone(),
+            manifest: text,
             tasks: tasks
                 .map(|task| (task.name.clone(), task.options.queue.clone()))
                 .collect(),
         };
         match self.broker.publish(&request.lease, publication).await {
-            Ok(()) => succeeded(text),
+            Ok(()) => self.admitted(manifest, &module),
             Err(error @ BrokerError::VersionTaken { .. }) => refused(
                 &Finding::new("the version", error.to_string(), "push under a new version").into(),
             ),
             Err(error) => Outcome::failed(Code::HostFault, error.to_string()),
         }
     }
+
+    /// The manifest, with what the policy of this host does not grant: for the uploader to know, and stored nowhere.
+    fn admitted(&self, manifest: Manifest, module: &Identity) -> Outcome {
+        let ungranted = self
+            .policy
+            .with(|policy| policy.ungranted(module, &manifest.tasks));
+        let answer = Admitted {
+            manifest,
+            ungranted,
+        };
+        serde_json::to_string(&answer).map_or_else(|error| unwritable(&error), succeeded)
+    }
+}
+
+/// The module as it will be called under its new name.
+fn named(admit: &Admit) -> Identity {
+    let (name, versions) = match &admit.name {
+        ModuleRef::Name(name) => (Some(name.clone()), Vec::new()),
+        ModuleRef::Version(name, version) => (Some(name.clone()), vec![version.clone()]),
+        ModuleRef::Digest(name, _) => (name.clone(), Vec::new()),
+    };
+    Identity {
+        digest: admit.digest,
+        name,
+        versions,
+    }
+}
+
+fn unwritable(error: &serde_json::Error) -> Outcome {
+    Outcome::failed(
+        Code::HostFault,
+        format!("the manifest cannot be written: {error}"),
+    )
 }
 
 fn not_there(admit: &Admit) -> UploadReport {
@@ -84,10 +117,10 @@ fn not_there(admit: &Admit) -> UploadReport {
     .into()
 }
 
-fn succeeded(manifest: String) -> Outcome {
+fn succeeded(answer: String) -> Outcome {
     Outcome {
         code: Code::Ok,
-        output: Some(Payload::json_text(manifest)),
+        output: Some(Payload::json_text(answer)),
         failure: None,
         usage: celeriac_broker::Usage::default(),
     }

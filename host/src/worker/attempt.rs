@@ -8,20 +8,22 @@ use std::{
     time::{Duration, Instant},
 };
 
-use celeriac_broker::{Broker, Code, HostId, Lease, Outcome, Reserved, Settlement, Usage};
+use celeriac_broker::{
+    Broker, BrokerError, Code, Digest, HostId, Lease, Outcome, Reserved, Settlement, Usage,
+};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio_util::task::TaskTracker;
 
 use super::{
     admission::Admission,
     held::{Held, Stop},
-    modules::Modules,
+    identities::{Identities, needs_names},
+    modules::{Modules, Ready},
     recorder::Report,
     translate,
 };
-use crate::engine::{
-    Engine, Event, EventSink, Executor, HostLimits, Invocation, Limits, Request, Rights,
-};
+use crate::engine::{Engine, Event, EventSink, Executor, HostLimits, Invocation, Limits, Request};
+use crate::policy::{Granted, LivePolicy};
 
 /// What every attempt of a host shares.
 #[derive(Clone, Debug)]
@@ -34,6 +36,8 @@ pub(crate) struct Attempts {
     pub(crate) modules: Arc<Modules>,
     pub(crate) admission: Arc<Admission>,
     pub(crate) limits: Arc<HostLimits>,
+    pub(crate) policy: Arc<LivePolicy>,
+    pub(crate) identities: Arc<Identities>,
     pub(crate) held: Arc<Held>,
     pub(crate) settlements: mpsc::Sender<Settlement>,
     pub(crate) reports: mpsc::UnboundedSender<Report>,
@@ -124,7 +128,16 @@ impl Attempts {
             Ok(asked) => asked,
             Err(error) => return Some(Outcome::failed(Code::TaskError, error.to_string())),
         };
-        let limits = Limits::effective(&self.limits, &module.options, &asked);
+        let granted = match self.granted(&reserved, digest, &module).await {
+            Ok(granted) => granted,
+            Err(error) => {
+                tracing::warn!(%error, "it could not be found out what a module may do; the invocation is given back");
+                return None;
+            }
+        };
+        // What a grant says counts as if the caller had asked for it: it lowers, and never raises.
+        let asked = asked.and(&granted.limits);
+        let limits = Limits::effective(&self.limits, &module.asked.options, &asked);
         let request = Request {
             invocation: Invocation {
                 id: reserved.lease.id.to_string(),
@@ -136,7 +149,7 @@ impl Attempts {
                 Err(outcome) => return Some(*outcome),
             },
             limits,
-            rights: Rights::none(),
+            rights: granted.rights,
             cancel: stop.token.clone(),
             sink: Arc::new(Reports {
                 lease: reserved.lease,
@@ -147,6 +160,20 @@ impl Attempts {
         Some(translate::outcome(
             self.engine.execute(&module.module, request).await,
         ))
+    }
+
+    /// What the policy that holds now gives this attempt, to its end.
+    async fn granted(
+        &self,
+        reserved: &Reserved,
+        digest: Digest,
+        ready: &Ready,
+    ) -> Result<Granted, BrokerError> {
+        let task = &reserved.header.task;
+        let called = &task.module;
+        let needs_names = self.policy.with(|policy| needs_names(policy, called));
+        let module = self.identities.of(called, digest, needs_names).await?;
+        Ok(self.policy.granted(&module, &task.task, &ready.asked.needs))
     }
 
     /// Waits until everything that the attempt reported is with the broker: a watcher that sees the

@@ -19,6 +19,8 @@ use super::{
     attempt::Attempts,
     controls::Controls,
     held::Held,
+    identities::Identities,
+    key_values::BrokerKeyValues,
     modules::{BrokerSource, Modules},
     recorder::Recorder,
     renewer::Renewer,
@@ -26,11 +28,12 @@ use super::{
     worker::{Worker, backlog_slots},
 };
 use crate::{
-    engine::{Engine, EngineConfig, EngineError, Executor, ExecutorError, HostLimits},
+    engine::{Engine, EngineConfig, EngineError, Executor, ExecutorError, HostLimits, KeyValues},
     module::{
         Admitter, ArtifactCache, ArtifactError, CompileError, CompileLimits, Compiler, Loader,
         LoaderConfig, UploadCaps,
     },
+    policy::{KeyValuesOf, LivePolicy, Policy},
 };
 
 /// What a host is started with.
@@ -48,6 +51,8 @@ pub struct HostOptions {
     pub engine: EngineConfig,
     /// What tasks get, and what they get at most.
     pub limits: HostLimits,
+    /// What modules may do.
+    pub policy: Policy,
     /// Where compiled modules are kept.
     pub cache_dir: PathBuf,
     /// How compiling is bounded.
@@ -78,6 +83,15 @@ pub enum HostError {
     /// A thread or a socket could not be had.
     #[error("the operating system refused: {0}")]
     System(#[from] std::io::Error),
+}
+
+/// Makes the key-value store of a module. Must be called on the runtime that talks to the broker.
+fn key_values(broker: Arc<dyn Broker>) -> KeyValuesOf {
+    let runtime = tokio::runtime::Handle::current();
+    Arc::new(move |module: &str| {
+        let store = BrokerKeyValues::new(broker.clone(), module, runtime.clone()).ok()?;
+        Some(Arc::new(store) as Arc<dyn KeyValues>)
+    })
 }
 
 /// A host that runs. Dropping it stops it as a crash would; `drain` is the way to go.
@@ -126,6 +140,9 @@ impl Host {
         let info = info(&options.queues, slots);
         broker.announce(&info, false).await?;
 
+        let policy =
+            LivePolicy::new(options.policy).with_key_values(Some(key_values(broker.clone())));
+        let policy = Arc::new(policy);
         let held = Arc::new(Held::default());
         let (settlements, ended) = Settler::channel();
         let (reports, reported) = mpsc::unbounded_channel();
@@ -138,8 +155,11 @@ impl Host {
             admission: Arc::new(Admission {
                 broker: broker.clone(),
                 admitter,
+                policy: policy.clone(),
             }),
             limits: Arc::new(options.limits),
+            policy,
+            identities: Arc::new(Identities::new(broker.clone())),
             held: held.clone(),
             settlements,
             reports,
@@ -194,6 +214,15 @@ impl Host {
     /// Invocations that it holds leases on.
     pub fn running(&self) -> usize {
         self.held.len()
+    }
+
+    /// Replaces the policy for all attempts that start from now on; what runs keeps its rights. Returns what has
+    /// changed, in names only.
+    pub fn set_policy(&self, policy: Policy) -> Vec<String> {
+        let live = &self.attempts.policy;
+        let changes = live.with(|old| old.changes(&policy));
+        live.replace(policy);
+        changes
     }
 
     /// Stops reserving, lets running attempts end within the grace time, gives the rest back, and

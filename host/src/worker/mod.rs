@@ -13,6 +13,7 @@ mod attempt;
 mod controls;
 mod held;
 mod host;
+mod identities;
 mod key_values;
 mod modules;
 mod recorder;

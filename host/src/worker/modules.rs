@@ -1,4 +1,4 @@
-//! The modules that this host runs: loaded once, with the defaults that their authors gave each task.
+//! The modules that this host runs: loaded once, with what their authors ask for each task.
 
 use std::{
     collections::HashMap,
@@ -12,20 +12,28 @@ use super::translate;
 use crate::{
     engine::{LimitOptions, Module},
     module::{LoadError, Loader, Source, SourceError},
+    policy::{self, Need},
 };
 
 /// Manifests kept in memory. They are small, and the loader keeps as many modules at most.
 const MANIFESTS: usize = 256;
 
-/// The defaults of each task of a module.
-type Defaults = Arc<HashMap<String, LimitOptions>>;
+/// What each task of a module asks for.
+type Asked = Arc<HashMap<String, TaskAsked>>;
+
+/// What the author of a task asks for.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct TaskAsked {
+    pub(crate) options: LimitOptions,
+    pub(crate) needs: Arc<[Need]>,
+}
 
 /// A task that is ready to run.
 #[derive(Clone, Debug)]
 pub(crate) struct Ready {
     pub(crate) module: Module,
-    /// What its author asked for.
-    pub(crate) options: LimitOptions,
+    /// What its author asks for.
+    pub(crate) asked: TaskAsked,
 }
 
 /// Why a task is not ready.
@@ -55,14 +63,14 @@ impl ModuleError {
     }
 }
 
-/// Loads modules and their defaults.
+/// Loads modules and what their tasks ask for.
 #[derive(Debug)]
 pub(crate) struct Modules {
     broker: Arc<dyn Broker>,
     loader: Loader,
     /// The runtime that talks to the broker and starts compilers: guest threads can do neither.
     runtime: Handle,
-    defaults: Mutex<HashMap<Digest, Defaults>>,
+    asked: Mutex<HashMap<Digest, Asked>>,
 }
 
 impl Modules {
@@ -72,7 +80,7 @@ impl Modules {
             broker,
             loader,
             runtime: Handle::current(),
-            defaults: Mutex::default(),
+            asked: Mutex::default(),
         }
     }
 
@@ -82,32 +90,32 @@ impl Modules {
         digest: &Digest,
         task: &str,
     ) -> Result<Ready, ModuleError> {
-        let options = |defaults: &Defaults| defaults.get(task).cloned().unwrap_or_default();
-        if let (Some(module), Some(defaults)) = (self.loader.ready(digest), self.known(digest)) {
+        let of_task = |asked: &Asked| asked.get(task).cloned().unwrap_or_default();
+        if let (Some(module), Some(asked)) = (self.loader.ready(digest), self.known(digest)) {
             return Ok(Ready {
                 module,
-                options: options(&defaults),
+                asked: of_task(&asked),
             });
         }
         let (this, digest) = (self.clone(), *digest);
         let fetched = self.runtime.spawn(async move { this.fetch(&digest).await });
-        let (module, defaults) = fetched
+        let (module, asked) = fetched
             .await
             .map_err(|_| ModuleError::Abandoned(digest))??;
         Ok(Ready {
             module,
-            options: options(&defaults),
+            asked: of_task(&asked),
         })
     }
 
-    async fn fetch(&self, digest: &Digest) -> Result<(Module, Defaults), ModuleError> {
-        let (module, defaults) = tokio::join!(self.loader.load(digest), self.defaults(digest));
-        Ok((module?, defaults?))
+    async fn fetch(&self, digest: &Digest) -> Result<(Module, Asked), ModuleError> {
+        let (module, asked) = tokio::join!(self.loader.load(digest), self.asked(digest));
+        Ok((module?, asked?))
     }
 
-    async fn defaults(&self, digest: &Digest) -> Result<Defaults, ModuleError> {
-        if let Some(defaults) = self.known(digest) {
-            return Ok(defaults);
+    async fn asked(&self, digest: &Digest) -> Result<Asked, ModuleError> {
+        if let Some(asked) = self.known(digest) {
+            return Ok(asked);
         }
         let record = self
             .broker
@@ -118,28 +126,32 @@ impl Modules {
             digest: *digest,
             reason: error.to_string(),
         })?;
+        // Otherwise it was admitted by a host of another version.
+        let unreadable = |error: &dyn std::fmt::Display| ModuleError::Manifest {
+            digest: *digest,
+            reason: error.to_string(),
+        };
         let tasks = manifest.tasks.into_iter().map(|task| {
-            let options = translate::authored(&task.options).map_err(|error| {
-                // Admitted by a host of another version.
-                ModuleError::Manifest {
-                    digest: *digest,
-                    reason: error.to_string(),
-                }
-            })?;
-            Ok::<_, ModuleError>((task.name, options))
+            let asked = TaskAsked {
+                options: translate::authored(&task.options).map_err(|error| unreadable(&error))?,
+                needs: policy::needs(&task)
+                    .map_err(|error| unreadable(&error))?
+                    .into(),
+            };
+            Ok::<_, ModuleError>((task.name, asked))
         });
-        let defaults: Defaults = Arc::new(tasks.collect::<Result<_, _>>()?);
-        let mut known = self.defaults.lock().unwrap_or_else(PoisonError::into_inner);
+        let asked: Asked = Arc::new(tasks.collect::<Result<_, _>>()?);
+        let mut known = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= MANIFESTS {
             // Rare, and each is read back with one small request.
             known.clear();
         }
-        known.insert(*digest, defaults.clone());
-        Ok(defaults)
+        known.insert(*digest, asked.clone());
+        Ok(asked)
     }
 
-    fn known(&self, digest: &Digest) -> Option<Defaults> {
-        self.defaults
+    fn known(&self, digest: &Digest) -> Option<Asked> {
+        self.asked
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .get(digest)

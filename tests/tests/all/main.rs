@@ -13,5 +13,6 @@ mod documented;
 mod drain;
 mod flow;
 mod idle;
+mod policy;
 mod runaway;
 mod upload;
