@@ -116,6 +116,7 @@ pub(super) fn engine(settings: &Settings) -> EngineConfig {
         memory_max_bytes: usize::try_from(settings.limits.memory_bytes).unwrap_or(usize::MAX),
         tick: settings.engine_tick,
         cancel_grace: settings.cancel_grace,
+        scratch_dir: Some(settings.cache_dir.join("scratch")),
         ..EngineConfig::default()
     }
 }

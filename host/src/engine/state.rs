@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
+use super::files::{Files, FilesView};
 use super::limiter::Limiter;
 use super::meter::Meter;
 use super::recorder::Recorder;
@@ -20,6 +21,7 @@ const RANDOM_CALL_BYTES: u64 = 64 << 10;
 pub(crate) struct State {
     wasi: WasiCtx,
     table: ResourceTable,
+    pub(crate) files: Files,
     pub(crate) limiter: Limiter,
     pub(crate) recorder: Arc<Recorder>,
     pub(crate) rights: Arc<Rights>,
@@ -57,11 +59,25 @@ impl State {
         Self {
             wasi: wasi.build(),
             table,
+            files: Files::new(limits, &recorder),
             limiter: Limiter::new(limits),
             recorder,
             rights,
             meter: Meter::new(limits),
             call,
+        }
+    }
+}
+
+impl State {
+    /// What a call about files needs.
+    pub(crate) fn files(&mut self) -> FilesView<'_> {
+        FilesView {
+            files: &mut self.files,
+            table: &mut self.table,
+            meter: &mut self.meter,
+            rights: &self.rights,
+            recorder: &self.recorder,
         }
     }
 }

@@ -8,6 +8,7 @@ use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
 use super::config::TRACE_FRAMES;
+use super::files::MountError;
 use super::state::{HostLimit, State};
 use super::{Code, Fault, LimitHit, Limits};
 
@@ -38,6 +39,9 @@ fn classify(error: &wasmtime::Error, state: &State, limits: &Limits) -> Fault {
     }
     if let Some(HostLimit(hit)) = error.downcast_ref() {
         return over_budget(hit);
+    }
+    if let Some(error) = error.downcast_ref::<MountError>() {
+        return Fault::new(Code::HostFault, error.to_string());
     }
     if let Some(I32Exit(status)) = error.downcast_ref() {
         return Fault::new(

@@ -1,16 +1,16 @@
 //! Which WASI interfaces a guest finds: those that a standard library needs, one by one.
 //!
-//! `wasi:filesystem` is there without a single directory. Sockets and HTTP are not linked at all: what is
+//! `wasi:filesystem` is ours (`files`) and without a directory unless one is granted. Sockets and HTTP are not linked at all: what is
 //! not there cannot be got around.
 
 use wasmtime::component::{HasData, Linker, ResourceTable};
 use wasmtime_wasi::WasiView;
 use wasmtime_wasi::cli::{WasiCli, WasiCliView as _};
 use wasmtime_wasi::clocks::{WasiClocks, WasiClocksView as _};
-use wasmtime_wasi::filesystem::{WasiFilesystem, WasiFilesystemView as _};
-use wasmtime_wasi::p2::bindings::{cli, clocks, filesystem, io, random};
+use wasmtime_wasi::p2::bindings::{cli, clocks, io, random};
 use wasmtime_wasi::random::WasiRandom;
 
+use super::files;
 use super::state::State;
 
 /// The version of the contract that this host serves.
@@ -81,7 +81,5 @@ pub(crate) fn link(l: &mut Linker<State>) -> wasmtime::Result<()> {
     cli::terminal_stdin::add_to_linker::<State, WasiCli>(l, State::cli)?;
     cli::terminal_stdout::add_to_linker::<State, WasiCli>(l, State::cli)?;
     cli::terminal_stderr::add_to_linker::<State, WasiCli>(l, State::cli)?;
-    filesystem::types::add_to_linker::<State, WasiFilesystem>(l, State::filesystem)?;
-    filesystem::preopens::add_to_linker::<State, WasiFilesystem>(l, State::filesystem)?;
-    Ok(())
+    files::link(l)
 }
