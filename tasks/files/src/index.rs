@@ -114,7 +114,8 @@ impl Found {
                 Ok(entries) => entries,
                 Err(error) if directory == root => return Err(failure(root, &error)),
                 Err(error) => {
-                    warn!(path = directory.display(), error = error, "left out");
+                    let (path, error) = (directory.display().to_string(), error.to_string());
+                    warn!(path = path, error = error, "left out");
                     self.skipped += 1;
                     continue;
                 }
@@ -160,7 +161,10 @@ fn digest(path: &Path) -> io::Result<(u64, String)> {
         size += read as u64;
         hasher.update(chunk.get(..read).unwrap_or_default());
     }
-    let hex = hasher.finalize().iter().map(|byte| format!("{byte:02x}"));
+    let hex = hasher
+        .finalize()
+        .into_iter()
+        .map(|byte| format!("{byte:02x}"));
     Ok((size, hex.collect()))
 }
 

@@ -253,7 +253,12 @@ impl HostDescriptor for FilesView<'_> {
     async fn remove_directory_at(&mut self, fd: Fd, path: String) -> FsResult<()> {
         self.enter()?;
         self.writable(&fd)?;
-        HostDescriptor::remove_directory_at(&mut self.wasi(), fd, path).await
+        // wasmtime would remove `directory/.`, which no system does. A link without its slash is no directory.
+        let bare = match path.trim_end_matches('/') {
+            "" => path,
+            bare => bare.to_owned(),
+        };
+        HostDescriptor::remove_directory_at(&mut self.wasi(), fd, bare).await
     }
 
     async fn rename_at(
