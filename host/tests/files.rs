@@ -1174,6 +1174,11 @@ async fn the_sample_sorts_through_its_scratch_directory() {
         scratch_bytes: 2_399_999,
         ..Limits::default()
     };
-    let fault = fault(sort(small, true).await);
+    assert_eq!(fault(sort(small, true).await).kind, "io");
+    let few = Limits {
+        scratch_files: 2,
+        ..Limits::default()
+    };
+    let fault = fault(sort(few, true).await);
     assert_eq!(fault.kind, "limit", "{}", fault.message);
 }
