@@ -173,7 +173,6 @@ impl Guest {
         self.open.get(name).ok_or(ErrorCode::TextFileBusy)
     }
 
-    #[expect(clippy::too_many_lines, reason = "a flat table of calls")]
     fn step(&mut self, step: Step) -> Answer {
         match step {
             Step::Open {
