@@ -5,7 +5,7 @@ CARGO := cargo
 RELEASE := --release --locked
 # Always the same selection: another one would give dependencies other features, and compile wasmtime again.
 PROGRAMS := $(RELEASE) --workspace --bins --examples
-TASKS := basics images text data compute counter
+TASKS := basics images text data compute counter files
 WASM := tasks/target/wasm32-wasip2/release
 export CELERIAC_TASKS := $(CURDIR)/$(WASM)
 export CELERIAC_BIN := $(CURDIR)/target/release/celeriac

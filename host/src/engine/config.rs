@@ -4,6 +4,7 @@
 //! one constructor, and [`Purpose`] may only add what plays no part in code generation.
 
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use wasmtime::{
@@ -55,6 +56,9 @@ pub struct EngineConfig {
     pub tick: Duration,
     /// How long a guest may go on after it was cancelled, to clean up and return by itself.
     pub cancel_grace: Duration,
+    /// Below which the scratch directories of executions are made; on one machine the same for each start, so that
+    /// what a crash left is found. None: a directory of the user's own below the system's for temporary files.
+    pub scratch_dir: Option<PathBuf>,
 }
 
 impl Default for EngineConfig {
@@ -70,6 +74,7 @@ impl Default for EngineConfig {
             wasm_stack_bytes: 512 << 10,
             tick: Duration::from_millis(2),
             cancel_grace: Duration::from_millis(20),
+            scratch_dir: None,
         }
     }
 }

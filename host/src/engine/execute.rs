@@ -192,7 +192,12 @@ impl Engine {
             cancel: &cancel,
             grace: self.inner.config.cancel_grace,
         };
-        let ended = watch.run(enter(&mut store, module, &task, export)).await;
+        let run = async {
+            let State { files, rights, .. } = store.data_mut();
+            files.mount(rights, &self.inner.scratch).await?;
+            enter(&mut store, module, &task, export).await
+        };
+        let ended = watch.run(run).await;
         let run_time = started.elapsed();
         let answer = match ended {
             Ended::Returned(answer) => {
@@ -202,7 +207,14 @@ impl Engine {
             Ended::Deadline => Err(out_of_time(limits, run_time)),
             Ended::HostPanicked(text) => Err(host_fault(&text)),
         };
-        (answer, usage(&store, limits, run_time))
+        let usage = usage(&store, limits, run_time);
+        let scratch = store.data_mut().files.take_scratch();
+        drop(store);
+        // Not in the background: what waits to be removed must not pile up behind a host that looks free.
+        if let Some(scratch) = scratch {
+            scratch.remove().await;
+        }
+        (answer, usage)
     }
 
     /// A store with every limit set before anything of the guest exists: its start code runs under them.
@@ -276,6 +288,7 @@ async fn enter(
 fn usage(store: &Store<State>, limits: &Limits, run_time: Duration) -> Usage {
     let state = store.data();
     let said = state.recorder.finish();
+    let files = state.files.used();
     Usage {
         fuel: limits
             .fuel
@@ -293,6 +306,10 @@ fn usage(store: &Store<State>, limits: &Limits, run_time: Duration) -> Usage {
         host_calls: state.meter.calls(),
         random_bytes: state.meter.random_bytes(),
         kv_calls: state.key_value_use.calls,
+        open_files: files.open_files,
+        file_bytes: files.file_bytes,
+        scratch_bytes: files.scratch_bytes,
+        scratch_files: files.scratch_files,
         input_bytes: 0,
         output_bytes: 0,
         ..Usage::default()

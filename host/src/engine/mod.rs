@@ -14,6 +14,7 @@ mod context;
 mod event;
 mod execute;
 mod executor;
+mod files;
 mod host_pattern;
 mod key_value;
 mod limiter;

@@ -121,6 +121,12 @@ impl Recorder {
             .log(&*self.sink, level, &message, &fields, Stream::Log);
     }
 
+    /// A record of the host's own, about the invocation.
+    pub(crate) fn host(&self, level: Level, message: &str) {
+        self.lock()
+            .log(&*self.sink, level, message, "", Stream::Host);
+    }
+
     /// Bytes of stdout or stderr: whole lines become records.
     pub(crate) fn write(&self, stream: Stream, mut bytes: &[u8]) {
         let mut inner = self.lock();

@@ -6,6 +6,7 @@ use wasmtime::component::{Component, InstancePre, Linker};
 
 use super::bindings::ModulePre;
 use super::config::{EngineConfig, Purpose, config};
+use super::files::ScratchBase;
 use super::state::State;
 use super::ticker::Ticker;
 use super::{context, key_value, wasi};
@@ -21,6 +22,7 @@ pub(crate) struct Inner {
     pub(crate) wasmtime: wasmtime::Engine,
     pub(crate) config: EngineConfig,
     pub(crate) ticker: Ticker,
+    pub(crate) scratch: Arc<ScratchBase>,
     linker: Linker<State>,
 }
 
@@ -75,11 +77,13 @@ impl Engine {
         context::link(&mut linker).map_err(|error| setup(&error))?;
         key_value::link(&mut linker).map_err(|error| setup(&error))?;
         let ticker = Ticker::start(&wasmtime, engine_config.tick)?;
+        let scratch = Arc::new(ScratchBase::new(engine_config.scratch_dir.as_deref()));
         Ok(Self {
             inner: Arc::new(Inner {
                 wasmtime,
                 config: engine_config,
                 ticker,
+                scratch,
                 linker,
             }),
         })

@@ -8,6 +8,7 @@ use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
 use super::key_value::{KeyValueLimits, KeyValueUse};
+use super::files::{Files, FilesView};
 use super::limiter::Limiter;
 use super::meter::Meter;
 use super::recorder::Recorder;
@@ -20,6 +21,7 @@ use super::{EventSink, Invocation, LimitHit, Limits, Rights, Stream};
 pub(crate) struct State {
     wasi: WasiCtx,
     table: ResourceTable,
+    pub(crate) files: Files,
     pub(crate) limiter: Limiter,
     pub(crate) recorder: Arc<Recorder>,
     pub(crate) rights: Arc<Rights>,
@@ -71,6 +73,7 @@ impl State {
         Self {
             wasi: wasi.build(),
             table,
+            files: Files::new(limits, &recorder),
             limiter: Limiter::new(limits),
             recorder,
             rights,
@@ -80,6 +83,19 @@ impl State {
             allowed_handles: limits.handles,
             fixed_time,
             call,
+        }
+    }
+}
+
+impl State {
+    /// What a call about files needs.
+    pub(crate) fn files(&mut self) -> FilesView<'_> {
+        FilesView {
+            files: &mut self.files,
+            table: &mut self.table,
+            meter: &mut self.meter,
+            rights: &self.rights,
+            recorder: &self.recorder,
         }
     }
 }

@@ -9,6 +9,7 @@ use wasmtime_wasi::I32Exit;
 
 use super::config::TRACE_FRAMES;
 use super::execute::handles_in_calls;
+use super::files::MountError;
 use super::state::{HostLimit, State};
 use super::{Code, Fault, LimitHit, Limits};
 
@@ -44,6 +45,9 @@ fn classify(error: &wasmtime::Error, state: &State, limits: &Limits) -> Fault {
     }
     if let Some(HostLimit(hit)) = error.downcast_ref() {
         return over_budget(hit);
+    }
+    if let Some(error) = error.downcast_ref::<MountError>() {
+        return Fault::new(Code::HostFault, error.to_string());
     }
     if let Some(I32Exit(status)) = error.downcast_ref() {
         return Fault::new(

@@ -10,7 +10,6 @@ mod io;
 mod random;
 
 use wasmtime::component::{HasSelf, Linker};
-use wasmtime_wasi::filesystem::{WasiFilesystem, WasiFilesystemView as _};
 use wasmtime_wasi::p2::bindings;
 
 pub(crate) use self::clocks::FixedTime;
@@ -59,8 +58,7 @@ pub(crate) fn link(l: &mut Linker<State>) -> wasmtime::Result<()> {
     bindings::random::random::add_to_linker::<State, HasSelf<State>>(l, itself)?;
     bindings::random::insecure::add_to_linker::<State, HasSelf<State>>(l, itself)?;
     bindings::random::insecure_seed::add_to_linker::<State, HasSelf<State>>(l, itself)?;
-    bindings::filesystem::types::add_to_linker::<State, WasiFilesystem>(l, State::filesystem)?;
-    bindings::filesystem::preopens::add_to_linker::<State, WasiFilesystem>(l, State::filesystem)
+    files::link(l)
 }
 
 fn link_io(l: &mut Linker<State>) -> wasmtime::Result<()> {
