@@ -3,5 +3,6 @@
 pub mod engine;
 pub mod local;
 pub mod module;
+pub mod process;
 pub mod settings;
 pub mod worker;

@@ -5,6 +5,7 @@ use std::{path::PathBuf, process::ExitCode};
 use celeriac::{
     engine::{EngineConfig, LimitRow},
     local::{self, LocalError, LocalHost, LocalRequest},
+    process,
     settings::Settings,
 };
 use celeriac_broker::EventKind;
@@ -50,6 +51,10 @@ pub(crate) struct RunArgs {
 
     #[command(flatten)]
     pub(crate) show: ShowArgs,
+
+    /// What the umask was before this process hardened itself.
+    #[arg(skip)]
+    pub(crate) umask: Option<u32>,
 }
 
 /// Runs the command.
@@ -91,6 +96,10 @@ pub(crate) async fn run(
         file: args.show.output,
         contract: Some(&ran.contract),
     };
+    // The output file is the caller's, not the host's.
+    if let Some(umask) = args.umask {
+        process::restore_umask(umask);
+    }
     let code = ended.show(out)?;
     if !out.is_json {
         contract(&ran.contract, out);

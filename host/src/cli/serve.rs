@@ -1,10 +1,11 @@
 //! `celeriac serve`: runs a host until it is told to stop.
 
-use std::{io, process::ExitCode, time::Duration};
+use std::{io, pin::pin, process::ExitCode, time::Duration};
 
 use celeriac::{
     engine::{EngineConfig, HostLimits, Limits},
     module::CompileLimits,
+    process,
     settings::{Ceilings, Override, Settings, units, without_password},
     worker::{Host, HostError, HostOptions},
 };
@@ -67,6 +68,9 @@ pub(crate) async fn serve(settings: Settings, out: &Output) -> Result<ExitCode, 
         signal(SignalKind::terminate())?,
         signal(SignalKind::interrupt())?,
     );
+    if let Some(warning) = process::warn_of_root() {
+        tracing::warn!("{warning}");
+    }
     let broker = connect::broker(&settings).await?;
     let host = Host::start(broker, options(&settings)).await?;
     let info = host.info();
@@ -77,9 +81,11 @@ pub(crate) async fn serve(settings: Settings, out: &Output) -> Result<ExitCode, 
         without_password(&settings.broker),
         info.concurrency
     ));
+    let mut failed = pin!(host.failed());
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
+        duty = &mut failed => return Err(given_up(duty)),
     }
     out.note(&format!(
         "draining: {} invocations run; a second signal ends the host now",
@@ -90,8 +96,20 @@ pub(crate) async fn serve(settings: Settings, out: &Output) -> Result<ExitCode, 
         // What still ran runs again elsewhere when its leases run out: nothing is lost.
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
+        duty = &mut failed => return Err(given_up(duty)),
     }
     Ok(Exit::Success.into())
+}
+
+/// A host without one of its duties would hold leases and do nothing: better none.
+fn given_up(duty: &str) -> CliError {
+    CliError::new(
+        Exit::Failed,
+        format!(
+            "the host's {duty} panicked, and the host ends; what it ran runs again when its leases run out"
+        ),
+        "start it again (`Restart=on-failure` in the service), and report the panic above",
+    )
 }
 
 /// The host that the settings describe.
