@@ -99,7 +99,11 @@ async fn a_compiler_that_its_sandbox_stopped_is_the_hosts_concern() {
     fcntl_setfd(&leak, FdFlags::empty()).unwrap();
     let directory = tempfile::tempdir().unwrap();
     let program = directory.path().join("compiler");
-    std::fs::write(&program, "#!/bin/sh\nls -l /proc/$$/fd > $0.open\nkill -SYS $$\n").unwrap();
+    std::fs::write(
+        &program,
+        "#!/bin/sh\nls -l /proc/$$/fd > $0.open\nkill -SYS $$\n",
+    )
+    .unwrap();
     std::fs::set_permissions(
         &program,
         std::os::unix::fs::PermissionsExt::from_mode(0o700),

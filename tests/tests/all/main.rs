@@ -14,4 +14,5 @@ mod drain;
 mod flow;
 mod idle;
 mod runaway;
+mod syscalls;
 mod upload;
