@@ -50,7 +50,6 @@ fn host(text: &str, host: &str) {
                 );
             }
         }
-        _ => {}
     }
 }
 
