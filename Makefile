@@ -7,6 +7,9 @@ RELEASE := --release --locked
 PROGRAMS := $(RELEASE) --workspace --bins --examples
 TASKS := basics images text data compute counter files
 WASM := tasks/target/wasm32-wasip2/release
+FUZZ := artifact boundary describe envelope patterns settings upload
+TIME ?= 60
+TARGET ?= $(FUZZ)
 export CELERIAC_TASKS := $(CURDIR)/$(WASM)
 export CELERIAC_BIN := $(CURDIR)/target/release/celeriac
 
@@ -28,7 +31,7 @@ demo: need-rust tasks ## upload sample tasks and run a thousand invocations on t
 	target/release/examples/demo
 
 .PHONY: test
-test: need-rust need-redis lint tasks ## every check: lints, unit tests, tests against real processes
+test: need-rust need-redis need-strace lint tasks ## every check: lints, unit tests, tests against real processes
 	$(CARGO) build $(PROGRAMS)
 	cd tasks && $(CARGO) test $(RELEASE) --workspace
 	target/release/bench --quick engine await cold growth cancel
@@ -47,6 +50,23 @@ bench: need-rust need-redis need-peers tasks ## benchmarks, one JSON line each; 
 	$(CARGO) build $(PROGRAMS)
 	target/release/bench $(NAME)
 
+# New inputs go beside the committed corpus, which `make fuzz-merge` extends by those that reach something new.
+.PHONY: fuzz
+fuzz: need-rust need-fuzz ## fuzz every target for TIME=60 seconds each; TARGET=… picks some
+	$(CARGO) build $(PROGRAMS)
+	cd fuzz && for target in $(TARGET); do \
+		mkdir -p target/found/$$target; \
+		RUSTC_WRAPPER=$(CURDIR)/fuzz/rustc.sh $(CARGO) fuzz run --sanitizer none $$target target/found/$$target \
+			corpus/$$target -- -max_total_time=$(TIME) -max_len=4096 -timeout=10 -rss_limit_mb=4096; \
+	done
+
+.PHONY: fuzz-merge
+fuzz-merge: need-rust need-fuzz ## add to the corpora what `make fuzz` found; TARGET=… picks some
+	cd fuzz && for target in $(TARGET); do \
+		RUSTC_WRAPPER=$(CURDIR)/fuzz/rustc.sh $(CARGO) fuzz run --sanitizer none $$target corpus/$$target \
+			target/found/$$target -- -merge=1 -max_len=4096; \
+	done
+
 .PHONY: clean
 clean: ## what was built
 	$(CARGO) clean
@@ -63,6 +83,16 @@ need-rust:
 .PHONY: need-redis
 need-redis:
 	@command -v redis-server >/dev/null || { echo "installing Redis (Debian: redis-server)"; $(call apt,redis-server); }
+
+.PHONY: need-strace
+need-strace:
+	@command -v strace >/dev/null || { echo "installing strace (Debian: strace)"; $(call apt,strace); }
+
+# libFuzzer itself is C++.
+.PHONY: need-fuzz
+need-fuzz:
+	@command -v c++ >/dev/null || { echo "installing a C++ compiler (Debian: g++)"; $(call apt,g++); }
+	@command -v cargo-fuzz >/dev/null || { echo "installing cargo-fuzz (crate: cargo-fuzz)"; $(CARGO) install --locked cargo-fuzz; }
 
 .PHONY: need-peers
 need-peers:

@@ -4,5 +4,6 @@ pub mod engine;
 pub mod local;
 pub mod module;
 pub mod policy;
+pub mod process;
 pub mod settings;
 pub mod worker;

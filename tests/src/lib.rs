@@ -6,5 +6,5 @@ mod stage;
 
 pub use self::{
     host::HostProcess,
-    stage::{Stage, sample, until},
+    stage::{Stage, binary, sample, until},
 };

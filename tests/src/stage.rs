@@ -124,7 +124,7 @@ impl Stage {
 }
 
 /// The binary under test.
-pub(crate) fn binary() -> PathBuf {
+pub fn binary() -> PathBuf {
     from_environment("CELERIAC_BIN", "target/release/celeriac")
 }
 

@@ -33,7 +33,10 @@ mod wait;
 
 use std::{path::PathBuf, process::ExitCode};
 
-use celeriac::settings::{Override, Settings};
+use celeriac::{
+    process,
+    settings::{Override, Settings},
+};
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
 use self::{error::CliError, exit::Exit, output::Output};
@@ -119,6 +122,11 @@ impl Command {
         }
     }
 
+    /// Whether it runs tasks, or tells how a process that does would stand.
+    fn is_hardened(&self) -> bool {
+        matches!(self, Self::Serve(_) | Self::Run(_) | Self::Doctor(_))
+    }
+
     async fn run(self, settings: Settings, out: &Output) -> Result<ExitCode, CliError> {
         match self {
             Self::Serve(_) => serve::serve(settings, out).await,
@@ -176,7 +184,7 @@ fn misused(error: &clap::Error) -> ExitCode {
     ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
 }
 
-fn start(cli: Cli, out: &Output) -> Result<ExitCode, CliError> {
+fn start(mut cli: Cli, out: &Output) -> Result<ExitCode, CliError> {
     // These must work however broken the settings are.
     match &cli.command {
         Command::Completions(args) => {
@@ -185,6 +193,13 @@ fn start(cli: Cli, out: &Output) -> Result<ExitCode, CliError> {
         Command::ExitCodes => return out.line(exit::EXPLANATION).map(|()| Exit::Success.into()),
         Command::Config(args) if args.example => return config::example(out),
         _ => {}
+    }
+    // While there is one thread, and before anything is opened.
+    if cli.command.is_hardened() {
+        let umask = process::harden()?;
+        if let Command::Run(args) = &mut cli.command {
+            args.umask = Some(umask);
+        }
     }
     let mut overrides = Vec::new();
     overrides.extend(

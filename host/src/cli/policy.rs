@@ -78,10 +78,7 @@ pub(crate) async fn policy(
 
 async fn check(settings: &Settings, out: &Output) -> Result<ExitCode, CliError> {
     let (policy, mut warnings) = Policy::load(settings.file.as_deref())?;
-    warnings.extend(useless_limits(
-        &policy,
-        &settings.limits.ceiling,
-    ));
+    warnings.extend(useless_limits(&policy, &settings.limits.ceiling));
     let names = match policy.grants().is_empty() {
         true => None,
         false => names(settings).await,
@@ -364,11 +361,7 @@ impl Shown<'_> {
                 let _ = author.set(name, *value);
             }
         }
-        let limits = Limits::effective(
-            &self.settings.limits,
-            &author,
-            &task.resolved.limits,
-        );
+        let limits = Limits::effective(&self.settings.limits, &author, &task.resolved.limits);
         Limits::all()
             .iter()
             .filter_map(|info| Some((info.name.to_owned(), Value::from(limits.get(info.name)?))))

@@ -6,6 +6,7 @@ use celeriac::{
     engine::{Determinism, EngineConfig, LimitRow},
     local::{self, LocalError, LocalHost, LocalRequest},
     policy::{Identity, Policy},
+    process,
     settings::Settings,
 };
 use celeriac_broker::{Digest, EventKind, ModuleRef};
@@ -62,6 +63,10 @@ pub(crate) struct RunArgs {
 
     #[command(flatten)]
     pub(crate) show: ShowArgs,
+
+    /// What the umask was before this process hardened itself.
+    #[arg(skip)]
+    pub(crate) umask: Option<u32>,
 }
 
 /// Runs the command.
@@ -107,6 +112,10 @@ pub(crate) async fn run(
         file: args.show.output,
         contract: Some(&ran.contract),
     };
+    // The output file is the caller's, not the host's.
+    if let Some(umask) = args.umask {
+        process::restore_umask(umask);
+    }
     let code = ended.show(out)?;
     if !out.is_json {
         contract(&ran.contract, out);

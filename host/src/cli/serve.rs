@@ -1,11 +1,12 @@
 //! `celeriac serve`: runs a host until it is told to stop.
 
-use std::{io, process::ExitCode, time::Duration};
+use std::{io, pin::pin, process::ExitCode, time::Duration};
 
 use celeriac::{
     engine::EngineConfig,
     module::CompileLimits,
     policy::{Policy, PolicyError, Warning},
+    process,
     settings::{Override, Settings, units, without_password},
     worker::{Host, HostError, HostOptions},
 };
@@ -71,6 +72,9 @@ pub(crate) async fn serve(settings: Settings, out: &Output) -> Result<ExitCode, 
         signal(SignalKind::interrupt())?,
         signal(SignalKind::hangup())?,
     );
+    if let Some(warning) = process::warn_of_root() {
+        tracing::warn!("{warning}");
+    }
     let (policy, warnings) = Policy::load(settings.file.as_deref())?;
     warn(&warnings);
     let broker = connect::broker(&settings).await?;
@@ -83,11 +87,13 @@ pub(crate) async fn serve(settings: Settings, out: &Output) -> Result<ExitCode, 
         without_password(&settings.broker),
         info.concurrency
     ));
+    let mut failed = pin!(host.failed());
     loop {
         tokio::select! {
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
             _ = hangup.recv() => reload(&settings, &host, out).await,
+            duty = &mut failed => return Err(given_up(duty)),
         }
     }
     out.note(&format!(
@@ -99,6 +105,7 @@ pub(crate) async fn serve(settings: Settings, out: &Output) -> Result<ExitCode, 
         // What still ran runs again elsewhere when its leases run out: nothing is lost.
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
+        duty = &mut failed => return Err(given_up(duty)),
     }
     Ok(Exit::Success.into())
 }
@@ -142,6 +149,17 @@ fn warn(warnings: &[Warning]) {
     for warning in warnings {
         tracing::warn!("{warning}");
     }
+}
+
+/// A host without one of its duties would hold leases and do nothing: better none.
+fn given_up(duty: &str) -> CliError {
+    CliError::new(
+        Exit::Failed,
+        format!(
+            "the host's {duty} panicked, and the host ends; what it ran runs again when its leases run out"
+        ),
+        "start it again (`Restart=on-failure` in the service), and report the panic above",
+    )
 }
 
 /// The host that the settings describe.

@@ -49,10 +49,11 @@ fn plain(host: &str) -> String {
         .strip_prefix('[')
         .and_then(|host| host.strip_suffix(']'))
         .unwrap_or(host);
-    if let Ok(address) = host.parse::<IpAddr>() {
-        return address.to_string();
+    let host = host.strip_suffix('.').unwrap_or(host);
+    match host.parse::<IpAddr>() {
+        Ok(address) => address.to_string(),
+        Err(_) => host.to_ascii_lowercase(),
     }
-    host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase()
 }
 
 impl FromStr for HostPattern {
@@ -120,6 +121,7 @@ mod tests {
     #[test]
     fn an_address_is_the_same_however_it_is_written() {
         assert!(pattern("::1").matches("[0:0:0:0:0:0:0:1]"));
+        assert!(pattern("::0.").matches("::") && pattern("10.0.0.1").matches("10.0.0.1."));
         assert!(!pattern("*.0.0.1.nip.io").matches("10.0.0.1"));
         assert!(!pattern("10.0.0.1").matches("10.0.0.10"));
     }

@@ -7,8 +7,8 @@ use tokio_util::sync::CancellationToken;
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
-use super::key_value::{KeyValueLimits, KeyValueUse};
 use super::files::{Files, FilesView};
+use super::key_value::{KeyValueLimits, KeyValueUse};
 use super::limiter::Limiter;
 use super::meter::Meter;
 use super::recorder::Recorder;

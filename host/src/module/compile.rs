@@ -1,26 +1,34 @@
 //! Compiles uploaded modules in a child process.
 //!
 //! Compiling takes time and memory as the uploaded code pleases, and a compiler is a large target: so it runs
-//! apart, without environment, under limits of address space, processor time and files, and is killed when
-//! its time is up or nobody waits for it any more.
+//! apart, without environment or descriptors, under limits of address space, processor time and files, with no
+//! system calls but those for memory and its three pipes ([`process`]), and is killed when its time is up or
+//! nobody waits for it any more.
 
 use std::io::{Read as _, Write as _};
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{ExitCode, ExitStatus, Stdio};
 use std::time::Duration;
 
-use rustix::process::{Resource, Rlimit, setrlimit};
+use rustix::process::Signal;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, Command};
 
 use super::artifact::{Key, artifact_key};
 use crate::engine::{Purpose, config};
+use crate::process;
 
 /// The hidden subcommand that the child is started with.
 pub const CHILD_COMMAND: &str = "compile-child";
 
 /// The most that the compiler's messages may occupy.
 const MESSAGE_BYTES: u64 = 16 << 10;
+
+/// Said when the child made a system call that it may not make: a new library, an unknown kernel, or an attack.
+const STOPPED: &str = "the compiler was stopped by its sandbox: it asked the kernel for something that compiling \
+    does not need. The kernel's log names the call (`journalctl -k --grep seccomp`); report it together with the \
+    module, and do not admit the module elsewhere before it is understood";
 
 /// How compiling is bounded.
 #[derive(Clone, Debug)]
@@ -99,6 +107,8 @@ impl Compiler {
     }
 
     fn start(&self) -> Result<Child, CompileError> {
+        // What this process has open without the usual mark, its own parent left to it.
+        process::keep_descriptors_from_children();
         Command::new(&self.binary)
             .arg(CHILD_COMMAND)
             .arg(self.limits.memory_bytes.to_string())
@@ -170,6 +180,9 @@ impl Compiler {
                 CompileError::Host(message)
             };
         }
+        if status.signal() == Some(Signal::SYS.as_raw()) {
+            return CompileError::Host(STOPPED.to_owned());
+        }
         // Rust aborts when memory is refused, the kernel kills when processor time is.
         CompileError::Exceeded(format!(
             "the compiler ended with {status}; it may use {} MiB of address space and {} s of processor time",
@@ -202,7 +215,8 @@ struct ChildMessage {
 
 /// The child's side: wasm on stdin, key and artifact on stdout, a message on stderr.
 ///
-/// `arguments` are those after [`CHILD_COMMAND`]: bytes of address space and seconds of processor time.
+/// `arguments` are those after [`CHILD_COMMAND`]: bytes of address space and seconds of processor time. A third
+/// one has the child try to break out instead of compiling, and say on stdout how far it got.
 #[must_use]
 pub fn compile_child_main(arguments: &[String]) -> ExitCode {
     match child(arguments) {
@@ -216,64 +230,62 @@ pub fn compile_child_main(arguments: &[String]) -> ExitCode {
 }
 
 fn child(arguments: &[String]) -> Result<(), ChildMessage> {
-    let host = |message: String| ChildMessage {
-        is_refusal: false,
-        message,
-    };
-    confine(arguments).map_err(host)?;
+    let bounds = bounds(arguments)?;
+    process::confine(bounds)?;
+    if let Some(attempt) = arguments.get(2) {
+        return say(&[process::probe(attempt, bounds)?.as_bytes()]);
+    }
+    let config = config(Purpose::Compile).map_err(|error| format!("{error:#}"))?;
+    let engine = wasmtime::Engine::new(&config).map_err(|error| format!("{error:#}"))?;
+    let key = artifact_key(&engine);
+    // Nothing of the upload has been read yet; from here on there is only compiling.
+    process::seal(bounds)?;
     let mut wasm = Vec::new();
     std::io::stdin()
         .lock()
         .read_to_end(&mut wasm)
-        .map_err(|error| host(error.to_string()))?;
-    let config = config(Purpose::Compile).map_err(|error| host(format!("{error:#}")))?;
-    let engine = wasmtime::Engine::new(&config).map_err(|error| host(format!("{error:#}")))?;
+        .map_err(|error| error.to_string())?;
     let artifact = engine
         .precompile_component(&wasm)
         .map_err(|error| ChildMessage {
             is_refusal: true,
             message: format!("{error:#}"),
         })?;
-    let mut stdout = std::io::stdout().lock();
-    let written = stdout
-        .write_all(&artifact_key(&engine))
-        .and_then(|()| stdout.write_all(&artifact));
-    written
-        .and_then(|()| stdout.flush())
-        .map_err(|error| host(error.to_string()))
+    say(&[&key, &artifact])
 }
 
-/// Takes away what compiling does not need, before a byte of the upload is read.
-fn confine(arguments: &[String]) -> Result<(), String> {
+fn bounds(arguments: &[String]) -> Result<process::Bounds, String> {
     let number = |index: usize| {
         arguments
             .get(index)
             .and_then(|text| text.parse::<u64>().ok())
     };
-    let (Some(memory), Some(cpu)) = (number(0), number(1)) else {
+    let (Some(memory_bytes), Some(cpu_seconds)) = (number(0), number(1)) else {
         return Err(format!(
             "`{CHILD_COMMAND}` is started by the host only: it wants two numbers"
         ));
     };
-    let limits = [
-        (Resource::As, memory),
-        (Resource::Cpu, cpu),
-        (Resource::Core, 0),
-        // Nothing but the three pipes is written, and little opened.
-        (Resource::Fsize, 0),
-        (Resource::Nofile, 32),
-    ];
-    for (resource, limit) in limits {
-        setrlimit(
-            resource,
-            Rlimit {
-                current: Some(limit),
-                maximum: Some(limit),
-            },
-        )
-        .map_err(|error| format!("cannot limit {resource:?}: {error}"))?;
+    Ok(process::Bounds {
+        memory_bytes,
+        cpu_seconds,
+    })
+}
+
+fn say(parts: &[&[u8]]) -> Result<(), ChildMessage> {
+    let mut stdout = std::io::stdout().lock();
+    let written = parts
+        .iter()
+        .try_for_each(|part| stdout.write_all(part))
+        .and_then(|()| stdout.flush());
+    Ok(written.map_err(|error| error.to_string())?)
+}
+
+impl From<String> for ChildMessage {
+    /// What is not about the upload is the operator's concern.
+    fn from(message: String) -> Self {
+        Self {
+            is_refusal: false,
+            message,
+        }
     }
-    // Compiling waits for nobody; invocations do.
-    let _ = rustix::process::setpriority_process(None, 10);
-    Ok(())
 }

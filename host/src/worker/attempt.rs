@@ -24,6 +24,7 @@ use super::{
 };
 use crate::engine::{Engine, Event, EventSink, Executor, HostLimits, Invocation, Limits, Request};
 use crate::policy::{Granted, LivePolicy};
+use crate::process::caught;
 
 /// What every attempt of a host shares.
 #[derive(Clone, Debug)]
@@ -54,11 +55,24 @@ impl Attempts {
     ) {
         let this = self.clone();
         if reserved.header.task.is_built_in() {
-            running.spawn(async move { this.run(reserved, stop, permit).await });
+            running.spawn(async move { this.survive(reserved, stop, permit).await });
         } else {
             let attempt =
-                running.track_future(async move { this.run(reserved, stop, permit).await });
+                running.track_future(async move { this.survive(reserved, stop, permit).await });
             self.executor.spawn(attempt);
+        }
+    }
+
+    /// A panic of our own code on the way fails this invocation: without an outcome its lease would be renewed
+    /// for ever. The engine catches those under a guest itself.
+    async fn survive(self, reserved: Reserved, stop: Stop, permit: OwnedSemaphorePermit) {
+        let (lease, held) = (reserved.lease.clone(), self.held.clone());
+        let settlements = self.settlements.clone();
+        if let Err(panic) = caught(self.run(reserved, stop, permit)).await {
+            tracing::error!(invocation = %lease.id, panic, "host code panicked; the invocation failed, the host goes on");
+            held.end(&lease);
+            let outcome = Outcome::failed(Code::HostFault, "the host failed while it ran the task");
+            let _ = settlements.send(Settlement { lease, outcome }).await;
         }
     }
 

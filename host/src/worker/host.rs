@@ -34,6 +34,7 @@ use crate::{
         LoaderConfig, UploadCaps,
     },
     policy::{KeyValuesOf, LivePolicy, Policy},
+    process::Alarm,
 };
 
 /// What a host is started with.
@@ -112,6 +113,8 @@ pub struct Host {
     settler: JoinHandle<()>,
     /// Held so that guests have threads as long as there is a host.
     attempts: Attempts,
+    /// Raised when a duty panics.
+    alarm: Alarm,
 }
 
 impl Host {
@@ -164,7 +167,9 @@ impl Host {
             settlements,
             reports,
         };
+        let alarm = Alarm::default();
         let duties = Duties {
+            alarm: alarm.clone(),
             broker: broker.clone(),
             held: held.clone(),
             info: info.clone(),
@@ -177,7 +182,7 @@ impl Host {
             broker: broker.clone(),
             held: held.clone(),
         };
-        let settler = tokio::spawn(settler.run(ended));
+        let settler = tokio::spawn(alarm.clone().watch("settler", settler.run(ended)));
         let (running, stop_reserving) = (TaskTracker::new(), CancellationToken::new());
         let worker = Worker {
             broker: broker.clone(),
@@ -190,7 +195,11 @@ impl Host {
             attempts: attempts.clone(),
             running: running.clone(),
         };
-        let worker = tokio::spawn(worker.run(stop_reserving.clone()));
+        let worker = tokio::spawn(
+            alarm
+                .clone()
+                .watch("reserve loop", worker.run(stop_reserving.clone())),
+        );
         Ok(Self {
             broker,
             info,
@@ -203,7 +212,14 @@ impl Host {
             worker,
             settler,
             attempts,
+            alarm,
         })
+    }
+
+    /// Waits until a duty of this host has panicked, for ever if need be, and names it. Such a host cannot go on:
+    /// end the process, and its invocations run elsewhere when their leases run out.
+    pub fn failed(&self) -> impl Future<Output = &'static str> + use<> {
+        self.alarm.raised()
     }
 
     /// What others see of this host.
@@ -277,6 +293,7 @@ async fn give_back(broker: &dyn Broker, held: &Held) {
 
 /// What runs beside the worker from start to end.
 struct Duties {
+    alarm: Alarm,
     broker: Arc<dyn Broker>,
     held: Arc<Held>,
     info: HostInfo,
@@ -296,12 +313,12 @@ impl Duties {
             held: self.held.clone(),
             renew_now: renew_now.clone(),
         };
-        tokio::spawn(listener.run(controls));
+        tokio::spawn(self.alarm.clone().watch("controls", listener.run(controls)));
         let recorder = Recorder {
             broker: self.broker.clone(),
             held: self.held.clone(),
         };
-        tokio::spawn(recorder.run(reported));
+        tokio::spawn(self.alarm.clone().watch("recorder", recorder.run(reported)));
         let renewer = Renewer {
             host: self.info.host.clone(),
             url: self.url,
@@ -309,7 +326,7 @@ impl Duties {
             lease: self.lease,
             now: renew_now,
         };
-        Ok(renewer.start(self.broker, shutdown)?)
+        Ok(renewer.start(self.broker, shutdown, self.alarm)?)
     }
 }
 

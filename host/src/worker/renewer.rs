@@ -10,6 +10,7 @@ use tokio::{sync::Notify, time::timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::held::Held;
+use crate::process::Alarm;
 
 /// Renews every third of a lease. Owns a connection, a runtime and a thread that nothing else uses.
 #[derive(Debug)]
@@ -28,13 +29,14 @@ impl Renewer {
         self,
         broker: Arc<dyn Broker>,
         shutdown: CancellationToken,
+        alarm: Alarm,
     ) -> std::io::Result<()> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
         std::thread::Builder::new()
             .name("celeriac-renew".into())
-            .spawn(move || runtime.block_on(self.run(broker, shutdown)))?;
+            .spawn(move || runtime.block_on(alarm.watch("renewer", self.run(broker, shutdown))))?;
         Ok(())
     }
 

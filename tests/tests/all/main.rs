@@ -15,4 +15,5 @@ mod flow;
 mod idle;
 mod policy;
 mod runaway;
+mod syscalls;
 mod upload;

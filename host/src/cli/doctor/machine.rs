@@ -2,7 +2,11 @@
 
 use std::{fs, io, path::Path};
 
-use celeriac::{engine::EngineConfig, settings::Settings};
+use celeriac::{
+    engine::EngineConfig,
+    process::{self, Hardening},
+    settings::Settings,
+};
 use celeriac_broker::{Check, Verdict};
 use rustix::process::{Resource, getrlimit};
 
@@ -24,7 +28,16 @@ pub(super) fn checks(settings: &Settings) -> Vec<Check> {
         checks.push(directory("data_dir", &settings.data_dir));
     }
     checks.push(directory("cache_dir", &settings.cache_dir));
+    checks.extend(process::hardening().into_iter().map(hardened));
     checks
+}
+
+/// What a process that runs tasks gave up; this one did the same.
+fn hardened(row: Hardening) -> Check {
+    match row.remedy {
+        None => good(row.name, row.found),
+        Some(remedy) => check(row.name, Verdict::Warning, row.found, remedy),
+    }
 }
 
 /// Whether the pool's slots fit into the address space of one process.

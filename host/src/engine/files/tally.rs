@@ -164,7 +164,7 @@ mod tests {
     use crate::engine::Discard;
 
     fn tally(limits: &Limits) -> Arc<Tally> {
-        let recorder = Arc::new(Recorder::new(Arc::new(Discard), limits));
+        let recorder = Arc::new(Recorder::new(Arc::new(Discard), limits, None));
         Arc::new(Tally::new(limits, recorder))
     }
 

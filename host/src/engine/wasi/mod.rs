@@ -58,7 +58,7 @@ pub(crate) fn link(l: &mut Linker<State>) -> wasmtime::Result<()> {
     bindings::random::random::add_to_linker::<State, HasSelf<State>>(l, itself)?;
     bindings::random::insecure::add_to_linker::<State, HasSelf<State>>(l, itself)?;
     bindings::random::insecure_seed::add_to_linker::<State, HasSelf<State>>(l, itself)?;
-    files::link(l)
+    super::files::link(l)
 }
 
 fn link_io(l: &mut Linker<State>) -> wasmtime::Result<()> {
