@@ -3,6 +3,7 @@
 //! Code generation and execution must agree, or every artifact is refused (or worse, is not): so there is
 //! one constructor, and [`Purpose`] may only add what plays no part in code generation.
 
+use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
@@ -48,6 +49,8 @@ pub struct EngineConfig {
     pub tick: Duration,
     /// How long a guest may go on after it was cancelled, to clean up and return by itself.
     pub cancel_grace: Duration,
+    /// The DNS server that guests' names are asked of, instead of the system's.
+    pub dns: Option<SocketAddr>,
 }
 
 impl Default for EngineConfig {
@@ -62,6 +65,7 @@ impl Default for EngineConfig {
             core_instances_per_invocation: 64,
             tick: Duration::from_millis(2),
             cancel_grace: Duration::from_millis(20),
+            dns: None,
         }
     }
 }

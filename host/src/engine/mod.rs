@@ -18,6 +18,7 @@ mod host_pattern;
 mod limiter;
 mod limits;
 mod meter;
+mod net;
 mod outcome;
 mod payload;
 mod recorder;

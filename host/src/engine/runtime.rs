@@ -6,6 +6,7 @@ use wasmtime::component::{Component, InstancePre, Linker};
 
 use super::bindings::ModulePre;
 use super::config::{EngineConfig, Purpose, config};
+use super::net::Network;
 use super::state::State;
 use super::ticker::Ticker;
 use super::{context, wasi};
@@ -21,6 +22,7 @@ pub(crate) struct Inner {
     pub(crate) wasmtime: wasmtime::Engine,
     pub(crate) config: EngineConfig,
     pub(crate) ticker: Ticker,
+    pub(crate) network: Arc<Network>,
     linker: Linker<State>,
 }
 
@@ -77,6 +79,7 @@ impl Engine {
         Ok(Self {
             inner: Arc::new(Inner {
                 wasmtime,
+                network: Arc::new(Network::new(engine_config.dns)),
                 config: engine_config,
                 ticker,
                 linker,

@@ -1,7 +1,7 @@
 //! Which WASI interfaces a guest finds: those that a standard library needs, one by one.
 //!
-//! `wasi:filesystem` is there without a single directory. Sockets and HTTP are not linked at all: what is
-//! not there cannot be got around.
+//! `wasi:filesystem` is there without a single directory. Sockets and outgoing HTTP are those of [`net`](super::net),
+//! which asks the rights of the execution at each call. Nothing serves HTTP.
 
 use wasmtime::component::{HasData, Linker, ResourceTable};
 use wasmtime_wasi::WasiView;
@@ -10,7 +10,9 @@ use wasmtime_wasi::clocks::{WasiClocks, WasiClocksView as _};
 use wasmtime_wasi::filesystem::{WasiFilesystem, WasiFilesystemView as _};
 use wasmtime_wasi::p2::bindings::{cli, clocks, filesystem, io, random};
 use wasmtime_wasi::random::WasiRandom;
+use wasmtime_wasi_http::p2::add_only_http_to_linker_async;
 
+use super::net;
 use super::state::State;
 
 /// The version of the contract that this host serves.
@@ -44,6 +46,15 @@ pub const ALLOWED_IMPORTS: &[&str] = &[
     "wasi:cli/terminal-stderr",
     "wasi:filesystem/types",
     "wasi:filesystem/preopens",
+    "wasi:sockets/network",
+    "wasi:sockets/instance-network",
+    "wasi:sockets/ip-name-lookup",
+    "wasi:sockets/tcp",
+    "wasi:sockets/tcp-create-socket",
+    "wasi:sockets/udp",
+    "wasi:sockets/udp-create-socket",
+    "wasi:http/types",
+    "wasi:http/outgoing-handler",
 ];
 
 struct HasIo;
@@ -83,5 +94,6 @@ pub(crate) fn link(l: &mut Linker<State>) -> wasmtime::Result<()> {
     cli::terminal_stderr::add_to_linker::<State, WasiCli>(l, State::cli)?;
     filesystem::types::add_to_linker::<State, WasiFilesystem>(l, State::filesystem)?;
     filesystem::preopens::add_to_linker::<State, WasiFilesystem>(l, State::filesystem)?;
-    Ok(())
+    net::link_sockets(l)?;
+    add_only_http_to_linker_async(l)
 }
