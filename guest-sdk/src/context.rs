@@ -5,7 +5,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use crate::{Failure, IntoPayload, host::Host};
+use crate::{AccessError, Failure, IntoPayload, host::Host};
 
 /// The invocation that a task runs for.
 ///
@@ -70,6 +70,14 @@ impl Context {
     /// this is for leaving in good order: return what there is, or a failure.
     pub fn is_cancelled(&self) -> bool {
         self.host.is_cancelled()
+    }
+
+    /// A secret that the task declared (`needs(secret = "name")`) and an operator granted.
+    ///
+    /// # Errors
+    /// When it is not declared, or not granted.
+    pub fn secret(&self, name: &str) -> Result<String, AccessError> {
+        self.host.secret(name)
     }
 
     /// Says how far the task has come: `done` of `total`, or just `done` where `total` is 0.

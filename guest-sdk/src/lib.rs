@@ -70,6 +70,7 @@
 // The macros name this crate by its public path, also in its own tests.
 extern crate self as celeriac_guest;
 
+mod access;
 #[cfg(target_family = "wasm")]
 mod bindings;
 mod context;
@@ -85,6 +86,7 @@ mod registry;
 #[cfg(not(target_family = "wasm"))]
 pub mod testing;
 
+pub use access::AccessError;
 pub use celeriac_guest_macros::task;
 pub use context::{Amount, Context};
 pub use failure::Failure;

@@ -2,6 +2,7 @@
 
 use std::{
     cell::RefCell,
+    collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::{Duration, SystemTime},
 };
@@ -9,7 +10,7 @@ use std::{
 #[cfg(feature = "http")]
 use crate::http::{HttpError, Request, Response};
 use crate::{
-    Level, Payload,
+    AccessError, Level, Payload,
     context::Invocation,
     testing::{LogRecord, Progress},
 };
@@ -29,6 +30,7 @@ pub(crate) struct State {
     pub(crate) progress: Vec<Progress>,
     pub(crate) logs: Vec<LogRecord>,
     pub(crate) emitted: Vec<Payload>,
+    pub(crate) secrets: BTreeMap<String, String>,
     /// Who answers HTTP requests.
     #[cfg(feature = "http")]
     pub(crate) http: Option<HttpAnswer>,
@@ -79,6 +81,7 @@ impl Host {
             progress: Vec::new(),
             logs: Vec::new(),
             emitted: Vec::new(),
+            secrets: BTreeMap::new(),
             #[cfg(feature = "http")]
             http: None,
         }));
@@ -112,6 +115,15 @@ impl Host {
             total,
             note: note.to_owned(),
         });
+    }
+
+    pub(crate) fn secret(&self, name: &str) -> Result<String, AccessError> {
+        let secret = self.state().secrets.get(name).cloned();
+        secret.ok_or_else(|| {
+            AccessError::Denied(format!(
+                "there is no secret `{name}`: give the test one with `FakeContext::with_secret`"
+            ))
+        })
     }
 
     pub(crate) fn emit(&self, chunk: Payload) {

@@ -2,7 +2,10 @@
 
 use std::time::{Duration, SystemTime};
 
-use crate::{Level, Payload, bindings::celeriac::task::context as imports, context::Invocation};
+use crate::{
+    AccessError, Level, Payload, bindings::celeriac::task::context as imports,
+    bindings::celeriac::task::types as wit, context::Invocation,
+};
 
 /// The host that runs this instance. There is nothing to hold: the imports are ambient.
 #[derive(Debug)]
@@ -27,6 +30,15 @@ impl Host {
 
     pub(crate) fn progress(&self, done: f64, total: f64, note: &str) {
         imports::progress(done, total, note);
+    }
+
+    pub(crate) fn secret(&self, name: &str) -> Result<String, AccessError> {
+        imports::secret(name).map_err(|error| match error {
+            wit::AccessError::Denied(text) => AccessError::Denied(text),
+            wit::AccessError::Limit(text) => AccessError::Limit(text),
+            wit::AccessError::Invalid(text) => AccessError::Invalid(text),
+            wit::AccessError::Unavailable(text) => AccessError::Unavailable(text),
+        })
     }
 
     pub(crate) fn emit(&self, chunk: Payload) {

@@ -118,7 +118,10 @@ fn write(body: OutgoingBody, mut bytes: &[u8], deadline: Deadline) -> Result<(),
     OutgoingBody::finish(body, None).map_err(error)
 }
 
-fn head(response: &FutureIncomingResponse, deadline: Deadline) -> Result<IncomingResponse, HttpError> {
+fn head(
+    response: &FutureIncomingResponse,
+    deadline: Deadline,
+) -> Result<IncomingResponse, HttpError> {
     wait(&response.subscribe(), deadline)?;
     match response.get() {
         Some(Ok(answer)) => answer.map_err(error),
@@ -147,10 +150,9 @@ fn read(head: &IncomingResponse, deadline: Deadline) -> Result<Response, HttpErr
             Err(StreamError::Closed) => return Ok(response),
             Err(StreamError::LastOperationFailed(cause)) => {
                 let code = wasip2::http::types::http_error_code(&cause);
-                return Err(code.map_or_else(
-                    || HttpError::Protocol(cause.to_debug_string()),
-                    error,
-                ));
+                return Err(
+                    code.map_or_else(|| HttpError::Protocol(cause.to_debug_string()), error)
+                );
             }
         }
     }

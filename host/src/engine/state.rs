@@ -70,6 +70,7 @@ impl State {
         wasi.stdout(stream(Stream::Stdout));
         wasi.stderr(stream(Stream::Stderr));
         wasi.max_random_size(RANDOM_CALL_BYTES);
+        wasi.envs(&rights.environment);
         let mut table = ResourceTable::new();
         table.set_max_capacity(usize::try_from(limits.handles).unwrap_or(usize::MAX));
         Self {

@@ -10,7 +10,6 @@ use wasmtime_wasi::clocks::{WasiClocks, WasiClocksView as _};
 use wasmtime_wasi::filesystem::{WasiFilesystem, WasiFilesystemView as _};
 use wasmtime_wasi::p2::bindings::{cli, clocks, filesystem, io, random};
 use wasmtime_wasi::random::WasiRandom;
-use wasmtime_wasi_http::p2::add_only_http_to_linker_async;
 
 use super::net;
 use super::state::State;
@@ -95,5 +94,5 @@ pub(crate) fn link(l: &mut Linker<State>) -> wasmtime::Result<()> {
     filesystem::types::add_to_linker::<State, WasiFilesystem>(l, State::filesystem)?;
     filesystem::preopens::add_to_linker::<State, WasiFilesystem>(l, State::filesystem)?;
     net::link_sockets(l)?;
-    add_only_http_to_linker_async(l)
+    net::link_http(l)
 }

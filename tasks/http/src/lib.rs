@@ -85,7 +85,10 @@ pub fn dispatch(_ctx: &Context, input: Dispatch) -> Result<Dispatched, Failure> 
     };
     let mut followed = 0;
     let response = loop {
-        let response = send(&next, timeout.map(|timeout| timeout.saturating_sub(started.elapsed())))?;
+        let response = send(
+            &next,
+            timeout.map(|timeout| timeout.saturating_sub(started.elapsed())),
+        )?;
         match hop(&next, &response)? {
             Some(target) if followed < input.follow => {
                 followed += 1;
@@ -197,12 +200,18 @@ mod tests {
     #[test]
     fn returns_what_it_got() {
         let ctx = FakeContext::new().with_http(|request| {
-            assert_eq!((request.method(), request.body_bytes()), ("POST", &b"\x01"[..]));
+            assert_eq!(
+                (request.method(), request.body_bytes()),
+                ("POST", &b"\x01"[..])
+            );
             Ok(answer(201, &[("set-cookie", "a"), ("set-cookie", "b")]))
         });
         let request = json!({"url": "http://a/", "method": "POST", "body_base64": "AQ=="});
         let dispatched = dispatch(&ctx, input(request)).unwrap();
-        assert_eq!((dispatched.status, dispatched.body.as_deref()), (201, Some("body")));
+        assert_eq!(
+            (dispatched.status, dispatched.body.as_deref()),
+            (201, Some("body"))
+        );
         assert_eq!(dispatched.headers["set-cookie"], "a, b");
     }
 
@@ -227,9 +236,14 @@ mod tests {
                 _ => answer(200, &[]),
             })
         });
-        let of = |follow: u32| input(json!({"url": "http://a/1", "follow": follow, "expect": ["200", "302"]}));
+        let of = |follow: u32| {
+            input(json!({"url": "http://a/1", "follow": follow, "expect": ["200", "302"]}))
+        };
         assert_eq!(dispatch(&ctx, of(0)).unwrap().status, 302);
-        assert_eq!(dispatch(&ctx, of(1)).unwrap_err().kind, "too-many-redirects");
+        assert_eq!(
+            dispatch(&ctx, of(1)).unwrap_err().kind,
+            "too-many-redirects"
+        );
         assert_eq!(dispatch(&ctx, of(2)).unwrap().url, "http://a/3");
     }
 }

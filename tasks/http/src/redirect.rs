@@ -97,9 +97,13 @@ mod tests {
         let from = Hop {
             method: "POST".to_owned(),
             url: "https://a/".to_owned(),
-            headers: [("Authorization", "x"), ("Accept", "y"), ("Content-Type", "z")]
-                .map(|(name, value)| (name.to_owned(), value.to_owned()))
-                .into(),
+            headers: [
+                ("Authorization", "x"),
+                ("Accept", "y"),
+                ("Content-Type", "z"),
+            ]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .into(),
             body: b"body".into(),
         };
         let mut response = Response::new(302, "");

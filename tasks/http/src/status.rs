@@ -49,7 +49,12 @@ mod tests {
     #[test]
     fn reads_statuses_and_ranges() {
         let read = |texts: &[&str]| {
-            Expected::try_from(texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>())
+            Expected::try_from(
+                texts
+                    .iter()
+                    .map(|text| (*text).to_owned())
+                    .collect::<Vec<_>>(),
+            )
         };
         let expected = read(&["204", "300-399"]).unwrap();
         assert!(expected.contains(204) && expected.contains(300) && expected.contains(399));

@@ -142,9 +142,7 @@ pub fn resolve_and_connect(input: (String, String)) -> (Vec<String>, String) {
 pub fn serve() -> Result<(String, String), Failure> {
     let listen = TcpListener::bind("127.0.0.1:0").err();
     let udp = UdpSocket::bind("127.0.0.1:0").err();
-    let text = |error: Option<std::io::Error>| {
-        error.map_or_else(String::new, |error| said(&error))
-    };
+    let text = |error: Option<std::io::Error>| error.map_or_else(String::new, |error| said(&error));
     Ok((text(listen), text(udp)))
 }
 

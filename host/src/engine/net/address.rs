@@ -168,9 +168,9 @@ fn embedded(address: Ipv6Addr) -> Option<[Option<Ipv4Addr>; 2]> {
     let last = pair(g, h);
     match (a, b, c, d, e, f) {
         // Mapped ::ffff:0:0/96, compatible ::/96, translated ::ffff:0:0:0/96, NAT64 64:ff9b::/96.
-        (0, 0, 0, 0, 0, 0xffff | 0)
-        | (0, 0, 0, 0, 0xffff, 0)
-        | (0x64, 0xff9b, 0, 0, 0, 0) => Some([Some(last), None]),
+        (0, 0, 0, 0, 0, 0xffff | 0) | (0, 0, 0, 0, 0xffff, 0) | (0x64, 0xff9b, 0, 0, 0, 0) => {
+            Some([Some(last), None])
+        }
         // 6to4 2002::/16.
         (0x2002, ..) => Some([Some(pair(b, c)), None]),
         // Teredo 2001::/32: the server, and the client with its bits turned around.
@@ -218,8 +218,14 @@ mod tests {
             }
         }
         assert_eq!(of("223.255.255.255"), Public);
-        assert_eq!((of("224.0.0.0"), of("239.255.255.255")), (Multicast, Multicast));
-        assert_eq!((of("240.0.0.0"), of("255.255.255.254")), (Reserved, Reserved));
+        assert_eq!(
+            (of("224.0.0.0"), of("239.255.255.255")),
+            (Multicast, Multicast)
+        );
+        assert_eq!(
+            (of("240.0.0.0"), of("255.255.255.254")),
+            (Reserved, Reserved)
+        );
         assert_eq!(of("255.255.255.255"), Broadcast);
     }
 

@@ -13,24 +13,29 @@ use super::address::{Class, class};
 
 /// A host by name or by address.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Host {
-    /// In lower case, without a final dot.
+pub enum Host {
+    /// A name, in lower case, without a final dot.
     Name(String),
+    /// An address.
     Address(IpAddr),
 }
 
 /// The server that an HTTP request is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Destination {
-    pub(crate) is_tls: bool,
-    pub(crate) host: Host,
-    pub(crate) port: u16,
+pub struct Destination {
+    /// Whether by `https`.
+    pub is_tls: bool,
+    /// The host.
+    pub host: Host,
+    /// The port, never 0.
+    pub port: u16,
 }
 
 impl Host {
     /// Reads a name or an address; none where it is neither, or where programs disagree about what it is:
     /// `0177.0.0.1`, `2130706433` and `0x7f.1` are 127.0.0.1 to some.
-    pub(crate) fn parse(text: &str) -> Option<Self> {
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
         if let Some(inner) = text.strip_prefix('[') {
             let address: Ipv6Addr = inner.strip_suffix(']')?.parse().ok()?;
             return Some(Self::Address(address.into()));
@@ -73,7 +78,8 @@ impl fmt::Display for Host {
 impl Destination {
     /// The destination of an absolute URI; none if it names none, or carries a user name and so could be
     /// read in two ways.
-    pub(crate) fn of(uri: &Uri) -> Option<Self> {
+    #[must_use]
+    pub fn of(uri: &Uri) -> Option<Self> {
         let is_tls = match uri.scheme() {
             Some(scheme) if *scheme == Scheme::HTTPS => true,
             Some(scheme) if *scheme == Scheme::HTTP => false,
@@ -87,7 +93,9 @@ impl Destination {
         let (host, port) = authority.split_at_checked(end)?;
         let port = match port.strip_prefix(':') {
             None if port.is_empty() => default_port(is_tls),
-            Some(digits) if digits.bytes().all(|byte| byte.is_ascii_digit()) => digits.parse().ok()?,
+            Some(digits) if digits.bytes().all(|byte| byte.is_ascii_digit()) => {
+                digits.parse().ok()?
+            }
             _ => return None,
         };
         (port != 0).then_some(())?;

@@ -133,7 +133,11 @@ impl Egress {
         take(&self.used.lookups, allowed)
             .map_err(|_| {
                 let connections = self.limits.tcp_connections;
-                self.limit("tcp_connections", connections, connections.saturating_add(1));
+                self.limit(
+                    "tcp_connections",
+                    connections,
+                    connections.saturating_add(1),
+                );
             })
             .is_ok()
     }

@@ -1,5 +1,6 @@
 //! HTTP requests of guests: whether each may go where it wants to, with which bounds, and how it goes there.
 
+mod error_code;
 mod exchange;
 mod response;
 
@@ -14,6 +15,8 @@ use wasmtime_wasi_http::{
     DEFAULT_FORBIDDEN_HEADERS, Error, ForbiddenHeaderFilter, RequestOptions, WasiBody,
     WasiHttpHooks,
 };
+
+pub(crate) use self::error_code::link;
 
 use self::exchange::{Exchange, exchange};
 use self::response::{Response, answer};
@@ -133,7 +136,11 @@ fn granted(
     destination: &Destination,
     method: &Method,
 ) -> Result<Vec<IpNet>, Error> {
-    let to_host = |rule: &&HttpRule| rule.hosts.iter().any(|host| destination.host.is_meant_by(host));
+    let to_host = |rule: &&HttpRule| {
+        rule.hosts
+            .iter()
+            .any(|host| destination.host.is_meant_by(host))
+    };
     let rules: Vec<_> = egress.rights.http.iter().filter(to_host).collect();
     let mut matching = rules
         .iter()
@@ -156,8 +163,11 @@ fn allows(rule: &HttpRule, destination: &Destination, method: &Method) -> bool {
     } else {
         rule.ports.contains(&destination.port)
     };
-    let is_method =
-        rule.methods.is_empty() || rule.methods.iter().any(|allowed| allowed == method.as_str());
+    let is_method = rule.methods.is_empty()
+        || rule
+            .methods
+            .iter()
+            .any(|allowed| allowed == method.as_str());
     is_port && is_method && rule.schemes.iter().any(is_scheme)
 }
 
@@ -168,7 +178,10 @@ fn prepare(
     destination: &Destination,
     request: &mut Request<WasiBody>,
 ) -> Result<Slot, Error> {
-    let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
+    let path = request
+        .uri()
+        .path_and_query()
+        .map_or("/", |path| path.as_str());
     let path = match path.strip_prefix('?') {
         Some(_) => format!("/{path}"),
         None => path.to_owned(),
@@ -225,7 +238,8 @@ fn header_bytes(headers: &HeaderMap) -> u64 {
 
 fn times(egress: &Egress, options: RequestOptions) -> Times {
     let limits = &egress.limits;
-    let least = |limit: Duration, asked: Option<Duration>| asked.map_or(limit, |asked| asked.min(limit));
+    let least =
+        |limit: Duration, asked: Option<Duration>| asked.map_or(limit, |asked| asked.min(limit));
     Times {
         started: Instant::now(),
         connect: least(limits.connect_timeout, options.connect_timeout),

@@ -6,7 +6,7 @@
 //! made to one that passed. All I/O runs on a runtime of its own, so that a host full of computing guests still
 //! serves its sockets; a guest that touches no network costs none of it.
 
-pub(crate) mod address;
+mod address;
 mod destination;
 mod egress;
 mod http;
@@ -14,8 +14,10 @@ mod resolver;
 mod sockets;
 mod tls;
 
+pub use address::{Class as AddressClass, class as address_class, is_public as is_public_address};
+pub use destination::{Destination, Host};
 pub(crate) use egress::{Egress, NetworkUsage};
-pub(crate) use http::Hooks;
+pub(crate) use http::{Hooks, link as link_http};
 pub(crate) use sockets::{SocketsView, link as link_sockets};
 
 use std::future::Future;

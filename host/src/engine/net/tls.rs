@@ -26,8 +26,9 @@ impl Tls {
         stream: TcpStream,
     ) -> Result<TlsStream<TcpStream>, Error> {
         let name = match host {
-            Host::Name(name) => ServerName::try_from(name.clone())
-                .map_err(|_| Error::HttpRequestUriInvalid)?,
+            Host::Name(name) => {
+                ServerName::try_from(name.clone()).map_err(|_| Error::HttpRequestUriInvalid)?
+            }
             Host::Address(address) => ServerName::from(*address),
         };
         let connector = self.0.get_or_try_init(connector).await?;

@@ -59,21 +59,22 @@ pub(super) async fn exchange(exchange: Exchange) {
     } = exchange;
     let end = times.started + times.total;
     let first_byte = times.started + times.first_byte;
-    let opened = timeout_at(first_byte.into(), open(&egress, &destination, &networks, times))
-        .await
-        .unwrap_or(Err(Error::ConnectionTimeout));
+    let opened = timeout_at(
+        first_byte.into(),
+        open(&egress, &destination, &networks, times),
+    )
+    .await
+    .unwrap_or(Err(Error::ConnectionTimeout));
     let stream = match opened {
         Ok(stream) => stream,
         Err(error) => return drop(head.send(Err(error))),
     };
     let talk = talk(&egress, stream, request, times, (head, &body));
-    let ended = timeout_at(end.into(), talk)
-        .await
-        .unwrap_or_else(|_| {
-            let allowed = u64::try_from(times.total.as_millis()).unwrap_or(u64::MAX);
-            egress.limit("http_timeout", allowed, allowed);
-            Err(Error::HttpResponseTimeout)
-        });
+    let ended = timeout_at(end.into(), talk).await.unwrap_or_else(|_| {
+        let allowed = u64::try_from(times.total.as_millis()).unwrap_or(u64::MAX);
+        egress.limit("http_timeout", allowed, allowed);
+        Err(Error::HttpResponseTimeout)
+    });
     let _ = body.send(ended.map(|()| None)).await;
 }
 
@@ -103,7 +104,11 @@ async fn open(
         if !destination.is_tls {
             return Ok(Box::new(stream) as Box<dyn Stream>);
         }
-        let stream = egress.network.tls.connect(&destination.host, stream).await?;
+        let stream = egress
+            .network
+            .tls
+            .connect(&destination.host, stream)
+            .await?;
         Ok(Box::new(stream) as Box<dyn Stream>)
     };
     timeout(times.connect, opening)

@@ -25,9 +25,11 @@ pub(super) type Piece = Result<Option<Frame<Bytes>>, Error>;
 /// Waits for the head of the answer.
 pub(super) async fn answer(running: Running) -> Result<Response, Error> {
     let Running { head, body } = running;
-    let head = head
-        .await
-        .unwrap_or_else(|_| Err(Error::InternalError(Some("the host dropped the request".to_owned()))))?;
+    let head = head.await.unwrap_or_else(|_| {
+        Err(Error::InternalError(Some(
+            "the host dropped the request".to_owned(),
+        )))
+    })?;
     let done: Box<dyn Future<Output = _> + Send> = Box::new(async { Ok(()) });
     Ok((head.map(|()| body.boxed_unsync()), done))
 }

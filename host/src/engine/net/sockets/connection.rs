@@ -162,7 +162,9 @@ impl OutputStream for Writer {
         self.0.send(&mut outgoing);
         if let Some(kind) = outgoing.failed.take() {
             outgoing.is_shut = true;
-            return Err(StreamError::LastOperationFailed(io::Error::from(kind).into()));
+            return Err(StreamError::LastOperationFailed(
+                io::Error::from(kind).into(),
+            ));
         }
         if outgoing.is_shut {
             return Err(StreamError::Closed);

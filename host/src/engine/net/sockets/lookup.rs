@@ -107,6 +107,7 @@ fn check(addresses: &[IpAddr], rules: &[&TcpRule]) -> Result<Vec<IpAddr>, Refuse
 }
 
 /// The addresses of a name, or the wait for them.
+#[expect(unreachable_pub, reason = "the bindings want it public")]
 pub enum Lookup {
     Running(AbortOnDropHandle<Result<Vec<IpAddr>, ErrorCode>>),
     Done(Result<vec::IntoIter<IpAddr>, ErrorCode>),

@@ -20,6 +20,7 @@ use crate::engine::net::dial;
 type Dialled = Result<TcpStream, ErrorCode>;
 
 /// A socket. The system has none of it before it connects.
+#[expect(unreachable_pub, reason = "the bindings want it public")]
 pub struct TcpSocket {
     family: IpAddressFamily,
     state: Progress,
@@ -53,10 +54,7 @@ impl CreateHost for SocketsView<'_> {
 }
 
 /// Starts to connect, if that is granted.
-fn connect(
-    egress: &Arc<Egress>,
-    to: SocketAddr,
-) -> Result<AbortOnDropHandle<Dialled>, ErrorCode> {
+fn connect(egress: &Arc<Egress>, to: SocketAddr) -> Result<AbortOnDropHandle<Dialled>, ErrorCode> {
     if !egress.may_connect(to) {
         return Err(ErrorCode::AccessDenied);
     }
@@ -92,9 +90,7 @@ pub(super) fn error_code(error: &std::io::Error) -> ErrorCode {
 fn fits(family: IpAddressFamily, to: SocketAddr) -> bool {
     let is_family = match to {
         SocketAddr::V4(_) => family == IpAddressFamily::Ipv4,
-        SocketAddr::V6(to) => {
-            family == IpAddressFamily::Ipv6 && to.ip().to_ipv4_mapped().is_none()
-        }
+        SocketAddr::V6(to) => family == IpAddressFamily::Ipv6 && to.ip().to_ipv4_mapped().is_none(),
     };
     is_family && to.port() != 0
 }
@@ -225,7 +221,10 @@ impl HostTcpSocket for SocketsView<'_> {
         Ok(self.table.get(&socket)?.family)
     }
 
-    fn subscribe(&mut self, socket: Resource<TcpSocket>) -> wasmtime::Result<Resource<DynPollable>> {
+    fn subscribe(
+        &mut self,
+        socket: Resource<TcpSocket>,
+    ) -> wasmtime::Result<Resource<DynPollable>> {
         subscribe(self.table, socket)
     }
 

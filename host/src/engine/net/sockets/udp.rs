@@ -12,6 +12,7 @@ use super::wit::udp_create_socket::Host as CreateHost;
 use super::{Answer, Network, SocketsView};
 
 /// What there is of UDP.
+#[expect(unreachable_pub, reason = "the bindings want it public")]
 pub enum Nothing {}
 
 impl CreateHost for SocketsView<'_> {
