@@ -672,6 +672,20 @@ async fn headers_pass_up_to_their_limit_both_ways() {
 }
 
 #[tokio::test]
+async fn whoever_builds_headers_far_beyond_their_limit_ends() {
+    let server = Server::answering(HELLO).await;
+    let limits = Limits {
+        http_header_bytes: 1_000,
+        ..Limits::default()
+    };
+    let input = json!({"url": server.url(), "headers": [["x-pad", "x".repeat(50_000)]]});
+    let fault = fault(run("ask", input, limits, &may_ask(&server)).await);
+    assert_eq!(fault.code, Code::OutputTooLarge, "{fault:?}");
+    assert_eq!(fault.limit.unwrap().name, "http_header_bytes");
+    assert_eq!(server.seen.accepted(), 0);
+}
+
+#[tokio::test]
 async fn a_request_body_passes_up_to_its_limit() {
     let server = Server::answering(HELLO).await;
     let limits = Limits {

@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use wasmtime::component::ResourceTableError;
 use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
+use wasmtime_wasi_http::FieldMapError;
 
 use super::config::TRACE_FRAMES;
 use super::state::{HostLimit, State};
@@ -61,6 +62,16 @@ fn classify(error: &wasmtime::Error, state: &State, limits: &Limits) -> Fault {
             "the task holds too many streams or timers",
             hit,
         );
+    }
+    if let Some(FieldMapError::TotalSizeTooBig | FieldMapError::TooManyFields) =
+        error.downcast_ref()
+    {
+        let allowed = limits.http_header_bytes;
+        return over_budget(&LimitHit::new(
+            "http_header_bytes",
+            allowed,
+            allowed.saturating_mul(2),
+        ));
     }
     if is_too_much_copied(error) {
         return too_much_copied(limits);

@@ -3,11 +3,11 @@
 smtp_server.py CERTIFICATE KEY starttls|implicit
 """
 
+import asyncio
 import json
 import ssl
 import sys
 
-from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import AuthResult, SMTP
 
 
@@ -46,18 +46,18 @@ settings = {
 }
 
 
-class Server(Controller):
-    def factory(self):
-        tls = {"tls_context": context, "require_starttls": True} if mode == "starttls" else {}
-        return SMTP(self.handler, **settings, **tls)
+async def main():
+    loop = asyncio.get_running_loop()
+    tls = {"tls_context": context, "require_starttls": True} if mode == "starttls" else {}
+    server = await loop.create_server(
+        lambda: SMTP(Handler(), loop=loop, hostname="localhost", **settings, **tls),
+        host="127.0.0.1",
+        port=0,
+        ssl=context if mode == "implicit" else None,
+    )
+    print(server.sockets[0].getsockname()[1], flush=True)
+    # Until whoever started this is gone.
+    await loop.run_in_executor(None, sys.stdin.read)
 
 
-controller = Server(
-    Handler(), hostname="127.0.0.1", port=0, ssl_context=context if mode == "implicit" else None
-)
-# The controller connects to itself to see whether it runs, which neither port 0 nor TLS allows.
-controller._trigger_server = lambda: None
-controller.start()
-print(controller.server.sockets[0].getsockname()[1], flush=True)
-sys.stdin.read()
-controller.stop()
+asyncio.run(main())
