@@ -14,11 +14,12 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
 
-use celeriac::engine::{Execution, Limits, Request, Rights, Secret, TcpRule};
+use celeriac::engine::{Execution, Limits, Module, Request, Rights, Secret, TcpRule};
 use serde_json::{Value, json};
 use support::{Bench, fault, json as text, request, sample};
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
+use tokio::sync::OnceCell;
 
 /// An SMTP server for `localhost`, ended with this.
 struct Smtp {
@@ -47,7 +48,8 @@ impl Smtp {
         let key = rcgen::KeyPair::generate().unwrap();
         let own = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
         let own = own.signed_by(&key, &issuer).unwrap();
-        let [certificate_file, key_file] = ["certificate", "key"].map(|name| directory.path().join(name));
+        let [certificate_file, key_file] =
+            ["certificate", "key"].map(|name| directory.path().join(name));
         std::fs::write(&certificate_file, own.pem()).unwrap();
         std::fs::write(&key_file, key.serialize_pem()).unwrap();
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/smtp_server.py");
@@ -61,7 +63,11 @@ impl Smtp {
             .spawn()
             .expect("no Python with aiosmtpd: run `make need-mail` first");
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let port = lines.next_line().await.unwrap().expect("the SMTP server did not start");
+        let port = lines
+            .next_line()
+            .await
+            .unwrap()
+            .expect("the SMTP server did not start");
         Self {
             lines,
             port: port.parse().unwrap(),
@@ -85,8 +91,14 @@ impl Smtp {
             networks: vec!["127.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()],
         };
         Rights {
-            environment: environment.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
-            secrets: [("smtp-password".to_owned(), Secret::new("open sesame".to_owned()))].into(),
+            environment: environment
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .into(),
+            secrets: [(
+                "smtp-password".to_owned(),
+                Secret::new("open sesame".to_owned()),
+            )]
+            .into(),
             tcp: vec![rule],
             ..Rights::default()
         }
@@ -97,14 +109,25 @@ impl Smtp {
     }
 }
 
+/// One engine with the module for all tests: compiling it takes a while.
+async fn module() -> &'static (Bench, Module) {
+    static MODULE: OnceCell<(Bench, Module)> = OnceCell::const_new();
+    MODULE
+        .get_or_init(|| async {
+            let bench = Bench::new();
+            let module = bench.load(sample("mail")).await;
+            (bench, module)
+        })
+        .await
+}
+
 async fn send(mail: Value, rights: Rights) -> Execution {
-    let bench = Bench::new();
-    let module = bench.load(sample("mail")).await;
+    let (bench, module) = module().await;
     let request = Request {
         rights: Arc::new(rights),
         ..request("send", &mail.to_string(), Limits::default())
     };
-    bench.engine.execute(&module, request).await
+    bench.engine.execute(module, request).await
 }
 
 fn mail(to: &[&str]) -> Value {
@@ -118,14 +141,20 @@ async fn sends_over_both_kinds_of_tls() {
         let mut server = Smtp::start(mode).await;
         let execution = send(mail(&["a@example.org"]), server.rights(mode)).await;
         let sent: Value = serde_json::from_str(text(&execution)).unwrap();
-        assert_eq!(sent["accepted"], json!(["a@example.org", "hidden@example.org"]));
+        assert_eq!(
+            sent["accepted"],
+            json!(["a@example.org", "hidden@example.org"])
+        );
         assert_eq!(sent["message_id"], "<0192@example.com>");
         let got = server.received().await;
         assert_eq!(got["is_tls"], true);
         assert_eq!(got["from"], "zoe@example.com");
         assert_eq!(got["to"], json!(["a@example.org", "hidden@example.org"]));
         let text = got["text"].as_str().unwrap();
-        assert!(text.contains("Subject: =?UTF-8?B?R3LDvMOfZQ==?=\r\n"), "{text}");
+        assert!(
+            text.contains("Subject: =?UTF-8?B?R3LDvMOfZQ==?=\r\n"),
+            "{text}"
+        );
         assert!(text.contains("first\r\n.\r\nlast\r\n"), "{text}");
         assert!(!text.contains("hidden"), "{text}");
     }
@@ -157,11 +186,17 @@ async fn refuses_a_wrong_password_a_strange_server_and_a_forged_header() {
     assert_eq!(fault(send(mail(&["a@b"]), rights).await).kind, "smtp-auth");
     let mut rights = server.rights("starttls");
     rights.secrets.clear();
-    assert_eq!(fault(send(mail(&["a@b"]), rights).await).kind, "access-denied");
+    assert_eq!(
+        fault(send(mail(&["a@b"]), rights).await).kind,
+        "access-denied"
+    );
     let mut rights = server.rights("starttls");
     rights.environment.retain(|(name, _)| name != "SMTP_CA");
     let unknown = fault(send(mail(&["a@b"]), rights).await);
-    assert_eq!((unknown.kind.as_str(), unknown.retryable), ("smtp-tls", false));
+    assert_eq!(
+        (unknown.kind.as_str(), unknown.retryable),
+        ("smtp-tls", false)
+    );
     let mut forged = mail(&["a@b"]);
     forged["subject"] = json!("Hi\r\nBcc: everybody@example.org");
     let fault = fault(send(forged, server.rights("starttls")).await);
