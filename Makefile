@@ -5,7 +5,7 @@ CARGO := cargo
 RELEASE := --release --locked
 # Always the same selection: another one would give dependencies other features, and compile wasmtime again.
 PROGRAMS := $(RELEASE) --workspace --bins --examples
-TASKS := basics images text data compute counter files
+TASKS := basics images text data compute counter files http mail netprobe
 WASM := tasks/target/wasm32-wasip2/release
 FUZZ := artifact boundary describe envelope patterns settings upload
 TIME ?= 60
@@ -31,7 +31,7 @@ demo: need-rust tasks ## upload sample tasks and run a thousand invocations on t
 	target/release/examples/demo
 
 .PHONY: test
-test: need-rust need-redis need-strace lint tasks ## every check: lints, unit tests, tests against real processes
+test: need-rust need-redis need-strace need-mail lint tasks ## every check: lints, unit tests, tests against real processes
 	$(CARGO) build $(PROGRAMS)
 	cd tasks && $(CARGO) test $(RELEASE) --workspace
 	target/release/bench --quick engine await cold growth cancel
@@ -98,6 +98,12 @@ need-fuzz:
 need-peers:
 	@command -v node >/dev/null && command -v npm >/dev/null || { echo "node and npm are missing: the benchmarks run BullMQ with them" >&2; exit 1; }
 	@python3 -c 'import venv, ensurepip' 2>/dev/null || { echo "installing Python's venv (Debian: python3-venv)"; $(call apt,python3-venv); }
+
+.PHONY: need-mail
+need-mail:
+	@python3 -c 'import venv, ensurepip' 2>/dev/null || { echo "installing Python's venv (Debian: python3-venv)"; $(call apt,python3-venv); }
+	@target/mail/bin/python -c 'import aiosmtpd' 2>/dev/null || { echo "installing aiosmtpd, an SMTP server for tests, into target/mail"; \
+		python3 -m venv target/mail && target/mail/bin/pip install --quiet 'aiosmtpd==1.4.6'; }
 
 # The service that Debian's package starts is not used: tests start servers of their own.
 define apt

@@ -9,5 +9,7 @@ mod wasm;
 
 #[cfg(not(target_family = "wasm"))]
 pub(crate) use fake::{Host, State, backtrace, log};
+#[cfg(all(not(target_family = "wasm"), feature = "http"))]
+pub(crate) use fake::{HttpAnswer, send};
 #[cfg(target_family = "wasm")]
 pub(crate) use wasm::{Host, backtrace, log};

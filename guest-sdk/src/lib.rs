@@ -80,6 +80,8 @@ mod context;
 mod exports;
 mod failure;
 mod host;
+#[cfg(feature = "http")]
+pub mod http;
 mod log;
 mod payload;
 mod registry;

@@ -84,6 +84,28 @@ impl FakeContext {
         self
     }
 
+    /// Gives the task a secret.
+    #[must_use]
+    pub fn with_secret(self, name: &str, value: &str) -> Self {
+        self.with(|state| {
+            state.secrets.insert(name.to_owned(), value.to_owned());
+        })
+    }
+
+    /// Has HTTP requests of this thread answered by `answer`.
+    #[cfg(feature = "http")]
+    #[must_use]
+    pub fn with_http<F>(self, answer: F) -> Self
+    where
+        F: Fn(&crate::http::Request) -> Result<crate::http::Response, crate::http::HttpError>
+            + Send
+            + Sync
+            + 'static,
+    {
+        let answer = crate::host::HttpAnswer(std::sync::Arc::new(answer));
+        self.with(|state| state.http = Some(answer))
+    }
+
     /// Sets the id.
     #[must_use]
     pub fn with_id(self, id: &str) -> Self {

@@ -8,6 +8,8 @@ use std::{
 };
 
 use super::fake_store::FakeStore;
+#[cfg(feature = "http")]
+use crate::http::{HttpError, Request, Response};
 use crate::{
     AccessError, Level, Payload,
     context::Invocation,
@@ -33,6 +35,36 @@ pub(crate) struct State {
     pub(crate) config: BTreeMap<String, String>,
     /// None: the operator has not granted it.
     pub(crate) store: Option<FakeStore>,
+    /// Who answers HTTP requests.
+    #[cfg(feature = "http")]
+    pub(crate) http: Option<HttpAnswer>,
+}
+
+/// What answers HTTP requests in a test.
+#[cfg(feature = "http")]
+pub(crate) struct HttpAnswer(
+    pub(crate) Arc<dyn Fn(&Request) -> Result<Response, HttpError> + Send + Sync>,
+);
+
+#[cfg(feature = "http")]
+impl std::fmt::Debug for HttpAnswer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("HttpAnswer")
+    }
+}
+
+/// Has the newest fake of this thread answer a request.
+#[cfg(feature = "http")]
+pub(crate) fn send(request: &Request) -> Result<Response, HttpError> {
+    let fake = NEWEST.with_borrow(Weak::upgrade);
+    let answer = fake.and_then(|state| Some(Arc::clone(&Host(state).state().http.as_ref()?.0)));
+    match answer {
+        Some(answer) => answer(request),
+        None => Err(HttpError::Connect(
+            "natively there is no network: answer requests with `FakeContext::with_http`"
+                .to_owned(),
+        )),
+    }
 }
 
 /// A shared fake: the context holds one end, the test the other.
@@ -56,6 +88,8 @@ impl Host {
             secrets: BTreeMap::new(),
             config: BTreeMap::new(),
             store: Some(FakeStore::default()),
+            #[cfg(feature = "http")]
+            http: None,
         }));
         NEWEST.with_borrow_mut(|newest| *newest = Arc::downgrade(&state));
         Self(state)

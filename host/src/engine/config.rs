@@ -3,6 +3,7 @@
 //! Code generation and execution must agree, or every artifact is refused (or worse, is not): so there is
 //! one constructor, and [`Purpose`] may only add what plays no part in code generation.
 
+use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -59,6 +60,8 @@ pub struct EngineConfig {
     /// Below which the scratch directories of executions are made; on one machine the same for each start, so that
     /// what a crash left is found. None: a directory of the user's own below the system's for temporary files.
     pub scratch_dir: Option<PathBuf>,
+    /// The DNS server that guests' names are asked of, instead of the system's.
+    pub dns: Option<SocketAddr>,
 }
 
 impl Default for EngineConfig {
@@ -75,6 +78,7 @@ impl Default for EngineConfig {
             tick: Duration::from_millis(2),
             cancel_grace: Duration::from_millis(20),
             scratch_dir: None,
+            dns: None,
         }
     }
 }

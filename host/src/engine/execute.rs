@@ -178,7 +178,9 @@ impl Engine {
             cancel: cancel.clone(),
             panicked: None,
         };
-        let mut store = match self.store(limits, paid, State::new(limits, rights, sink, call)) {
+        let network = Arc::clone(&self.inner.network);
+        let state = State::new(limits, rights, sink, network, call);
+        let mut store = match self.store(limits, paid, state) {
             Ok(store) => store,
             Err(error) => {
                 return (
@@ -240,6 +242,7 @@ pub(crate) fn handles_in_calls(limits: &Limits) -> usize {
 /// At each tick a guest gives way. One that owes more fuel than there is ends here: the compiled code holds
 /// its own count, so that what it has burnt since its last call of the host is not in this sum.
 fn at_tick(mut store: StoreContextMut<'_, State>) -> wasmtime::Result<UpdateDeadline> {
+    store.data().meter.check()?;
     let left = store.get_fuel()?;
     if store.data_mut().meter.owed() > left {
         return Err(Trap::OutOfFuel.into());
@@ -289,6 +292,7 @@ fn usage(store: &Store<State>, limits: &Limits, run_time: Duration) -> Usage {
     let state = store.data();
     let said = state.recorder.finish();
     let files = state.files.used();
+    let network = state.network_usage();
     Usage {
         fuel: limits
             .fuel
@@ -312,6 +316,10 @@ fn usage(store: &Store<State>, limits: &Limits, run_time: Duration) -> Usage {
         scratch_files: files.scratch_files,
         input_bytes: 0,
         output_bytes: 0,
+        http_requests: network.http_requests,
+        http_concurrent: network.http_concurrent,
+        tcp_connections: network.tcp_connections,
+        tcp_bytes: network.tcp_bytes,
         ..Usage::default()
     }
 }

@@ -68,8 +68,7 @@ impl FromStr for HostPattern {
             None => (plain(text), false),
         };
         let is_address = name.parse::<IpAddr>().is_ok();
-        let is_name = name.len() <= MAX_HOST_BYTES && name.split('.').all(is_label);
-        if !(is_name || is_address) || (is_below && is_address) {
+        if !(is_name(&name) || is_address) || (is_below && is_address) {
             return Err(NotAHost(text.to_owned()));
         }
         Ok(if is_below {
@@ -78,6 +77,11 @@ impl FromStr for HostPattern {
             Self::Exact(name)
         })
     }
+}
+
+/// Whether text is the name of a host, as far as its characters go.
+pub(crate) fn is_name(text: &str) -> bool {
+    text.len() <= MAX_HOST_BYTES && text.split('.').all(is_label)
 }
 
 fn is_label(label: &str) -> bool {

@@ -4,6 +4,9 @@
 //! access to the store, so that the fuel is owed first and settled at the next import that has, and at the end:
 //! what an invocation used, and whether that was too much, does not depend on when.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use super::state::HostLimit;
 use super::{LimitHit, Limits};
 
@@ -17,6 +20,8 @@ pub(crate) struct Meter {
     random_bytes: u64,
     allowed_random_bytes: u64,
     owed: u64,
+    /// Owed for bytes that cross while the guest does something else: those of sockets.
+    owed_elsewhere: Option<Arc<AtomicU64>>,
     fuel: u64,
 }
 
@@ -28,13 +33,24 @@ impl Meter {
             random_bytes: 0,
             allowed_random_bytes: limits.random_bytes,
             owed: 0,
+            owed_elsewhere: None,
             fuel: limits.fuel,
         }
     }
 
     /// Counts one call of the host.
     pub(crate) fn call(&mut self) -> Result<(), HostLimit> {
+        self.count();
+        self.check()
+    }
+
+    /// Counts one call of an import that cannot fail for it; [`Self::check`] tells when it was too much.
+    pub(crate) fn count(&mut self) {
         self.calls += 1;
+    }
+
+    /// Fails once there were more calls than allowed.
+    pub(crate) fn check(&self) -> Result<(), HostLimit> {
         if self.calls > self.allowed_calls {
             return Err(HostLimit(LimitHit::new(
                 "host_calls",
@@ -43,6 +59,11 @@ impl Meter {
             )));
         }
         Ok(())
+    }
+
+    /// A count of bytes that others add to, at any time.
+    pub(crate) fn elsewhere(&mut self) -> Arc<AtomicU64> {
+        Arc::clone(self.owed_elsewhere.get_or_insert_default())
     }
 
     /// Charges bytes that cross the boundary. Fails once they alone cost more than there is.
@@ -72,12 +93,21 @@ impl Meter {
 
     /// Fuel owed and not yet settled.
     pub(crate) fn owed(&self) -> u64 {
+        let elsewhere = self
+            .owed_elsewhere
+            .as_ref()
+            .map_or(0, |bytes| bytes.load(Ordering::Relaxed));
         self.owed
+            .saturating_add(elsewhere.saturating_mul(FUEL_PER_BYTE))
     }
 
     /// Takes the fuel owed, to settle it.
     pub(crate) fn settle(&mut self) -> u64 {
-        std::mem::take(&mut self.owed)
+        let elsewhere = self
+            .owed_elsewhere
+            .as_ref()
+            .map_or(0, |bytes| bytes.swap(0, Ordering::Relaxed));
+        std::mem::take(&mut self.owed).saturating_add(elsewhere.saturating_mul(FUEL_PER_BYTE))
     }
 
     pub(crate) fn calls(&self) -> u64 {

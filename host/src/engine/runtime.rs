@@ -7,6 +7,7 @@ use wasmtime::component::{Component, InstancePre, Linker};
 use super::bindings::ModulePre;
 use super::config::{EngineConfig, Purpose, config};
 use super::files::ScratchBase;
+use super::net::Network;
 use super::state::State;
 use super::ticker::Ticker;
 use super::{context, key_value, wasi};
@@ -23,6 +24,7 @@ pub(crate) struct Inner {
     pub(crate) config: EngineConfig,
     pub(crate) ticker: Ticker,
     pub(crate) scratch: Arc<ScratchBase>,
+    pub(crate) network: Arc<Network>,
     linker: Linker<State>,
 }
 
@@ -81,6 +83,7 @@ impl Engine {
         Ok(Self {
             inner: Arc::new(Inner {
                 wasmtime,
+                network: Arc::new(Network::new(engine_config.dns)),
                 config: engine_config,
                 ticker,
                 scratch,

@@ -6,16 +6,22 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
+use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use super::files::{Files, FilesView};
 use super::key_value::{KeyValueLimits, KeyValueUse};
 use super::limiter::Limiter;
 use super::meter::Meter;
+use super::net::{Egress, Hooks, Network, NetworkUsage, SocketsView};
 use super::recorder::Recorder;
 use super::redact::Redactor;
 use super::stdio::LogStream;
 use super::wasi::{FixedTime, RANDOM_CALL_BYTES, seeded};
 use super::{EventSink, Invocation, LimitHit, Limits, Rights, Stream};
+
+/// What headers may occupy in the host beyond twice what may be sent: the book-keeping of a hundred fields.
+/// Whoever builds larger ones is ended; up to there, sending them is an error that the guest gets.
+const FIELDS_BYTES: usize = 16 << 10;
 
 /// The data of a store.
 pub(crate) struct State {
@@ -33,6 +39,17 @@ pub(crate) struct State {
     /// The clock, where it is not the real one. Boxed, as hardly any invocation has it.
     pub(crate) fixed_time: Option<Box<FixedTime>>,
     pub(crate) call: Call,
+    limits: Limits,
+    network: Arc<Network>,
+    /// Made when the guest first asks for the network.
+    outside: Option<Box<Outside>>,
+}
+
+/// What a guest that uses the network has besides.
+struct Outside {
+    egress: Arc<Egress>,
+    http: WasiHttpCtx,
+    hooks: Hooks,
 }
 
 /// The invocation that a store serves, as its guest sees it.
@@ -51,6 +68,7 @@ impl State {
         limits: &Limits,
         rights: Arc<Rights>,
         sink: Arc<dyn EventSink>,
+        network: Arc<Network>,
         call: Call,
     ) -> Self {
         let recorder = Arc::new(Recorder::new(sink, limits, Redactor::new(&rights)));
@@ -83,6 +101,63 @@ impl State {
             allowed_handles: limits.handles,
             fixed_time,
             call,
+            limits: limits.clone(),
+            network,
+            outside: None,
+        }
+    }
+
+    /// The network as this guest may use it. Each of its calls begins here, and is counted.
+    fn outside(&mut self) -> (&mut Outside, &mut ResourceTable) {
+        self.meter.count();
+        let outside = self.outside.get_or_insert_with(|| {
+            let egress = Arc::new(Egress::new(
+                Arc::clone(&self.network),
+                Arc::clone(&self.rights),
+                self.limits.clone(),
+                self.call.invocation.clone(),
+                (Arc::clone(&self.recorder), self.meter.elsewhere()),
+            ));
+            let mut http = WasiHttpCtx::new();
+            let header_bytes = self.limits.http_header_bytes;
+            http.set_field_size_limit(
+                usize::try_from(header_bytes.saturating_mul(2))
+                    .unwrap_or(usize::MAX)
+                    .saturating_add(FIELDS_BYTES),
+            );
+            let hooks = Hooks(Arc::clone(&egress));
+            Box::new(Outside {
+                egress,
+                http,
+                hooks,
+            })
+        });
+        (outside, &mut self.table)
+    }
+
+    /// The sockets as this guest may use them.
+    pub(crate) fn sockets(&mut self) -> SocketsView<'_> {
+        let (outside, table) = self.outside();
+        SocketsView {
+            egress: &outside.egress,
+            table,
+        }
+    }
+
+    /// What was used of the network.
+    pub(crate) fn network_usage(&self) -> NetworkUsage {
+        let outside = self.outside.as_ref();
+        outside.map_or_else(NetworkUsage::default, |outside| outside.egress.usage())
+    }
+}
+
+impl WasiHttpView for State {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        let (outside, table) = self.outside();
+        WasiHttpCtxView {
+            hooks: &mut outside.hooks,
+            table,
+            ctx: &mut outside.http,
         }
     }
 }

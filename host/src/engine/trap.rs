@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use wasmtime::component::ResourceTableError;
 use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
+use wasmtime_wasi_http::FieldMapError;
 
 use super::config::TRACE_FRAMES;
 use super::execute::handles_in_calls;
@@ -70,6 +71,16 @@ fn classify(error: &wasmtime::Error, state: &State, limits: &Limits) -> Fault {
     if says(error, NO_MORE_HANDLES) {
         let seen = (handles_in_calls(limits) as u64).saturating_add(1);
         return too_many_handles(limits, seen);
+    }
+    if let Some(FieldMapError::TotalSizeTooBig | FieldMapError::TooManyFields) =
+        error.downcast_ref()
+    {
+        let allowed = limits.http_header_bytes;
+        return over_budget(&LimitHit::new(
+            "http_header_bytes",
+            allowed,
+            allowed.saturating_mul(2),
+        ));
     }
     if says(error, TOO_MUCH_COPIED) {
         return too_much_copied(limits);

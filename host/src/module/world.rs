@@ -126,13 +126,9 @@ fn import(name: &str) -> Option<Finding> {
 fn foreign(interface: &str) -> (String, String) {
     let package = interface.split('/').next().unwrap_or(interface);
     match package {
-        "wasi:sockets" => (
-            "sockets are not available to tasks".to_owned(),
-            "do not use std::net or a crate that does; ask the caller for the data".to_owned(),
-        ),
         "wasi:http" => (
-            "HTTP is not available to tasks".to_owned(),
-            "do not use an HTTP client or server; ask the caller for the data".to_owned(),
+            "tasks send HTTP requests, and do not serve any".to_owned(),
+            "import `wasi:http/types` and `wasi:http/outgoing-handler` alone".to_owned(),
         ),
         _ => (
             "hosts do not have this interface".to_owned(),

@@ -1,8 +1,8 @@
 //! Which WASI interfaces a guest finds: those that a standard library needs, one by one.
 //!
 //! Each call of clocks, random, io and cli goes through a wrapper that counts it, charges the bytes that cross,
-//! and bounds what the host allocates for it; the work itself is wasmtime's. `wasi:filesystem` is there without
-//! a single directory. Sockets and HTTP are not linked at all: what is not there cannot be got around.
+//! and bounds what the host allocates for it; the work itself is wasmtime's. Files are those of
+//! `files`, sockets and outgoing HTTP those of `net`: they refuse what is not granted.
 
 mod cli;
 mod clocks;
@@ -47,6 +47,15 @@ pub const ALLOWED_IMPORTS: &[&str] = &[
     "wasi:cli/terminal-stderr",
     "wasi:filesystem/types",
     "wasi:filesystem/preopens",
+    "wasi:sockets/network",
+    "wasi:sockets/instance-network",
+    "wasi:sockets/ip-name-lookup",
+    "wasi:sockets/tcp",
+    "wasi:sockets/tcp-create-socket",
+    "wasi:sockets/udp",
+    "wasi:sockets/udp-create-socket",
+    "wasi:http/types",
+    "wasi:http/outgoing-handler",
 ];
 
 /// Links them.
@@ -58,7 +67,9 @@ pub(crate) fn link(l: &mut Linker<State>) -> wasmtime::Result<()> {
     bindings::random::random::add_to_linker::<State, HasSelf<State>>(l, itself)?;
     bindings::random::insecure::add_to_linker::<State, HasSelf<State>>(l, itself)?;
     bindings::random::insecure_seed::add_to_linker::<State, HasSelf<State>>(l, itself)?;
-    super::files::link(l)
+    super::files::link(l)?;
+    super::net::link_sockets(l)?;
+    super::net::link_http(l)
 }
 
 fn link_io(l: &mut Linker<State>) -> wasmtime::Result<()> {
