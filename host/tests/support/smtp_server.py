@@ -33,7 +33,8 @@ class Handler:
 
 def authenticate(server, session, envelope, mechanism, data):
     is_right = (data.login, data.password) == (b"user", b"open sesame")
-    return AuthResult(success=is_right)
+    # Not handled: the server itself answers that it was wrong.
+    return AuthResult(success=is_right, handled=is_right)
 
 
 certificate, key, mode = sys.argv[1:]

@@ -47,7 +47,7 @@ impl Reply {
 
 /// A conversation with the server, encrypted from here on.
 pub(crate) struct Session {
-    wire: Wire,
+    wire: Wire<'static>,
     capabilities: Vec<String>,
 }
 
@@ -62,7 +62,7 @@ impl Session {
                 wire
             }
             Tls::StartTls => {
-                let mut clear = Wire::over(Box::new(stream.try_clone()?));
+                let mut clear = Wire::over(Box::new(&stream));
                 clear.reply()?.expect(220, "the connection")?;
                 clear.hello(domain)?;
                 clear.command("STARTTLS")?.expect(220, "STARTTLS")?;
@@ -73,6 +73,7 @@ impl Session {
                         "the server spoke on in the clear after STARTTLS",
                     ));
                 }
+                drop(clear);
                 Wire::over(Box::new(encrypt(settings, stream)?))
             }
         };
@@ -172,13 +173,13 @@ fn stuffed(text: &str) -> String {
 }
 
 /// A connection, read by lines.
-struct Wire {
-    stream: Box<dyn Stream>,
+struct Wire<'a> {
+    stream: Box<dyn Stream + 'a>,
     read: Vec<u8>,
 }
 
-impl Wire {
-    fn over(stream: Box<dyn Stream>) -> Self {
+impl<'a> Wire<'a> {
+    fn over(stream: Box<dyn Stream + 'a>) -> Self {
         Self {
             stream,
             read: Vec::new(),
