@@ -84,14 +84,6 @@ impl FakeContext {
         self
     }
 
-    /// Gives the task a secret.
-    #[must_use]
-    pub fn with_secret(self, name: &str, value: &str) -> Self {
-        self.with(|state| {
-            state.secrets.insert(name.to_owned(), value.to_owned());
-        })
-    }
-
     /// Has HTTP requests of this thread answered by `answer`.
     #[cfg(feature = "http")]
     #[must_use]
