@@ -12,6 +12,8 @@ rm -rf "$merged"
 mkdir -p "$merged" "$found"
 export RUSTC_WRAPPER=$PWD/rustc.sh TMPDIR=/dev/shm
 cargo fuzz run --sanitizer none "$target" "$merged" "corpus/$target" "$found" -- -merge=1 -max_len=4096
+# What was merged in before is among what was merged now.
+find "corpus/$target" -type f -regextype posix-extended -regex '.*/[0-9a-f]{40}' -delete
 known=$(sha1sum "corpus/$target"/*)
 mapfile -t files < <(find "$merged" -type f -printf '%s %p\n' | sort -n)
 step=$(((${#files[@]} + most - 1) / most))
