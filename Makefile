@@ -50,22 +50,19 @@ bench: need-rust need-redis need-peers tasks ## benchmarks, one JSON line each; 
 	$(CARGO) build $(PROGRAMS)
 	target/release/bench $(NAME)
 
-# New inputs go beside the committed corpus, which `make fuzz-merge` extends by those that reach something new.
+# In memory, as some targets write a file for each input. What is found goes beside the committed corpus.
 .PHONY: fuzz
 fuzz: need-rust need-fuzz ## fuzz every target for TIME=60 seconds each; TARGET=… picks some
 	$(CARGO) build $(PROGRAMS)
 	cd fuzz && for target in $(TARGET); do \
 		mkdir -p target/found/$$target; \
-		RUSTC_WRAPPER=$(CURDIR)/fuzz/rustc.sh $(CARGO) fuzz run --sanitizer none $$target target/found/$$target \
+		TMPDIR=/dev/shm RUSTC_WRAPPER=$(CURDIR)/fuzz/rustc.sh $(CARGO) fuzz run --sanitizer none $$target target/found/$$target \
 			corpus/$$target -- -max_total_time=$(TIME) -max_len=4096 -timeout=10 -rss_limit_mb=4096; \
 	done
 
 .PHONY: fuzz-merge
 fuzz-merge: need-rust need-fuzz ## add to the corpora what `make fuzz` found; TARGET=… picks some
-	cd fuzz && for target in $(TARGET); do \
-		RUSTC_WRAPPER=$(CURDIR)/fuzz/rustc.sh $(CARGO) fuzz run --sanitizer none $$target corpus/$$target \
-			target/found/$$target -- -merge=1 -max_len=4096; \
-	done
+	for target in $(TARGET); do fuzz/merge.sh $$target; done
 
 .PHONY: clean
 clean: ## what was built

@@ -63,17 +63,10 @@ impl Attempts {
         }
     }
 
-    /// A panic of our own code on the way fails this invocation: without an outcome its lease would be renewed
-    /// for ever. The engine catches those under a guest itself.
     async fn survive(self, reserved: Reserved, stop: Stop, permit: OwnedSemaphorePermit) {
         let (lease, held) = (reserved.lease.clone(), self.held.clone());
         let settlements = self.settlements.clone();
-        if let Err(panic) = caught(self.run(reserved, stop, permit)).await {
-            tracing::error!(invocation = %lease.id, panic, "host code panicked; the invocation failed, the host goes on");
-            held.end(&lease);
-            let outcome = Outcome::failed(Code::HostFault, "the host failed while it ran the task");
-            let _ = settlements.send(Settlement { lease, outcome }).await;
-        }
+        survive(self.run(reserved, stop, permit), lease, &held, &settlements).await;
     }
 
     async fn run(self, reserved: Reserved, stop: Stop, permit: OwnedSemaphorePermit) {
@@ -209,6 +202,22 @@ impl Attempts {
     }
 }
 
+/// Runs an attempt. A panic of our own code on the way fails the invocation: without an outcome its lease would be
+/// renewed for ever. Those under a guest the engine catches itself.
+async fn survive(
+    attempt: impl Future<Output = ()>,
+    lease: Lease,
+    held: &Held,
+    settlements: &mpsc::Sender<Settlement>,
+) {
+    if let Err(panic) = caught(attempt).await {
+        tracing::error!(invocation = %lease.id, panic, "host code panicked; the invocation failed, the host goes on");
+        held.end(&lease);
+        let outcome = Outcome::failed(Code::HostFault, "the host failed while it ran the task");
+        let _ = settlements.send(Settlement { lease, outcome }).await;
+    }
+}
+
 /// Takes what one attempt reports while its guest waits, and only passes it on.
 struct Reports {
     lease: Lease,
@@ -229,4 +238,32 @@ impl EventSink for Reports {
 
 fn millis(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1000.0
+}
+
+#[cfg(test)]
+mod tests {
+    use celeriac_broker::Namespace;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_around_an_attempt_fails_its_invocation() {
+        let lease = Lease {
+            id: Namespace::generate().issue(0),
+            token: "h.1".to_owned().into(),
+        };
+        let held = Held::default();
+        let _stop = held.add(&lease);
+        let (settlements, mut ended) = mpsc::channel(1);
+        survive(async {}, lease.clone(), &held, &settlements).await;
+        assert!(ended.try_recv().is_err(), "an attempt settles by itself");
+        let attempt = async {
+            tokio::task::yield_now().await;
+            panic!("in the middle of an attempt");
+        };
+        survive(attempt, lease.clone(), &held, &settlements).await;
+        let settlement = ended.recv().await.unwrap();
+        assert_eq!(settlement.lease, lease);
+        assert_eq!(settlement.outcome.code, Code::HostFault);
+    }
 }
