@@ -61,10 +61,23 @@ impl Stage {
     /// # Errors
     /// When it does not come up.
     pub async fn host(&self, arguments: &[&str]) -> Result<HostProcess> {
-        let before = self.hosts().await?;
         let cache = self.dir.path().join("cache");
         let cache = cache.display().to_string();
-        let host = HostProcess::start(&self.url, arguments, &[("CELERIAC_CACHE_DIR", &cache)])?;
+        self.host_with(arguments, &[("CELERIAC_CACHE_DIR", &cache)])
+            .await
+    }
+
+    /// Starts a host with settings of its own and waits until the broker knows it.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub async fn host_with(
+        &self,
+        arguments: &[&str],
+        environment: &[(&str, &str)],
+    ) -> Result<HostProcess> {
+        let before = self.hosts().await?;
+        let host = HostProcess::start(&self.url, arguments, environment)?;
         let pid = host.pid();
         until(
             Duration::from_secs(20),
