@@ -36,18 +36,19 @@ async fn alone() -> MutexGuard<'static, ()> {
     TURN.lock().await
 }
 
-/// Runs the attacks that `HOSTILE` names (a part of the name), or all, and says of all at once what went wrong.
+/// Runs the attacks that `HOSTILE` names (parts of names, with commas), or all, and says of all at once what went wrong.
 async fn run(stage: Stage, attacks: &[Attack]) -> Result<Vec<Report>> {
     let wanted = std::env::var("HOSTILE").unwrap_or_default();
     let mut arena = Arena::open(stage).await?;
     let (mut reports, mut wrong) = (Vec::new(), Vec::new());
-    for attack in attacks
-        .iter()
-        .filter(|attack| attack.name.contains(&wanted))
-    {
+    let is_wanted = |attack: &&Attack| wanted.split(',').any(|part| attack.name.contains(part));
+    for attack in attacks.iter().filter(is_wanted) {
         match arena.fight(attack).await {
             Ok(report) => {
                 eprintln!("{report}");
+                for what in &report.wrong {
+                    eprintln!("    wrong: {what}");
+                }
                 wrong.extend(
                     report
                         .wrong
@@ -56,7 +57,10 @@ async fn run(stage: Stage, attacks: &[Attack]) -> Result<Vec<Report>> {
                 );
                 reports.push(report);
             }
-            Err(error) => wrong.push(format!("{}: {error:#}", attack.name)),
+            Err(error) => {
+                eprintln!("{}: {error:#}", attack.name);
+                wrong.push(format!("{}: {error:#}", attack.name));
+            }
         }
     }
     wrong.extend(arena.close().await?);

@@ -62,9 +62,7 @@ fn time() -> Vec<Attack> {
             .again("sleep-cancelled")
             .cancelled_after(ms(200)),
         Attack::rust("timer-overflow", Hits(Code::Deadline, "timeout")).timeout(HALF),
-        Attack::rust("poll-busy", Hits(Code::OutOfFuel, "host_calls"))
-            .limit("host_calls", 200_000)
-            .within(ms(8_000)),
+        Attack::rust("poll-busy", Hits(Code::Deadline, "timeout")).timeout(HALF),
         Attack::rust("poll-busy", Hits(Code::Deadline, "timeout"))
             .again("poll-busy-army")
             .timeout(ms(1_000))
@@ -95,7 +93,7 @@ fn time() -> Vec<Attack> {
             .copies(4)
             .growth_mib(4 * 160),
         Attack::wat("table-fill", Hits(Code::Deadline, "timeout")).timeout(HALF),
-        Attack::wat("grow-refused", Hits(Code::Deadline, "timeout")).timeout(HALF),
+        Attack::wat("grow-refused", Hits(Code::OutOfFuel, "fuel")).limit("fuel", 10_000_000_000),
     ]
 }
 
@@ -131,6 +129,7 @@ fn words() -> Vec<Attack> {
             .limit("host_calls", 200_000)
             .within(ms(6_000))
     };
+    let waits = |name| Attack::rust(name, Hits(Code::Deadline, "timeout")).timeout(HALF);
     let fuel = |name| {
         Attack::rust(name, Hits(Code::OutOfFuel, "fuel"))
             .limit("fuel", 500_000_000)
@@ -170,13 +169,13 @@ fn words() -> Vec<Attack> {
             .within(ms(6_000))
             .also_on_redis(),
         Attack::rust("emit-huge", Hits(Code::OutputTooLarge, "output_bytes")).growth_mib(160),
-        calls("stdout-flood").also_on_redis(),
-        calls("stdout-no-newline"),
-        calls("stderr-bytes"),
+        waits("stdout-flood").also_on_redis(),
+        waits("stdout-no-newline"),
+        waits("stderr-bytes"),
         Attack::rust("zeroes-huge", Ends(Code::Trap)),
-        calls("zeroes-flood"),
+        waits("zeroes-flood"),
         Attack::rust("random-flood", Hits(Code::OutOfFuel, "random_bytes")).within(ms(6_000)),
-        calls("random-numbers"),
+        waits("random-numbers"),
         Attack::rust("random-huge", Ends(Code::Trap)),
     ]
 }
@@ -284,7 +283,7 @@ fn descriptions() -> Vec<Attack> {
 
 /// Those that attack whoever checks and compiles them.
 fn uploads() -> Vec<Attack> {
-    let compiling = Duration::from_secs(6);
+    let compiling = Duration::from_secs(21);
     vec![
         Attack::wat("memory-minimum", Refused("bytes of initial memory")),
         Attack::wat("memory-above-limit", Refused("memory_limit")),
