@@ -21,6 +21,7 @@ build: need-rust tasks ## the host, the client and the sample tasks
 .PHONY: tasks
 tasks: need-rust
 	cd tasks && $(CARGO) build $(RELEASE) --target wasm32-wasip2
+	cd tasks/hostile && $(CARGO) build $(RELEASE) --target wasm32-wasip2 --examples
 
 .PHONY: demo
 demo: need-rust tasks ## upload sample tasks and run a thousand invocations on the embedded engine
@@ -34,12 +35,19 @@ test: need-rust need-redis lint tasks ## every check: lints, unit tests, tests a
 	target/release/bench --quick engine await cold growth cancel
 	$(CARGO) test $(RELEASE) --workspace
 
+.PHONY: hostile
+hostile: need-rust need-redis tasks ## the attackers alone; HOSTILE=… picks some, UPDATE_DOCS=1 writes docs/hostile.md
+	$(CARGO) build $(PROGRAMS)
+	$(CARGO) test $(RELEASE) --workspace --test hostile -- --nocapture
+
 .PHONY: lint
 lint: need-rust ## formatting, clippy and documentation, warnings as errors
 	$(CARGO) fmt --all --check
 	cd tasks && $(CARGO) fmt --all --check
+	cd tasks/hostile && $(CARGO) fmt --all --check
 	$(CARGO) clippy $(RELEASE) --workspace --all-targets -- -D warnings
 	cd tasks && $(CARGO) clippy $(RELEASE) --workspace --target wasm32-wasip2 -- -D warnings
+	cd tasks/hostile && $(CARGO) clippy $(RELEASE) --target wasm32-wasip2 --examples -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(RELEASE) --workspace --no-deps --lib
 
 .PHONY: bench
@@ -51,6 +59,7 @@ bench: need-rust need-redis need-peers tasks ## benchmarks, one JSON line each; 
 clean: ## what was built
 	$(CARGO) clean
 	cd tasks && $(CARGO) clean
+	cd tasks/hostile && $(CARGO) clean
 
 # ---- what must be on the machine; each says what it installs --------------------------------------
 

@@ -18,9 +18,6 @@ use super::{
     Usage, Verdict,
 };
 
-/// Live component handles (`resource.new` without host code): far more than std needs.
-const COMPONENT_HANDLES: usize = 1_000;
-
 /// What a guest is told about itself.
 #[derive(Clone, Debug, Default)]
 pub struct Invocation {
@@ -209,13 +206,16 @@ impl Engine {
     /// A store with every limit set before anything of the guest exists: its start code runs under them.
     fn store(&self, limits: &Limits, paid: u64, state: State) -> wasmtime::Result<Store<State>> {
         let mut store = Store::new(&self.inner.wasmtime, state);
+        let slot_elements = self.inner.config.table_elements;
+        store.data_mut().limiter.set_slot_elements(slot_elements);
         store.limiter(|state| &mut state.limiter);
         store.set_fuel(limits.fuel.saturating_sub(paid))?;
         store.set_epoch_deadline(1);
         store.epoch_deadline_callback(at_tick);
         let bytes = limits.output_bytes.saturating_add(limits.host_call_bytes);
         store.set_hostcall_fuel(usize::try_from(bytes).unwrap_or(usize::MAX));
-        store.set_max_component_handles(COMPONENT_HANDLES);
+        // Handles that a guest makes without the host (`resource.new`) count like those that the host gives it.
+        store.set_max_component_handles(usize::try_from(limits.handles).unwrap_or(usize::MAX));
         Ok(store)
     }
 }

@@ -15,6 +15,11 @@ use super::{Code, Fault, LimitHit, Limits};
 /// so that its text is all there is; a test fails when an upgrade changes it.
 const TOO_MUCH_COPIED: &str = "too much data is being copied between the host and the guest";
 
+/// What wasmtime says when a guest makes more handles of its own than the store allows: text again.
+const NO_MORE_HANDLES: &str = "store handle limit exceeded";
+
+const TOO_MANY_HANDLES: &str = "the task holds too many streams or timers";
+
 /// What a trace may occupy: twenty frames of long mangled names.
 const TRACE_BYTES: usize = 8 << 10;
 
@@ -55,14 +60,12 @@ fn classify(error: &wasmtime::Error, state: &State, limits: &Limits) -> Fault {
         _ => {}
     }
     if let Some(ResourceTableError::Full) = error.downcast_ref() {
-        let hit = LimitHit::new("handles", limits.handles, limits.handles.saturating_add(1));
-        return Fault::limit(
-            Code::MemoryLimit,
-            "the task holds too many streams or timers",
-            hit,
-        );
+        return too_many_handles(limits, limits.handles.saturating_add(1));
     }
-    if is_too_much_copied(error) {
+    if says(error, NO_MORE_HANDLES) {
+        return too_many_handles(limits, limits.handles.saturating_add(1));
+    }
+    if says(error, TOO_MUCH_COPIED) {
         return too_much_copied(limits);
     }
     of_the_guest(error, state)
@@ -73,12 +76,18 @@ fn over_budget(hit: &LimitHit) -> Fault {
     let (code, what) = match hit.name.as_str() {
         "fuel" => (Code::OutOfFuel, "the task used up its fuel"),
         "host_calls" | "random_bytes" => (Code::OutOfFuel, "the task asked its host too often"),
+        "handles" => (Code::MemoryLimit, TOO_MANY_HANDLES),
         _ => (
             Code::OutputTooLarge,
             "the task told its host more than it may",
         ),
     };
     Fault::limit(code, what, hit.clone())
+}
+
+fn too_many_handles(limits: &Limits, seen: u64) -> Fault {
+    let hit = LimitHit::new("handles", limits.handles, seen);
+    Fault::limit(Code::MemoryLimit, TOO_MANY_HANDLES, hit)
 }
 
 fn stack_overflow() -> Fault {
@@ -128,14 +137,8 @@ fn of_the_guest(error: &wasmtime::Error, state: &State) -> Fault {
 /// The whole chain of an error in one line.
 fn chain(error: &wasmtime::Error) -> String {
     let mut text = String::new();
-    for cause in error.chain() {
-        // A backtrace in the chain is many lines, and reported on its own.
-        if let Some(line) = cause
-            .to_string()
-            .lines()
-            .next()
-            .filter(|line| !line.starts_with("error while executing"))
-        {
+    for cause in causes(error) {
+        if let Some(line) = self::text(cause).lines().next() {
             let separator = if text.is_empty() { "" } else { ": " };
             let _ = write!(text, "{separator}{line}");
         }
@@ -143,10 +146,23 @@ fn chain(error: &wasmtime::Error) -> String {
     text
 }
 
-fn is_too_much_copied(error: &wasmtime::Error) -> bool {
-    error
-        .chain()
-        .any(|cause| cause.to_string().contains(TOO_MUCH_COPIED))
+/// What is in the chain of an error, but for the guest's backtrace, which is reported on its own. It must not be
+/// asked for its text: wasmtime demangles the names in it as C++ without any bound, and two hundred bytes of a name
+/// can mean gigabytes. The element of the chain that holds it is private, so that it is known by its place.
+fn causes(error: &wasmtime::Error) -> impl Iterator<Item = &(dyn std::error::Error + 'static)> {
+    let backtrace = error
+        .downcast_ref::<WasmBacktrace>()
+        .map(|backtrace| std::ptr::from_ref(backtrace).addr());
+    error.chain().filter(move |cause| {
+        let start = std::ptr::from_ref(*cause).cast::<()>().addr();
+        let place = start..start + size_of_val(*cause).max(1);
+        !backtrace.is_some_and(|backtrace| place.contains(&backtrace))
+    })
+}
+
+/// Whether an error or what is behind it has these words.
+fn says(error: &wasmtime::Error, words: &str) -> bool {
+    causes(error).any(|cause| text(cause).contains(words))
 }
 
 fn too_much_copied(limits: &Limits) -> Fault {
@@ -176,6 +192,31 @@ pub(crate) fn backtrace(trace: &WasmBacktrace) -> String {
     text
 }
 
+/// The beginning of what something says: guests choose the names of their functions, and whoever writes a long
+/// one stops here.
+fn text(speaker: impl std::fmt::Display) -> String {
+    struct Beginning(String);
+
+    impl std::fmt::Write for Beginning {
+        fn write_str(&mut self, more: &str) -> std::fmt::Result {
+            let left = TRACE_BYTES.saturating_sub(self.0.len());
+            self.0.push_str(
+                more.get(..more.floor_char_boundary(left))
+                    .unwrap_or_default(),
+            );
+            if more.len() > left {
+                Err(std::fmt::Error)
+            } else {
+                Ok(())
+            }
+        }
+    }
+
+    let mut beginning = Beginning(String::new());
+    let _ = write!(beginning, "{speaker}");
+    beginning.0
+}
+
 fn demangled(name: &str) -> String {
-    format!("{:#}", rustc_demangle::demangle(name))
+    text(format_args!("{:#}", rustc_demangle::demangle(name)))
 }

@@ -1,7 +1,7 @@
 //! Fails with a message of nine megabytes.
 
-use celeriac_guest::task;
 use celeriac_guest::Failure;
+use celeriac_guest::task;
 
 /// The attack.
 #[task]

@@ -1,7 +1,7 @@
 //! Returns one byte, under a media type of seven megabytes.
 
-use celeriac_guest::task;
 use celeriac_guest::Bytes;
+use celeriac_guest::task;
 
 /// The attack.
 #[task]

@@ -1,7 +1,7 @@
 //! Returns a media type with line breaks, to smuggle headers into a response.
 
-use celeriac_guest::task;
 use celeriac_guest::Bytes;
+use celeriac_guest::task;
 
 /// The attack.
 #[task]

@@ -1,7 +1,7 @@
 //! Returns one byte more than a result may have.
 
-use celeriac_guest::task;
 use celeriac_guest::Bytes;
+use celeriac_guest::task;
 
 /// The attack.
 #[task]

@@ -4,8 +4,24 @@ use celeriac_guest::task;
 use hostile::raw;
 
 const NAMES: &[&str] = &[
-    "", "password", "smtp-password", "db-password", "token", "api-key", "AWS_SECRET_ACCESS_KEY", "CELERIAC_BROKER", "HOME", "PATH",
-    "../secret", "/run/credentials", "secret\0", "*", "%s%s%s%n", "\u{202e}", "{\"$ne\":null}", "' OR 1=1 --",
+    "",
+    "password",
+    "smtp-password",
+    "db-password",
+    "token",
+    "api-key",
+    "AWS_SECRET_ACCESS_KEY",
+    "CELERIAC_BROKER",
+    "HOME",
+    "PATH",
+    "../secret",
+    "/run/credentials",
+    "secret\0",
+    "*",
+    "%s%s%s%n",
+    "\u{202e}",
+    "{\"$ne\":null}",
+    "' OR 1=1 --",
 ];
 
 /// The attack.

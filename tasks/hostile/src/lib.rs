@@ -17,13 +17,25 @@ pub mod raw {
         pub fn is_cancelled() -> i32;
         /// `log`: level, message, fields.
         #[link_name = "log"]
-        pub fn log(level: i32, message: *const u8, length: usize, fields: *const u8, fields_length: usize);
+        pub fn log(
+            level: i32,
+            message: *const u8,
+            length: usize,
+            fields: *const u8,
+            fields_length: usize,
+        );
         /// `progress`: done, total, note.
         #[link_name = "progress"]
         pub fn progress(done: f64, total: f64, note: *const u8, length: usize);
         /// `emit`: kind, then the text, or media type and bytes.
         #[link_name = "emit"]
-        pub fn emit(kind: i32, first: *const u8, length: usize, second: *const u8, second_length: usize);
+        pub fn emit(
+            kind: i32,
+            first: *const u8,
+            length: usize,
+            second: *const u8,
+            second_length: usize,
+        );
         /// `panicked`.
         #[link_name = "panicked"]
         pub fn panicked(message: *const u8, length: usize);
@@ -38,7 +50,15 @@ pub mod raw {
     /// Logs at level info.
     pub fn log_text(message: &str, fields: &str) {
         // SAFETY: both texts are there.
-        unsafe { log(2, message.as_ptr(), message.len(), fields.as_ptr(), fields.len()) }
+        unsafe {
+            log(
+                2,
+                message.as_ptr(),
+                message.len(),
+                fields.as_ptr(),
+                fields.len(),
+            )
+        }
     }
 
     /// Reports progress.
@@ -70,7 +90,9 @@ pub mod raw {
         unsafe {
             secret(name.as_ptr(), name.len(), answer.as_mut_ptr());
             let [is_error, first, second, third] = answer;
-            let text = |start: usize, length: usize| String::from_raw_parts(start as *mut u8, length, length);
+            let text = |start: usize, length: usize| {
+                String::from_raw_parts(start as *mut u8, length, length)
+            };
             if is_error & 0xff == 0 {
                 Ok(text(first, second))
             } else {

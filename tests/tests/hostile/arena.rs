@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use celeriac_client::{Client, Code, Error, Handle, Outcome};
+use celeriac_client::{Client, Code, Error, Handle, Outcome, broker::BrokerError};
 use celeriac_tests::{HostProcess, Stage};
 use serde_json::Value;
 use tokio::time::timeout;
@@ -19,7 +19,7 @@ use crate::{
 
 /// On top of what an attack may take: reading, checking, compiling and storing it, on a machine that has two
 /// processors and other work.
-pub(crate) const SLACK: Duration = Duration::from_secs(4);
+pub(crate) const SLACK: Duration = Duration::from_secs(8);
 /// The neighbour's slowest call may take this, and ten times its slowest when alone.
 pub(crate) const NEIGHBOUR: Duration = Duration::from_millis(1_000);
 /// By how much the host may have grown after all attacks, when each is over.
@@ -151,8 +151,11 @@ impl Arena {
         let mut wrong = Vec::new();
         let pushed = self.stage.client.push(wasm, attack.name).await;
         match (pushed, attack.expected) {
-            (Err(Error::Refused(report)), expected) => {
-                let report = report.to_string();
+            (
+                Err(refusal @ (Error::Refused(_) | Error::Broker(BrokerError::TooLarge { .. }))),
+                expected,
+            ) => {
+                let report = refusal.to_string();
                 match expected {
                     Expected::Refused(words) if report.contains(words) => {}
                     _ => wrong.push(format!(
