@@ -201,7 +201,7 @@ pub(crate) fn core_types() -> Vec<u8> {
 
 pub(crate) fn imports() -> Vec<u8> {
     component(
-        &times(100_000, |n| format!("(import \"acme:a{n}/b\" (instance))")),
+        &times(5_000, |n| format!("(import \"acme:a{n}/b\" (instance))")),
         "",
     )
 }
@@ -209,7 +209,7 @@ pub(crate) fn imports() -> Vec<u8> {
 pub(crate) fn exports() -> Vec<u8> {
     component(
         "",
-        &times(50_000, |n| format!("(export \"e{n}\" (func $run))")),
+        &times(5_000, |n| format!("(export \"e{n}\" (func $run))")),
     )
 }
 
