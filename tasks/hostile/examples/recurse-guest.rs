@@ -3,6 +3,7 @@
 use celeriac_guest::task;
 use std::hint::black_box;
 
+#[expect(unconditional_recursion, reason = "it is the attack")]
 #[inline(never)]
 fn descend(depth: u64) -> u64 {
     let here = black_box([depth; 16]);

@@ -201,7 +201,7 @@ pub(crate) fn core_types() -> Vec<u8> {
 
 pub(crate) fn imports() -> Vec<u8> {
     component(
-        &times(5_000, |n| format!("(import \"acme:a{n}/b\" (instance))")),
+        &times(900, |n| format!("(import \"acme:a{n}/b\" (instance))")),
         "",
     )
 }

@@ -327,7 +327,7 @@ fn uploads() -> Vec<Attack> {
         Attack::made("types-names", "Has three million names that a validator has to remember.", made::types_names, Refused("the types have"))
             .growth_mib(256),
         Attack::made("core-types", "Has three hundred thousand types of functions.", made::core_types, Refused("the types have")).growth_mib(256),
-        Attack::made("imports", "Imports five thousand interfaces, to be told about each.", made::imports, Refused("import `acme:"))
+        Attack::made("imports", "Imports nine hundred interfaces, to be told about each.", made::imports, Refused("import `acme:"))
             .growth_mib(256),
         Attack::made("exports", "Exports five thousand functions, to be told about each.", made::exports, Refused("not part of the contract"))
             .growth_mib(256),
