@@ -24,6 +24,7 @@ build: need-rust tasks ## the host, the client and the sample tasks
 .PHONY: tasks
 tasks: need-rust
 	cd tasks && $(CARGO) build $(RELEASE) --target wasm32-wasip2
+	cd tasks/hostile && $(CARGO) build $(RELEASE) --target wasm32-wasip2 --examples
 
 .PHONY: demo
 demo: need-rust tasks ## upload sample tasks and run a thousand invocations on the embedded engine
@@ -37,12 +38,19 @@ test: need-rust need-redis need-strace need-mail lint tasks ## every check: lint
 	target/release/bench --quick engine await cold growth cancel
 	$(CARGO) test $(RELEASE) --workspace
 
+.PHONY: hostile
+hostile: need-rust need-redis tasks ## the attackers alone; HOSTILE=… picks some, UPDATE_DOCS=1 writes docs/hostile.md
+	$(CARGO) build $(PROGRAMS)
+	$(CARGO) test $(RELEASE) --workspace --test hostile -- --nocapture
+
 .PHONY: lint
 lint: need-rust ## formatting, clippy and documentation, warnings as errors
 	$(CARGO) fmt --all --check
 	cd tasks && $(CARGO) fmt --all --check
+	cd tasks/hostile && $(CARGO) fmt --all --check
 	$(CARGO) clippy $(RELEASE) --workspace --all-targets -- -D warnings
 	cd tasks && $(CARGO) clippy $(RELEASE) --workspace --target wasm32-wasip2 -- -D warnings
+	cd tasks/hostile && $(CARGO) clippy $(RELEASE) --target wasm32-wasip2 --examples -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(RELEASE) --workspace --no-deps --lib
 
 .PHONY: bench
@@ -68,6 +76,7 @@ fuzz-merge: need-rust need-fuzz ## add to the corpora what `make fuzz` found; TA
 clean: ## what was built
 	$(CARGO) clean
 	cd tasks && $(CARGO) clean
+	cd tasks/hostile && $(CARGO) clean
 
 # ---- what must be on the machine; each says what it installs --------------------------------------
 

@@ -62,12 +62,21 @@ impl Stage {
     /// When it does not come up.
     pub async fn host(&self, arguments: &[&str]) -> Result<HostProcess> {
         let cache = self.cache();
-        self.known(HostProcess::start(
-            &self.url,
-            arguments,
-            &[("CELERIAC_CACHE_DIR", &cache)],
-        )?)
-        .await
+        self.host_with(arguments, &[("CELERIAC_CACHE_DIR", &cache)])
+            .await
+    }
+
+    /// Starts a host with settings of its own and waits until the broker knows it.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub async fn host_with(
+        &self,
+        arguments: &[&str],
+        environment: &[(&str, &str)],
+    ) -> Result<HostProcess> {
+        self.known(HostProcess::start(&self.url, arguments, environment)?)
+            .await
     }
 
     /// As `host`, with its log in a file.

@@ -80,6 +80,9 @@ fn reports(context: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
         enter(&mut store)?;
         let chunk = super::Payload::from(chunk);
         let bytes = chunk.len();
+        if let Some(defect) = chunk.defect() {
+            return Err(wasmtime::Error::msg(format!("it delivered {defect}")));
+        }
         store.data().recorder.emit(chunk).map_err(HostLimit)?;
         charge(&mut store, usize::try_from(bytes).unwrap_or(usize::MAX))
     })?;

@@ -9,6 +9,7 @@ use wasmtime::{Store, StoreContextMut, Trap, UpdateDeadline};
 use super::bindings::{self, Failure, TaskInfo};
 use super::meter::FUEL_PER_BYTE;
 use super::outcome::millis;
+use super::payload::is_json;
 use super::redact::Redactor;
 use super::state::{Call, State};
 use super::trap;
@@ -222,6 +223,8 @@ impl Engine {
     /// A store with every limit set before anything of the guest exists: its start code runs under them.
     fn store(&self, limits: &Limits, paid: u64, state: State) -> wasmtime::Result<Store<State>> {
         let mut store = Store::new(&self.inner.wasmtime, state);
+        let slot_elements = self.inner.config.table_elements;
+        store.data_mut().limiter.set_slot_elements(slot_elements);
         store.limiter(|state| &mut state.limiter);
         store.set_fuel(limits.fuel.saturating_sub(paid))?;
         store.set_epoch_deadline(1);
@@ -338,13 +341,13 @@ fn verdict(
     if output.len() > limits.output_bytes {
         return failed(output_too_large(limits, output.len()));
     }
-    match &output {
-        Payload::Json(text) if !is_json(text) => {
-            let mut fault = Fault::new(Code::TaskError, "the task returned text that is not JSON");
+    match output.defect() {
+        Some(defect) => {
+            let mut fault = Fault::new(Code::TaskError, format!("the task returned {defect}"));
             "invalid-output".clone_into(&mut fault.kind);
             failed(fault)
         }
-        _ => Verdict::Success(output),
+        None => Verdict::Success(output),
     }
 }
 
@@ -391,11 +394,6 @@ fn task_error(failure: Failure, limits: &Limits) -> Fault {
         trace,
         ..Fault::new(Code::TaskError, message)
     }
-}
-
-/// Whether text is one JSON document: the next reader may be in any language.
-fn is_json(text: &str) -> bool {
-    serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok()
 }
 
 fn failed(fault: Fault) -> Verdict {

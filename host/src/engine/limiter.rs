@@ -16,6 +16,8 @@ const ITEMS: usize = 1_000;
 pub(crate) struct Limiter {
     allowed_bytes: u64,
     allowed_elements: u64,
+    /// Elements that one table can have, whatever the limits say.
+    slot_elements: u64,
     bytes: u64,
     elements: u64,
     peak_bytes: u64,
@@ -29,12 +31,18 @@ impl Limiter {
         Self {
             allowed_bytes: limits.memory_bytes,
             allowed_elements: limits.table_elements,
+            slot_elements: u64::MAX,
             bytes: 0,
             elements: 0,
             peak_bytes: 0,
             pending_bytes: 0,
             refused: None,
         }
+    }
+
+    /// Tells it how many elements a table of the pool has at most.
+    pub(crate) fn set_slot_elements(&mut self, elements: usize) {
+        self.slot_elements = elements as u64;
     }
 
     /// The most bytes at once.
@@ -103,7 +111,15 @@ impl ResourceLimiter for Limiter {
         maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
         self.pending_bytes = 0;
-        if maximum.is_some_and(|maximum| desired > maximum) {
+        if let Some(maximum) = maximum.filter(|maximum| desired > *maximum) {
+            // The module's own bound is its own concern; that of the pool's slot is ours.
+            if maximum as u64 >= self.slot_elements {
+                self.refused = Some(LimitHit::new(
+                    "table_elements",
+                    maximum as u64,
+                    desired as u64,
+                ));
+            }
             return Ok(false);
         }
         let delta = (desired - current) as u64;
@@ -189,6 +205,20 @@ mod tests {
             .memory_grow_failed(wasmtime::Error::msg("full"))
             .unwrap();
         assert!(limiter.memory_growing(0, 900, None).unwrap());
+    }
+
+    #[test]
+    fn the_slots_maximum_is_a_limit_of_the_host() {
+        let mut limiter = limiter(1_000_000);
+        limiter.set_slot_elements(64);
+        assert!(!limiter.table_growing(1, 33, Some(32)).unwrap());
+        assert!(limiter.refused().is_none(), "the module's own maximum");
+        assert!(!limiter.table_growing(1, 65, Some(64)).unwrap());
+        let hit = limiter.refused().unwrap();
+        assert_eq!(
+            (hit.name.as_str(), hit.allowed, hit.seen),
+            ("table_elements", 64, 65)
+        );
     }
 
     #[test]

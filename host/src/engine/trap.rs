@@ -154,14 +154,8 @@ fn of_the_guest(error: &wasmtime::Error, state: &State) -> Fault {
 /// The whole chain of an error in one line.
 fn chain(error: &wasmtime::Error) -> String {
     let mut text = String::new();
-    for cause in error.chain() {
-        // A backtrace in the chain is many lines, and reported on its own.
-        if let Some(line) = cause
-            .to_string()
-            .lines()
-            .next()
-            .filter(|line| !line.starts_with("error while executing"))
-        {
+    for cause in causes(error) {
+        if let Some(line) = self::text(cause).lines().next() {
             let separator = if text.is_empty() { "" } else { ": " };
             let _ = write!(text, "{separator}{line}");
         }
@@ -169,9 +163,23 @@ fn chain(error: &wasmtime::Error) -> String {
     text
 }
 
+/// What is in the chain of an error, but for the guest's backtrace, which is reported on its own. It must not be
+/// asked for its text: wasmtime demangles the names in it as C++ without any bound, and two hundred bytes of a name
+/// can mean gigabytes. The element of the chain that holds it is private, so that it is known by its place.
+fn causes(error: &wasmtime::Error) -> impl Iterator<Item = &(dyn std::error::Error + 'static)> {
+    let backtrace = error
+        .downcast_ref::<WasmBacktrace>()
+        .map(|backtrace| std::ptr::from_ref(backtrace).addr());
+    error.chain().filter(move |cause| {
+        let start = std::ptr::from_ref(*cause).cast::<()>().addr();
+        let place = start..start + size_of_val(*cause).max(1);
+        !backtrace.is_some_and(|backtrace| place.contains(&backtrace))
+    })
+}
+
 /// Whether an error or what is behind it has these words.
 fn says(error: &wasmtime::Error, words: &str) -> bool {
-    error.chain().any(|cause| cause.to_string().contains(words))
+    causes(error).any(|cause| text(cause).contains(words))
 }
 
 fn too_much_copied(limits: &Limits) -> Fault {
@@ -201,6 +209,31 @@ pub(crate) fn backtrace(trace: &WasmBacktrace) -> String {
     text
 }
 
+/// The beginning of what something says: guests choose the names of their functions, and whoever writes a long
+/// one stops here.
+fn text(speaker: impl std::fmt::Display) -> String {
+    struct Beginning(String);
+
+    impl std::fmt::Write for Beginning {
+        fn write_str(&mut self, more: &str) -> std::fmt::Result {
+            let left = TRACE_BYTES.saturating_sub(self.0.len());
+            self.0.push_str(
+                more.get(..more.floor_char_boundary(left))
+                    .unwrap_or_default(),
+            );
+            if more.len() > left {
+                Err(std::fmt::Error)
+            } else {
+                Ok(())
+            }
+        }
+    }
+
+    let mut beginning = Beginning(String::new());
+    let _ = write!(beginning, "{speaker}");
+    beginning.0
+}
+
 fn demangled(name: &str) -> String {
-    format!("{:#}", rustc_demangle::demangle(name))
+    text(format_args!("{:#}", rustc_demangle::demangle(name)))
 }

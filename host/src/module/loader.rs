@@ -33,6 +33,9 @@ pub enum SourceError {
     /// Nobody has uploaded it, or it was removed.
     #[error("there is no such module; push it again")]
     NotFound,
+    /// They are there and not sound: another attempt would find the same.
+    #[error("its stored bytes cannot be used: {0}; push the module again")]
+    Damaged(String),
     /// The source could not be asked; worth another attempt.
     #[error("the module cannot be fetched at this time: {0}")]
     Unavailable(String),

@@ -71,27 +71,45 @@ fn is_type_name(import: ComponentTypeRef) -> bool {
     matches!(import, ComponentTypeRef::Type(TypeBounds::Eq(_)))
 }
 
-/// Everything that is missing or too much.
+/// What a person reads of a report: a component can be wrong in a million places.
+const FINDINGS: usize = 32;
+/// What is repeated of a name: an import's may have a hundred thousand bytes.
+const NAME_BYTES: usize = 128;
+
+/// Everything that is missing or too much, as far as it is worth telling.
 pub(crate) fn check(bytes: &[u8], types: &Types) -> UploadReport {
     let names = names(bytes);
-    let mut findings: Vec<_> = names
-        .imports
+    let exports = EXPORTS
         .iter()
-        .filter_map(|name| import(name))
+        .filter_map(|(name, expected)| export(name, expected, &names.exports, types));
+    let imports = names.imports.iter().filter_map(|name| import(name));
+    let surplus = names.exports.iter().filter_map(|name| surplus(name, types));
+    let mut findings: Vec<_> = imports
+        .take(FINDINGS)
+        .chain(exports)
+        .chain(surplus.take(FINDINGS))
         .collect();
-    findings.extend(
-        EXPORTS
-            .iter()
-            .filter_map(|(name, expected)| export(name, expected, &names.exports, types)),
-    );
-    findings.extend(names.exports.iter().filter_map(|name| surplus(name, types)));
+    if findings.len() > FINDINGS {
+        findings.truncate(FINDINGS);
+        findings.push(Finding::new(
+            "the whole file",
+            format!("there is more like this: the first {FINDINGS} are told"),
+            SDK,
+        ));
+    }
     UploadReport { findings }
+}
+
+/// The beginning of a name.
+fn short(name: &str) -> &str {
+    name.get(..name.floor_char_boundary(NAME_BYTES))
+        .unwrap_or_default()
 }
 
 /// What is wrong with an import.
 fn import(name: &str) -> Option<Finding> {
     let (interface, version) = name.split_once('@').unwrap_or((name, ""));
-    let at = format!("import `{name}`");
+    let at = format!("import `{}`", short(name));
     if !ALLOWED_IMPORTS.contains(&interface) {
         let (what, remedy) = foreign(interface);
         return Some(Finding::new(at, what, remedy));
@@ -112,6 +130,7 @@ fn import(name: &str) -> Option<Finding> {
         format!("{}.{}.x", WASI_SERIES.0, WASI_SERIES.1)
     };
     (!is_served).then(|| {
+        let version = short(version);
         let what =
             format!("version `{version}` of this interface is not served; hosts have {served}");
         Finding::new(
@@ -143,7 +162,7 @@ fn export(name: &str, expected: &str, found: &[String], types: &Types) -> Option
         let list = if found.is_empty() {
             "nothing".to_owned()
         } else {
-            found.join(", ")
+            short(&found.join(", ")).to_owned()
         };
         let what = format!("the export `{name}` is missing; the component exports {list}");
         return Some(Finding::new(format!("export `{name}`"), what, SDK));
@@ -174,7 +193,7 @@ fn surplus(name: &str, types: &Types) -> Option<Finding> {
         "export `describe` and `run` alone; other work of the module goes behind `run`"
     };
     Some(Finding::new(
-        format!("export `{name}`"),
+        format!("export `{}`", short(name)),
         "this export is not part of the contract",
         remedy,
     ))

@@ -101,6 +101,21 @@ impl Held {
         }
     }
 
+    /// Stops an attempt that a renewal found without its lease, and says whether there was one to stop. One that
+    /// has ended is none: its outcome may have been written while the renewal was on its way, and if not, the
+    /// broker refuses it.
+    pub(crate) fn lose_running(&self, lease: &Lease) -> bool {
+        let mut entries = self.lock();
+        let runs = |entry: &Entry| entry.lease == *lease && !entry.has_ended;
+        if !entries.get(&lease.id).is_some_and(runs) {
+            return false;
+        }
+        if let Some(entry) = entries.remove(&lease.id) {
+            entry.stop.lose();
+        }
+        true
+    }
+
     /// Notes that an attempt has ended: its lease is kept until the outcome is written.
     pub(crate) fn end(&self, lease: &Lease) {
         if let Some(entry) = self.lock().get_mut(&lease.id) {
@@ -168,6 +183,21 @@ mod tests {
         assert!(again.token.is_cancelled() && !again.is_lost());
         held.lose(id);
         assert!(again.is_lost() && held.len() == 0);
+    }
+
+    #[test]
+    fn a_renewal_that_crosses_an_outcome_or_a_new_lease_stops_nothing() {
+        let held = Held::default();
+        let id = Namespace::generate().issue(0);
+        let (first, second) = (lease(id, "h.1"), lease(id, "h.2"));
+        let stop = held.add(&second);
+        assert!(!held.lose_running(&first) && !stop.is_lost());
+        held.end(&second);
+        assert!(!held.lose_running(&second) && !stop.is_lost());
+        assert_eq!(held.leases(), [second], "kept until the outcome is written");
+        let running = lease(Namespace::generate().issue(0), "h.3");
+        let stop = held.add(&running);
+        assert!(held.lose_running(&running) && stop.is_lost());
     }
 
     #[test]

@@ -169,7 +169,8 @@ impl Source for BrokerSource {
         match self.0.blob(digest).await {
             Ok(Some(bytes)) => Ok(bytes.into()),
             Ok(None) => Err(SourceError::NotFound),
-            Err(error) => Err(SourceError::Unavailable(error.to_string())),
+            Err(error) if error.is_transient() => Err(SourceError::Unavailable(error.to_string())),
+            Err(error) => Err(SourceError::Damaged(error.to_string())),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use celeriac_broker::{Broker, BrokerError, HostId, Renewed};
+use celeriac_broker::{Broker, BrokerError, HostId, Lease, Renewed};
 use tokio::{sync::Notify, time::timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -89,9 +89,11 @@ impl Renewer {
                 reason: "a renewal got no answer in time".into(),
             })
         })?;
-        for id in lost {
-            tracing::warn!(invocation = %id, "the lease is lost: the attempt is stopped");
-            self.held.lose(id);
+        let is_lost = |lease: &&Lease| lost.contains(&lease.id);
+        for lease in leases.iter().filter(is_lost) {
+            if self.held.lose_running(lease) {
+                tracing::warn!(invocation = %lease.id, "the lease is lost: the attempt is stopped");
+            }
         }
         for id in cancelled {
             self.held.cancel(id);

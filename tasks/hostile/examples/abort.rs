@@ -1,0 +1,9 @@
+//! Aborts.
+
+use celeriac_guest::task;
+
+/// The attack.
+#[task]
+pub fn attack() {
+    std::process::abort()
+}

@@ -1,0 +1,13 @@
+//! Fills 120 MiB, for ever.
+
+use celeriac_guest::task;
+use std::hint::black_box;
+
+/// The attack.
+#[task]
+pub fn attack() {
+    let mut block = vec![1_u8; 120 << 20];
+    loop {
+        black_box(&mut block).fill(2);
+    }
+}

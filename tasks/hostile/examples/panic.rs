@@ -1,0 +1,9 @@
+//! Panics.
+
+use celeriac_guest::task;
+
+/// The attack.
+#[task]
+pub fn attack() {
+    panic!("an attack")
+}

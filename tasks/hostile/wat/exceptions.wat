@@ -1,0 +1,3 @@
+;; Throws exceptions, which hosts do not run.
+(tag $t)
+(func (export "throws") (throw $t))

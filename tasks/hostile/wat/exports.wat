@@ -1,0 +1,7 @@
+(func $run (param "task" string) (param "input" $payload) (result (result $payload (error $failure)))
+  (canon lift (core func $i "run") (memory (core memory $i "memory")) (realloc (core func $i "realloc"))
+    (post-return (core func $i "post-run"))))
+(func $describe (result (list $info))
+  (canon lift (core func $i "describe") (memory (core memory $i "memory"))))
+(export "run" (func $run))
+(export "describe" (func $describe))

@@ -1,0 +1,2 @@
+;; Declares a memory of four gigabytes.
+(memory (export "memory") 65536)

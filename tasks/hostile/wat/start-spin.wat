@@ -1,0 +1,3 @@
+;; Computes for ever in its start function, before anything was called.
+(func $start (loop $again (br $again)))
+(start $start)
