@@ -8,6 +8,7 @@
 //! # Layout
 //! - [`Broker`]: the trait; [`redis`] and [`embedded`] implement it.
 //! - the model: [`InvocationId`], [`TaskRef`], [`Payload`], [`Submission`], [`Reserved`], [`Outcome`], [`Status`].
+//! - decisions: [`RetryPolicy`].
 
 mod broker;
 mod connect;
@@ -23,8 +24,12 @@ mod name;
 mod outcome;
 mod payload;
 pub mod redis;
+mod retry;
+mod span;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod verdict;
+mod when;
 
 pub use self::{
     broker::{Broker, Caps, Check, HostInfo, QueueStats, Verdict},
@@ -34,12 +39,14 @@ pub use self::{
     event::{Control, Event, EventKind, LogRecord, Progress, Reply},
     id::{InvocationId, Namespace},
     invocation::{
-        CancelResult, ClientId, DEFAULT_QUEUE, Header, HostId, Lease, Options, Renewed, Reserve,
-        Reserved, SYSTEM_QUEUE, Settled, Settlement, State, Status, Submission, Token,
+        CancelResult, ClientId, DEFAULT_QUEUE, Ending, Header, HostId, Lease, Options, Renewed,
+        Reserve, Reserved, SYSTEM_QUEUE, Settled, Settlement, State, Status, Submission, Token,
     },
     manifest::{Finding, Manifest, Need, TaskInfo, TaskOptions, UploadReport},
     module::{Admit, ModuleName, ModuleRecord, Publication},
     name::{BUILT_IN_MODULE, MAX_NAME_BYTES, ModuleRef, TaskRef, check_name},
     outcome::{Code, Failure, LimitHit, Outcome, OutcomeHead, Usage},
     payload::{JSON, Payload},
+    retry::{Attempt, Backoff, RetryPolicy, follow, random_unit},
+    when::When,
 };

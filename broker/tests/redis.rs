@@ -66,7 +66,7 @@ async fn pushes_the_outcome_and_empties_the_reply_stream() {
     let Reply::Ended(id, Some(outcome)) = next(&mut replies).await else {
         panic!()
     };
-    assert_eq!((id, *outcome), (ids[0], batch[0].outcome.clone()));
+    assert_eq!((id, *outcome), (ids[0], batch[0].outcome().clone()));
     assert_eq!(
         next(&mut replies).await,
         Reply::Ended(ids[1], None),
@@ -74,12 +74,12 @@ async fn pushes_the_outcome_and_empties_the_reply_stream() {
     );
     assert_eq!(
         store.broker.outcome(ids[1], None).await.unwrap(),
-        Some(batch[1].outcome.clone())
+        Some(batch[1].outcome().clone())
     );
     let Reply::Ended(_, Some(empty)) = next(&mut replies).await else {
         panic!()
     };
-    assert_eq!(*empty, batch[2].outcome);
+    assert_eq!(*empty, batch[2].outcome().clone());
     drop(replies);
     let stream = format!("cel:{{0}}:reply:{}", client.as_str());
     let begun = Instant::now();

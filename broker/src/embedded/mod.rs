@@ -8,7 +8,7 @@
 //! - `store`, `schema.sql`: the files; `writer`, `reader`: the threads that use them; `clock`
 //! - `switchboard`, `bell`: who waits here, and how other processes are woken
 //! - `submit`, `outcome`, `replies`, `events`: what clients use
-//! - `reserve`, `settle`, `ending`, `lease`: what hosts use
+//! - `reserve`, `settle`, `ending`, `lease`: what hosts use; `times`, `ticker`: what falls due
 //! - `modules`, `operations`, `upkeep`: everything else
 
 mod bell;
@@ -28,10 +28,16 @@ mod settle;
 mod store;
 mod submit;
 mod switchboard;
+mod ticker;
+mod times;
 mod upkeep;
 mod writer;
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{
+    path::Path,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -39,7 +45,7 @@ use tokio::sync::mpsc;
 
 use self::{
     bell::Tower, clock::Clock, fault::Fault, reader::Reader, store::Store,
-    switchboard::Switchboard, writer::Writer,
+    switchboard::Switchboard, ticker::Ticker, writer::Writer,
 };
 use crate::{
     Broker, BrokerError, CancelResult, Caps, Check, ClientId, Control, Digest, Event, EventKind,
@@ -92,6 +98,8 @@ pub struct EmbeddedBroker {
     clock: Arc<Clock>,
     switchboard: Arc<Switchboard>,
     reader: Reader,
+    /// Does what falls due, from the first reserve on; ends with the broker.
+    ticker: OnceLock<Ticker>,
     /// Its thread ends, and takes back what this process listens to, when the last way to it is dropped.
     writer: Writer,
 }
@@ -123,6 +131,7 @@ impl EmbeddedBroker {
             clock,
             switchboard,
             reader,
+            ticker: OnceLock::new(),
             writer,
         }))
     }

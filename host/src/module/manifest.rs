@@ -146,6 +146,8 @@ fn defaults(at: &str, options: engine::TaskOptions) -> Result<TaskOptions, Box<F
     Ok(TaskOptions {
         queue: options.queue,
         retries: options.retries,
+        backoff: None,
+        retry_on: Vec::new(),
         timeout_ms,
         fuel,
         memory_bytes,

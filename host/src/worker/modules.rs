@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use celeriac_broker::{Broker, BrokerError, Digest, Manifest, ModuleRef};
+use celeriac_broker::{Broker, BrokerError, Digest, Manifest, ModuleRef, TaskOptions};
 use tokio::runtime::Handle;
 
 use super::translate;
@@ -18,14 +18,21 @@ use crate::{
 const MANIFESTS: usize = 256;
 
 /// The defaults of each task of a module.
-type Defaults = Arc<HashMap<String, LimitOptions>>;
+type Defaults = Arc<HashMap<String, Arc<Authored>>>;
+
+/// What the author of a task asks for.
+#[derive(Debug, Default)]
+pub(crate) struct Authored {
+    pub(crate) limits: LimitOptions,
+    /// Where its retry policy stands.
+    pub(crate) options: TaskOptions,
+}
 
 /// A task that is ready to run.
 #[derive(Clone, Debug)]
 pub(crate) struct Ready {
     pub(crate) module: Module,
-    /// What its author asked for.
-    pub(crate) options: LimitOptions,
+    pub(crate) authored: Arc<Authored>,
 }
 
 /// Why a task is not ready.
@@ -82,11 +89,11 @@ impl Modules {
         digest: &Digest,
         task: &str,
     ) -> Result<Ready, ModuleError> {
-        let options = |defaults: &Defaults| defaults.get(task).cloned().unwrap_or_default();
+        let authored = |defaults: &Defaults| defaults.get(task).cloned().unwrap_or_default();
         if let (Some(module), Some(defaults)) = (self.loader.ready(digest), self.known(digest)) {
             return Ok(Ready {
                 module,
-                options: options(&defaults),
+                authored: authored(&defaults),
             });
         }
         let (this, digest) = (self.clone(), *digest);
@@ -96,7 +103,7 @@ impl Modules {
             .map_err(|_| ModuleError::Abandoned(digest))??;
         Ok(Ready {
             module,
-            options: options(&defaults),
+            authored: authored(&defaults),
         })
     }
 
@@ -119,14 +126,15 @@ impl Modules {
             reason: error.to_string(),
         })?;
         let tasks = manifest.tasks.into_iter().map(|task| {
-            let options = translate::authored(&task.options).map_err(|error| {
+            let limits = translate::authored(&task.options).map_err(|error| {
                 // Admitted by a host of another version.
                 ModuleError::Manifest {
                     digest: *digest,
                     reason: error.to_string(),
                 }
             })?;
-            Ok::<_, ModuleError>((task.name, options))
+            let options = task.options;
+            Ok::<_, ModuleError>((task.name, Arc::new(Authored { limits, options })))
         });
         let defaults: Defaults = Arc::new(tasks.collect::<Result<_, _>>()?);
         let mut known = self.defaults.lock().unwrap_or_else(PoisonError::into_inner);
