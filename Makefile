@@ -31,7 +31,7 @@ demo: need-rust tasks ## upload sample tasks and run a thousand invocations on t
 test: need-rust need-redis lint tasks ## every check: lints, unit tests, tests against real processes
 	$(CARGO) build $(PROGRAMS)
 	cd tasks && $(CARGO) test $(RELEASE) --workspace
-	target/release/bench --quick engine await cold growth cancel
+	target/release/bench --quick engine await cold growth cancel schedule
 	$(CARGO) test $(RELEASE) --workspace
 
 .PHONY: lint

@@ -13,5 +13,7 @@ mod documented;
 mod drain;
 mod flow;
 mod idle;
+mod retries;
 mod runaway;
+mod time;
 mod upload;
