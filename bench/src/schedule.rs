@@ -31,7 +31,9 @@ async fn measure(scheduled: usize, starting: usize) -> Result<Vec<Figure>> {
     let site = Site::start().await?;
     let _host = site.host(256).await?;
     site.push("basics").await?;
-    site.client.call::<Value>("basics/noop", &Value::Null).await?;
+    site.client
+        .call::<Value>("basics/noop", &Value::Null)
+        .await?;
     let noop = site.client.task("basics/noop")?;
     let later = noop.clone().detached().delay(Duration::from_secs(3600));
     let rest = scheduled.saturating_sub(starting);
@@ -50,7 +52,8 @@ async fn measure(scheduled: usize, starting: usize) -> Result<Vec<Figure>> {
         "submitting took too long for the first start"
     );
     let errors = errors(&handles).await?;
-    let what = format!("{scheduled} scheduled, {PER_SECOND} of them start in a second; one idle host");
+    let what =
+        format!("{scheduled} scheduled, {PER_SECOND} of them start in a second; one idle host");
     Ok(vec![
         Figure::new(
             "schedule.p99_ms",

@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use anyhow::Result;
+use anyhow::{Context, Result, ensure};
 use celeriac_broker::testing::AofMode;
 use celeriac_client::{CancelResult, Code, State, When};
-use celeriac_tests::{Stage, until};
+use celeriac_tests::{HostProcess, Stage, until};
 use serde_json::json;
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -41,6 +41,94 @@ async fn what_is_scheduled_starts_on_time_on_an_idle_host() -> Result<()> {
         assert_eq!(handle.status().await?.state, State::Scheduled);
         assert_eq!(handle.result::<f64>().await?, sum);
         assert!(SystemTime::now() + Duration::from_millis(1) >= at);
+    }
+    Ok(())
+}
+
+/// Sets the clock that a process sees an hour back, or an hour forward where `SKEW` says so.
+const SKEWED_CLOCK: &str = r#"
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <stdlib.h>
+#include <time.h>
+int clock_gettime(clockid_t id, struct timespec *now) {
+    static int (*real)(clockid_t, struct timespec *);
+    if (!real) real = (int (*)(clockid_t, struct timespec *))dlsym(RTLD_NEXT, "clock_gettime");
+    int result = real(id, now);
+    if (id == CLOCK_REALTIME) now->tv_sec += atol(getenv("SKEW"));
+    return result;
+}
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_whose_clock_is_an_hour_off_starts_nothing_early_or_late() -> Result<()> {
+    let stage = Stage::redis(AofMode::Off).await?;
+    let (source, library) = (
+        stage.dir.path().join("skew.c"),
+        stage.dir.path().join("skew.so"),
+    );
+    std::fs::write(&source, SKEWED_CLOCK)?;
+    let compiled = std::process::Command::new("cc")
+        .args(["-shared", "-fPIC", "-o"])
+        .args([&library, &source])
+        .arg("-ldl")
+        .status()
+        .context("a C compiler is needed, as for SQLite")?;
+    ensure!(compiled.success(), "the skewed clock does not compile");
+    let library = library.display().to_string();
+    let cache = stage.dir.path().join("cache").display().to_string();
+    for skew in ["-3600", "3600"] {
+        let environment = [
+            ("LD_PRELOAD", library.as_str()),
+            ("SKEW", skew),
+            ("CELERIAC_CACHE_DIR", cache.as_str()),
+        ];
+        let host = HostProcess::start(&stage.url, &[], &environment)?;
+        until(PATIENCE, "the host is known", || async {
+            let hosts = stage.client.broker().hosts().await?;
+            let known = hosts.into_iter().find(|known| known.pid == host.pid());
+            // The host itself says when it started: by its own clock, which is wrong indeed.
+            let now = SystemTime::now()
+                .duration_since(SystemTime::UNIX_EPOCH)?
+                .as_millis() as u64;
+            Ok(known.is_some_and(|known| known.started_at_ms.abs_diff(now) > 3_000_000))
+        })
+        .await?;
+        stage.push(&["basics"]).await?;
+        let delay = Duration::from_millis(500);
+        let noop = stage.client.task("basics/noop")?;
+        noop.call::<()>(&json!(null)).await?;
+        let begun = Instant::now();
+        let handle = noop.clone().delay(delay).deadline(Duration::from_secs(30));
+        handle.call::<()>(&json!(null)).await?;
+        assert!(begun.elapsed() >= delay, "{skew}: {:?}", begun.elapsed());
+        assert!(
+            begun.elapsed() < delay + SOON,
+            "{skew}: {:?}",
+            begun.elapsed()
+        );
+        let begun = Instant::now();
+        let expiring = noop
+            .queue("nobody")
+            .expires(delay)
+            .submit(&json!(null))
+            .await?;
+        assert_eq!(expiring.outcome().await?.code, Code::Expired);
+        assert!(begun.elapsed() >= delay, "{skew}: {:?}", begun.elapsed());
+        assert!(
+            begun.elapsed() < delay + SOON,
+            "{skew}: {:?}",
+            begun.elapsed()
+        );
+        let begun = Instant::now();
+        let spin = stage.client.task("basics/spin")?.deadline(delay);
+        let ended = spin.submit(&json!(null)).await?.outcome().await?;
+        assert_eq!(ended.code, Code::Deadline);
+        assert!(
+            begun.elapsed() < delay + SOON,
+            "{skew}: {:?}",
+            begun.elapsed()
+        );
     }
     Ok(())
 }
