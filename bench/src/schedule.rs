@@ -39,7 +39,7 @@ async fn measure(scheduled: usize, starting: usize) -> Result<Vec<Figure>> {
     let rest = scheduled.saturating_sub(starting);
     drop(later.submit_all((0..rest).map(|_| Value::Null)).await?);
     // All of them are there before the first starts.
-    let submitting = Duration::from_secs_f64(starting as f64 / 5000.0) + AHEAD;
+    let submitting = Duration::from_secs_f64(starting as f64 / 2000.0) + AHEAD;
     let first = SystemTime::now() + submitting;
     let handles = futures_util::future::try_join_all((0..starting).map(|number| {
         let start = first + Duration::from_secs(1) / PER_SECOND * number as u32;
