@@ -35,7 +35,7 @@ demo: need-rust tasks ## upload sample tasks and run a thousand invocations on t
 test: need-rust need-redis need-strace need-mail lint tasks ## every check: lints, unit tests, tests against real processes
 	$(CARGO) build $(PROGRAMS)
 	cd tasks && $(CARGO) test $(RELEASE) --workspace
-	target/release/bench --quick engine await cold growth cancel
+	target/release/bench --quick engine await cold growth cancel schedule
 	$(CARGO) test $(RELEASE) --workspace
 
 .PHONY: hostile

@@ -182,8 +182,5 @@ fn settlement(reserved: Reserved) -> Settlement {
         failure: None,
         usage,
     };
-    Settlement {
-        lease: reserved.lease,
-        outcome,
-    }
+    Settlement::end(reserved.lease, outcome)
 }

@@ -28,6 +28,7 @@ mod peer;
 mod process;
 mod report;
 mod sandbox;
+mod schedule;
 mod server;
 mod stats;
 mod suite;

@@ -4,7 +4,7 @@ use std::{io::Write as _, process::ExitCode, time::Instant};
 
 use crate::{
     await_result, cancel, cold, density, engine, figure::Figure, growth, guest_cpu, options::Scale,
-    throughput,
+    schedule, throughput,
 };
 
 /// One benchmark.
@@ -59,6 +59,11 @@ pub(crate) const BENCHMARKS: &[Benchmark] = &[
         name: "cancel",
         about: "cancelling spinning tasks, and their neighbours",
         run: cancel::run,
+    },
+    Benchmark {
+        name: "schedule",
+        about: "how exactly what is scheduled starts, among 100,000",
+        run: schedule::run,
     },
 ];
 

@@ -58,14 +58,14 @@ fn host(broker: Handle, max: usize) -> tokio::task::JoinHandle<()> {
             wait: Duration::from_secs(5),
         };
         while let Ok(reserved) = broker.reserve(&request).await {
-            let batch = reserved.into_iter().map(|reserved| Settlement {
-                lease: reserved.lease,
-                outcome: Outcome {
+            let batch = reserved.into_iter().map(|reserved| {
+                let outcome = Outcome {
                     code: Code::Ok,
                     output: Some(reserved.input),
                     failure: None,
                     usage: Usage::default(),
-                },
+                };
+                Settlement::end(reserved.lease, outcome)
             });
             let (broker, batch) = (Arc::clone(&broker), batch.collect::<Vec<_>>());
             tokio::spawn(async move { broker.settle(batch).await });

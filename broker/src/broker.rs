@@ -97,7 +97,9 @@ pub trait Broker: Debug + Send + Sync + 'static {
 
     /// Takes and leases up to `max` invocations in one step, or waits until there are some, `wait`
     /// is over, or `interrupt` is called. Also gives leases that have run out back to their queues,
-    /// and quarantines what has killed its third host.
+    /// and quarantines what has killed its third host. From the first call on until it is dropped,
+    /// this broker also does what falls due: what is scheduled is queued, what has not started in
+    /// time expires, what is past its deadline fails.
     ///
     /// Must run to its end: a reservation whose answer is dropped is lost until its lease runs out.
     async fn reserve(&self, request: &Reserve) -> Result<Vec<Reserved>, BrokerError>;
@@ -113,7 +115,8 @@ pub trait Broker: Debug + Send + Sync + 'static {
         lease: Duration,
     ) -> Result<Renewed, BrokerError>;
 
-    /// Ends attempts with their outcomes, in order; one answer each. Whoever waits is told in the same step.
+    /// Ends attempts, in order; one answer each: with an outcome, of which whoever waits is told in the
+    /// same step, or by scheduling the next attempt.
     ///
     /// # Errors
     /// `Unavailable`; an output over the cap is written as a failure with `output_too_large`.
@@ -338,6 +341,9 @@ pub struct QueueStats {
     pub queue: String,
     /// Invocations that wait for a host.
     pub queued: u64,
+    /// Invocations that wait for a time.
+    #[serde(default)]
+    pub scheduled: u64,
     /// Invocations that run.
     pub running: u64,
     /// How long the oldest has waited, in milliseconds.

@@ -4,7 +4,10 @@ use std::{collections::BTreeMap, fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Digest, InvocationId, Outcome, OutcomeHead, Payload, Progress, TaskRef};
+use crate::{
+    Attempt, Backoff, BrokerError, Digest, InvocationId, Outcome, OutcomeHead, Payload, Progress,
+    TaskRef, When, check_name,
+};
 
 /// The queue of everything that names no other.
 pub const DEFAULT_QUEUE: &str = "default";
@@ -81,12 +84,57 @@ pub struct Options {
     /// Bytes of memory for one attempt.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory_bytes: Option<u64>,
+    /// Attempts after the first one, whatever the task says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retries: Option<u32>,
+    /// How long to wait before each retry, whatever the task says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backoff: Option<Backoff>,
+    /// The codes and kinds of failure that are retried; empty: as the task says.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub retry_on: Vec<String>,
+    /// When it may start; without it at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub start: Option<When>,
+    /// When it has expired unless it was started.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires: Option<When>,
+    /// When it fails unless it has ended, retries and all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deadline: Option<When>,
     /// Milliseconds that the result is kept after the end; without it the broker's default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub result_ttl_ms: Option<u64>,
     /// Any other limit of one attempt, by the host's name for it, in its unit.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub limits: BTreeMap<String, u64>,
+}
+
+impl Options {
+    /// What must hold before an engine is asked.
+    pub(crate) fn check(&self) -> Result<(), BrokerError> {
+        if let Some(queue) = &self.queue {
+            check_name("queue", queue)?;
+        }
+        for (what, when) in [
+            ("start", self.start),
+            ("expiry", self.expires),
+            ("deadline", self.deadline),
+        ] {
+            let Some(when) = when else { continue };
+            when.check(what)?;
+            if what != "start" && self.start.is_some_and(|start| when.never_after(start)) {
+                let expected = "a time after the one that it may start at";
+                return Err(BrokerError::invalid(what, &when.to_string(), expected));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the broker has to look at a clock for it.
+    pub(crate) const fn has_times(&self) -> bool {
+        self.start.is_some() || self.expires.is_some() || self.deadline.is_some()
+    }
 }
 
 /// One invocation as a client hands it in. Submitting the same id twice is submitting once.
@@ -194,8 +242,16 @@ pub struct Reserved {
     pub input: Payload,
     /// Which attempt this is, from 1.
     pub attempt: u32,
-    /// From accepted to reserved, by the broker's clock.
+    /// Hosts that died while they ran it: attempts that its retry policy does not count.
+    pub crashes: u32,
+    /// From when it might start to reserved, by the broker's clock.
     pub queued_for: Duration,
+    /// When it was reserved, by the broker's clock: milliseconds since the Unix epoch.
+    pub reserved_at_ms: u64,
+    /// From reserved to the deadline of the whole invocation, by the broker's clock.
+    pub remaining: Option<Duration>,
+    /// The attempts that failed before this one.
+    pub trail: Vec<Attempt>,
     /// Whether it was cancelled before it could be reserved again after a crash.
     pub is_cancelled: bool,
 }
@@ -224,13 +280,46 @@ pub struct Reserve {
     pub wait: Duration,
 }
 
-/// How one attempt ended, under its lease.
+/// What becomes of one attempt, under its lease.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settlement {
     /// The lease.
     pub lease: Lease,
-    /// What the invocation came to.
-    pub outcome: Outcome,
+    /// What becomes of it.
+    pub ending: Ending,
+}
+
+/// What becomes of an attempt that has ended.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Ending {
+    /// The invocation has ended with it.
+    Final(Outcome),
+    /// Another attempt follows.
+    Retry {
+        /// How long it has to wait.
+        pause: Duration,
+        /// Every attempt that failed, this one included.
+        trail: Vec<Attempt>,
+        /// What the invocation ends with when somebody has asked to cancel it meanwhile.
+        outcome: Outcome,
+    },
+}
+
+impl Settlement {
+    /// The invocation has come to `outcome`.
+    pub const fn end(lease: Lease, outcome: Outcome) -> Self {
+        Self {
+            lease,
+            ending: Ending::Final(outcome),
+        }
+    }
+
+    /// What the attempt came to.
+    pub const fn outcome(&self) -> &Outcome {
+        match &self.ending {
+            Ending::Final(outcome) | Ending::Retry { outcome, .. } => outcome,
+        }
+    }
 }
 
 /// What anybody can read about an invocation.
@@ -249,6 +338,15 @@ pub struct Status {
     pub state: State,
     /// When it was accepted, by the broker's clock: milliseconds since the Unix epoch.
     pub submitted_at_ms: u64,
+    /// When it starts, while it is scheduled: milliseconds since the Unix epoch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub due_at_ms: Option<u64>,
+    /// When it expires unless it was started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at_ms: Option<u64>,
+    /// When it fails unless it has ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline_at_ms: Option<u64>,
     /// Attempts started so far.
     pub attempts: u32,
     /// Hosts that died while they ran it.
@@ -256,6 +354,9 @@ pub struct Status {
     /// The host that runs it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub host: Option<HostId>,
+    /// The attempts that failed and were followed by another, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub trail: Vec<Attempt>,
     /// Whether somebody asked for it to stop.
     pub is_cancel_requested: bool,
     /// The last progress that it reported.
@@ -290,7 +391,7 @@ pub struct Renewed {
 /// What `Broker::settle` did with one settlement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Settled {
-    /// The outcome is written, and pushed to whoever waits.
+    /// The outcome is written, and pushed to whoever waits; or the next attempt is.
     Written,
     /// The lease was no longer held; nothing was written.
     Stale,

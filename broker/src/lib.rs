@@ -8,6 +8,7 @@
 //! # Layout
 //! - [`Broker`]: the trait; [`redis`] and [`embedded`] implement it.
 //! - the model: [`InvocationId`], [`TaskRef`], [`Payload`], [`Submission`], [`Reserved`], [`Outcome`], [`Status`].
+//! - decisions: [`RetryPolicy`].
 
 mod broker;
 mod connect;
@@ -24,8 +25,12 @@ mod name;
 mod outcome;
 mod payload;
 pub mod redis;
+mod retry;
+mod span;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod verdict;
+mod when;
 
 pub use self::{
     broker::{Broker, Caps, Check, HostInfo, QueueStats, Verdict},
@@ -35,8 +40,8 @@ pub use self::{
     event::{Control, Event, EventKind, LogRecord, Progress, Reply},
     id::{InvocationId, Namespace},
     invocation::{
-        CancelResult, ClientId, DEFAULT_QUEUE, Header, HostId, Lease, Options, Renewed, Reserve,
-        Reserved, SYSTEM_QUEUE, Settled, Settlement, State, Status, Submission, Token,
+        CancelResult, ClientId, DEFAULT_QUEUE, Ending, Header, HostId, Lease, Options, Renewed,
+        Reserve, Reserved, SYSTEM_QUEUE, Settled, Settlement, State, Status, Submission, Token,
     },
     kv::{KeyValueStats, MAX_KEY_BYTES, MAX_PAGE, MAX_VALUE_BYTES, check_key, check_module},
     manifest::{
@@ -47,4 +52,6 @@ pub use self::{
     name::{BUILT_IN_MODULE, MAX_NAME_BYTES, ModuleRef, TaskRef, check_name},
     outcome::{Code, Failure, LimitHit, Outcome, OutcomeHead, Usage},
     payload::{JSON, Payload},
+    retry::{Attempt, Backoff, RetryPolicy, follow, random_unit},
+    when::When,
 };

@@ -37,11 +37,13 @@ pub enum Code {
     Overloaded,
     /// The invocation was running each time that three hosts died.
     Quarantined,
+    /// The invocation was not started in time.
+    Expired,
 }
 
 impl Code {
     /// Every code, in the order of the documentation.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Ok,
         Self::TaskError,
         Self::Panicked,
@@ -56,6 +58,7 @@ impl Code {
         Self::HostFault,
         Self::Overloaded,
         Self::Quarantined,
+        Self::Expired,
     ];
 
     /// The code as it stands on the wire, in logs and in metrics.
@@ -75,6 +78,7 @@ impl Code {
             Self::HostFault => "host_fault",
             Self::Overloaded => "overloaded",
             Self::Quarantined => "quarantined",
+            Self::Expired => "expired",
         }
     }
 }
@@ -129,7 +133,7 @@ pub struct Usage {
     pub fuel: u64,
     /// The most linear memory and tables held at once, in bytes.
     pub peak_memory_bytes: u64,
-    /// From accepted to started, in milliseconds.
+    /// From when it might start to started, in milliseconds.
     pub queue_ms: f64,
     /// From started to ended, in milliseconds.
     pub run_ms: f64,
@@ -161,6 +165,7 @@ impl Outcome {
         match self.code {
             Code::Ok => crate::State::Succeeded,
             Code::Cancelled => crate::State::Cancelled,
+            Code::Expired => crate::State::Expired,
             _ => crate::State::Failed,
         }
     }

@@ -37,6 +37,11 @@ impl Store for Redis {
             .unwrap();
         answer.trim().trim_start_matches(':').parse().unwrap()
     }
+
+    async fn timed(&self) -> usize {
+        let answer = self.server.command("ZCARD cel:{0}:due").unwrap();
+        answer.trim().trim_start_matches(':').parse().unwrap()
+    }
 }
 
 async fn fresh(settings: Settings) -> Box<dyn Store> {

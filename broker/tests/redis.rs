@@ -66,7 +66,7 @@ async fn pushes_the_outcome_and_empties_the_reply_stream() {
     let Reply::Ended(id, Some(outcome)) = next(&mut replies).await else {
         panic!()
     };
-    assert_eq!((id, *outcome), (ids[0], batch[0].outcome.clone()));
+    assert_eq!((id, *outcome), (ids[0], batch[0].outcome().clone()));
     assert_eq!(
         next(&mut replies).await,
         Reply::Ended(ids[1], None),
@@ -74,12 +74,12 @@ async fn pushes_the_outcome_and_empties_the_reply_stream() {
     );
     assert_eq!(
         store.broker.outcome(ids[1], None).await.unwrap(),
-        Some(batch[1].outcome.clone())
+        Some(batch[1].outcome().clone())
     );
     let Reply::Ended(_, Some(empty)) = next(&mut replies).await else {
         panic!()
     };
-    assert_eq!(*empty, batch[2].outcome);
+    assert_eq!(*empty, batch[2].outcome().clone());
     drop(replies);
     let stream = format!("cel:{{0}}:reply:{}", client.as_str());
     let begun = Instant::now();
@@ -368,6 +368,49 @@ async fn an_idle_host_sends_fewer_than_20_commands_a_minute() {
         sent += usize::from(line.contains("[0 127.0.0.1"));
     }
     assert_eq!(sent - 1, 12, "one wait and one look for each ten seconds");
+}
+
+/// The names of the commands that scripts run inside the server, up to `the-end`, with their keys.
+fn inner_calls(monitor: &mut impl std::io::BufRead) -> Vec<String> {
+    let mut calls = Vec::new();
+    loop {
+        let mut line = String::new();
+        monitor.read_line(&mut line).unwrap();
+        if line.contains("the-end") {
+            return calls;
+        }
+        if let Some((_, call)) = line.split_once("lua] ") {
+            calls.push(call.to_owned());
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_plain_invocation_costs_six_calls_and_touches_no_times() {
+    const COUNT: usize = 50;
+    let store = Store::start(AofMode::Off).await;
+    let host = HostId::random("host");
+    // The ticker has its first look, which it shows for a second, before anything is counted.
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(1)
+        && query::<u64>(&store, &["EXISTS", "cel:{0}:ticker"]).await == 0
+    {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let mut monitor = store.server.monitor().unwrap();
+    store.submit(COUNT, None).await;
+    let reserved = store.broker.reserve(&look(&host, COUNT)).await.unwrap();
+    assert_eq!(reserved.len(), COUNT);
+    let batch = reserved.iter().map(|taken| done(taken, b"x")).collect();
+    store.broker.settle(batch).await.unwrap();
+    store.server.command("ECHO the-end").unwrap();
+    let calls = inner_calls(&mut monitor);
+    // Submit: 1. Reserve: 2. Settle: 3. And a few for each script, whatever is in it.
+    let each_script = calls.len() - 6 * COUNT;
+    assert!(each_script <= 20, "{each_script}: {calls:#?}");
+    let timed = |call: &&String| call.contains(":due") || call.contains(":scheduled");
+    let timed: Vec<_> = calls.iter().filter(timed).collect();
+    assert!(timed.is_empty(), "{timed:#?}");
 }
 
 #[tokio::test]

@@ -76,6 +76,12 @@ fn describe(task: &TaskEntry) -> types::TaskInfo {
         options: types::TaskOptions {
             queue: options.queue.map(str::to_owned),
             retries: options.retries,
+            backoff: options.backoff.map(str::to_owned),
+            retry_on: options
+                .retry_on
+                .iter()
+                .map(|&word| word.to_owned())
+                .collect(),
             timeout: options.timeout_seconds,
             fuel: options.fuel,
             memory: options.memory_bytes,

@@ -30,6 +30,10 @@ pub struct TaskOptions {
     pub queue: Option<&'static str>,
     /// Attempts after the first one.
     pub retries: Option<u32>,
+    /// How long to wait before each.
+    pub backoff: Option<&'static str>,
+    /// The kinds of failure and codes that are retried; empty: what says that it may help.
+    pub retry_on: &'static [&'static str],
     /// Seconds of wall time for one attempt.
     pub timeout_seconds: Option<f64>,
     /// Fuel for one attempt.

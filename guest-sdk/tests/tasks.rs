@@ -30,6 +30,8 @@ struct Size {
     name = "double-size",
     queue = "slow",
     retries = 3,
+    backoff = "1s, 10s",
+    retry_on("io", "panicked"),
     timeout = "1.5m",
     fuel = "10G",
     memory = "64MiB",
@@ -80,6 +82,10 @@ fn describes_what_the_attribute_says() {
     assert_eq!(info.doc, "Doubles a size.\n\nEvery time.");
     let options = info.options;
     assert_eq!((options.queue, options.retries), (Some("slow"), Some(3)));
+    assert_eq!(
+        (options.backoff, options.retry_on),
+        (Some("1s, 10s"), ["io", "panicked"].as_slice())
+    );
     assert_eq!(
         (options.timeout_seconds, options.fuel),
         (Some(90.0), Some(1e10))

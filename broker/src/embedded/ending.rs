@@ -7,29 +7,10 @@ use super::{
     switchboard::News,
     writer::{Tx, Uses},
 };
-use crate::{ClientId, Code, Digest, InvocationId, Outcome, State};
+use crate::{ClientId, Code, Digest, InvocationId, Outcome, State, verdict::Verdict};
 
 /// The largest outcome that is pushed whole; a larger one is read from the store by who wants it.
 pub(super) const PUSHED_BYTES: usize = 4096;
-
-/// How long an end that nobody settled is kept, and what it says.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Verdict {
-    pub(super) code: Code,
-    pub(super) message: &'static str,
-}
-
-/// Somebody cancelled it.
-pub(super) const CANCELLED: Verdict = Verdict {
-    code: Code::Cancelled,
-    message: "somebody cancelled the invocation",
-};
-
-/// It has killed its third host.
-pub(super) const QUARANTINED: Verdict = Verdict {
-    code: Code::Quarantined,
-    message: "the invocation was running each time that three hosts died: it does not run again",
-};
 
 /// An end that is ready to be written.
 pub(super) struct Ending<'a> {
@@ -134,7 +115,7 @@ pub(super) fn end_by_verdict(
     uses: &mut Uses,
     ttl_ms: u64,
     (id, fare, host): (InvocationId, Fare, Option<&str>),
-    verdict: Verdict,
+    (code, message): Verdict,
 ) -> Result<bool, Fault> {
     let record = tx.query(
         "SELECT digest, submitted_at FROM invocations WHERE id = ?1",
@@ -144,7 +125,7 @@ pub(super) fn end_by_verdict(
     let Some((digest, submitted_at)) = record else {
         return Ok(false);
     };
-    let mut outcome = Outcome::failed(verdict.code, verdict.message);
+    let mut outcome = Outcome::failed(code, message);
     outcome.usage.attempt = fare.attempts();
     outcome.usage.queue_ms = tx.now.saturating_sub(submitted_at) as f64;
     outcome.usage.host = host.unwrap_or_default().to_owned();
@@ -160,7 +141,7 @@ pub(super) fn end_by_verdict(
         output: None,
         token: "",
         fare,
-        was_cancelled: verdict.code == Code::Cancelled && host.is_some(),
+        was_cancelled: code == Code::Cancelled && host.is_some(),
         pushed: Some(&outcome),
     };
     end(tx, uses, ttl_ms, &ending)

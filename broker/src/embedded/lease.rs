@@ -6,14 +6,14 @@ use rusqlite::Connection;
 use tokio::sync::mpsc;
 
 use super::{
-    EmbeddedBroker,
-    ending::{self, CANCELLED},
+    EmbeddedBroker, ending,
     fault::Fault,
     row::{self, Fare},
     switchboard::News,
+    times::Times,
     writer::{Tx, Uses, query_all},
 };
-use crate::{BrokerError, Control, HostId, InvocationId, Lease, Renewed};
+use crate::{BrokerError, Control, HostId, InvocationId, Lease, Renewed, verdict::CANCELLED};
 
 /// Controls that may wait for the host to read them. A cancel that is lost is found by the next renewal.
 const CONTROLS: usize = 1024;
@@ -118,15 +118,19 @@ pub(super) fn put_first(tx: &mut Tx<'_>, id: InvocationId, fare: Fare) -> Result
     let place = tx.query(
         "UPDATE invocations
          SET pos = (SELECT coalesce(min(r.pos), 1) - 1 FROM ready r WHERE r.queue = invocations.queue)
-         WHERE id = ?1 AND state IS NULL RETURNING queue, pos",
+         WHERE id = ?1 AND state IS NULL RETURNING queue, pos, submitted_at, start_by, deadline",
         [id.as_bytes()],
-        |place| Ok((row::text(place, 0).unwrap_or_default(), row::number(place, 1).unwrap_or(0))),
+        |place| {
+            let since = row::count(place, 2);
+            let queue = row::text(place, 0).unwrap_or_default();
+            Ok((queue, row::number(place, 1).unwrap_or(0), since, Times::read(place, 3)))
+        },
     )?;
-    let Some((queue, pos)) = place else {
+    let Some((queue, pos, since, times)) = place else {
         return Ok(());
     };
     tx.execute(
-        "INSERT INTO ready VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        "INSERT INTO ready VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
         (
             &queue,
             pos,
@@ -134,10 +138,11 @@ pub(super) fn put_first(tx: &mut Tx<'_>, id: InvocationId, fare: Fare) -> Result
             fare.taken,
             fare.given_back,
             fare.crashes,
+            since,
         ),
     )?;
     tx.say(News::Work(queue));
-    Ok(())
+    times.note(tx, id, fare)
 }
 
 /// What a host of this process must stop.

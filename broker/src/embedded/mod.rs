@@ -8,7 +8,7 @@
 //! - `store`, `schema.sql`: the files; `writer`, `reader`: the threads that use them; `clock`
 //! - `switchboard`, `bell`: who waits here, and how other processes are woken
 //! - `submit`, `outcome`, `replies`, `events`: what clients use
-//! - `reserve`, `settle`, `ending`, `lease`: what hosts use
+//! - `reserve`, `settle`, `ending`, `lease`: what hosts use; `times`, `ticker`: what falls due
 //! - `kv`: the key-value stores of modules
 //! - `modules`, `operations`, `upkeep`: everything else
 
@@ -30,10 +30,16 @@ mod settle;
 mod store;
 mod submit;
 mod switchboard;
+mod ticker;
+mod times;
 mod upkeep;
 mod writer;
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{
+    path::Path,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -41,7 +47,7 @@ use tokio::sync::mpsc;
 
 use self::{
     bell::Tower, clock::Clock, fault::Fault, reader::Reader, store::Store,
-    switchboard::Switchboard, writer::Writer,
+    switchboard::Switchboard, ticker::Ticker, writer::Writer,
 };
 use crate::{
     Broker, BrokerError, CancelResult, Caps, Check, ClientId, Control, Digest, Event, EventKind,
@@ -94,6 +100,8 @@ pub struct EmbeddedBroker {
     clock: Arc<Clock>,
     switchboard: Arc<Switchboard>,
     reader: Reader,
+    /// Does what falls due, from the first reserve on; ends with the broker.
+    ticker: OnceLock<Ticker>,
     /// Its thread ends, and takes back what this process listens to, when the last way to it is dropped.
     writer: Writer,
 }
@@ -125,6 +133,7 @@ impl EmbeddedBroker {
             clock,
             switchboard,
             reader,
+            ticker: OnceLock::new(),
             writer,
         }))
     }

@@ -55,17 +55,18 @@ pub(super) async fn queues(broker: &EmbeddedBroker) -> Result<Vec<QueueStats>, B
             db,
             "SELECT i.queue, count(*) FROM leases l JOIN invocations i ON i.id = l.id GROUP BY 1",
         )?;
+        let scheduled = counts(db, "SELECT queue, count(*) FROM scheduled GROUP BY queue")?;
         query_all(
             db,
             "SELECT queue, (SELECT count(*) FROM ready r WHERE r.queue = q.queue),
-               (SELECT i.submitted_at FROM ready r JOIN invocations i ON i.id = r.id
-                WHERE r.queue = q.queue ORDER BY r.pos LIMIT 1)
+               (SELECT r.since FROM ready r WHERE r.queue = q.queue ORDER BY r.pos LIMIT 1)
              FROM queues q ORDER BY queue",
             (),
             |found| {
                 let queue = row::text(found, 0).unwrap_or_default();
                 Ok(QueueStats {
                     queued: row::count(found, 1),
+                    scheduled: scheduled.get(&queue).copied().unwrap_or(0),
                     running: running.get(&queue).copied().unwrap_or(0),
                     oldest_ms: row::number(found, 2)
                         .map_or(0, |_| now.saturating_sub(row::count(found, 2))),

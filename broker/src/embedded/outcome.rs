@@ -4,16 +4,16 @@ use bytes::Bytes;
 use rusqlite::{Connection, Row};
 
 use super::{
-    EmbeddedBroker,
-    ending::{self, CANCELLED},
+    EmbeddedBroker, ending,
     fault::Fault,
     row::{self, Fare},
     switchboard::News,
+    times::{self, Times},
     writer::{Tx, Uses, query},
 };
 use crate::{
     BrokerError, CancelResult, ClientId, Header, HostId, InvocationId, Outcome, OutcomeHead,
-    Progress, State, Status,
+    Progress, State, Status, verdict::CANCELLED,
 };
 
 /// Clients that are told of one invocation's end.
@@ -37,6 +37,9 @@ struct Raw {
     is_cancel_requested: bool,
     progress: Option<Vec<u8>>,
     head: Option<Vec<u8>>,
+    starts_at: Option<u64>,
+    times: Times,
+    trail: Option<Vec<u8>>,
 }
 
 /// Where an invocation stands.
@@ -61,9 +64,13 @@ pub(super) async fn status(
         queue: raw.queue,
         state: raw.state,
         submitted_at_ms: raw.submitted_at,
+        due_at_ms: raw.starts_at,
+        expires_at_ms: raw.times.start_by,
+        deadline_at_ms: raw.times.deadline,
         attempts: raw.fare.attempts(),
         crashes: raw.fare.crashes(),
         host: raw.host,
+        trail: row::parse_trail(id, raw.trail.as_deref())?,
         is_cancel_requested: raw.is_cancel_requested,
         progress: raw
             .progress
@@ -81,13 +88,16 @@ fn read_status(db: &Connection, id: InvocationId, now: u64) -> Result<Option<Raw
         db,
         "SELECT i.header, i.queue, i.digest, i.submitted_at, i.state, i.head, p.data,
            l.host, coalesce(i.cancel, l.cancel, 0),
-           coalesce(i.attempts, l.taken, r.taken),
-           CASE WHEN i.state IS NULL THEN coalesce(l.given_back, r.given_back) ELSE 0 END,
-           coalesce(i.crashes, l.crashes, r.crashes)
+           coalesce(i.attempts, l.taken, r.taken, s.taken),
+           CASE WHEN i.state IS NULL THEN coalesce(l.given_back, r.given_back, s.given_back) ELSE 0 END,
+           coalesce(i.crashes, l.crashes, r.crashes, s.crashes),
+           s.starts_at, i.start_by, i.deadline, t.data
          FROM invocations i
          LEFT JOIN leases l ON l.id = i.id
          LEFT JOIN ready r ON r.queue = i.queue AND r.pos = i.pos AND r.id = i.id
+         LEFT JOIN scheduled s ON s.id = i.id
          LEFT JOIN progress p ON p.id = i.id
+         LEFT JOIN trails t ON t.id = i.id
          WHERE i.id = ?1 AND (i.expires_at IS NULL OR i.expires_at > ?2)",
         (id.as_bytes(), now),
         |found| Ok(read_raw(found)),
@@ -97,6 +107,7 @@ fn read_status(db: &Connection, id: InvocationId, now: u64) -> Result<Option<Raw
 fn read_raw(found: &Row<'_>) -> Raw {
     let host = row::text(found, 7).map(HostId::from);
     let ended = row::text(found, 4).map(|state| ended_state(&state));
+    let starts_at = row::number(found, 12).map(|_| row::count(found, 12));
     Raw {
         header: row::bytes(found, 0).unwrap_or_default(),
         queue: row::text(found, 1).unwrap_or_default(),
@@ -105,6 +116,7 @@ fn read_raw(found: &Row<'_>) -> Raw {
         state: match (ended, &host) {
             (Some(state), _) => state,
             (None, Some(_)) => State::Running,
+            (None, None) if starts_at.is_some() => State::Scheduled,
             (None, None) => State::Queued,
         },
         head: row::bytes(found, 5),
@@ -112,6 +124,9 @@ fn read_raw(found: &Row<'_>) -> Raw {
         is_cancel_requested: row::count(found, 8) > 0,
         fare: Fare::read(found, 9),
         host,
+        starts_at,
+        times: Times::read(found, 13),
+        trail: row::bytes(found, 15),
     }
 }
 
@@ -309,12 +324,7 @@ fn cancel_in(
         tell_host(tx, HostId::from(host), id)?;
         return Ok(Some(CancelResult::Requested));
     }
-    let fare = tx.query(
-        "DELETE FROM ready WHERE (queue, pos) = (SELECT queue, pos FROM invocations WHERE id = ?1) AND id = ?1
-         RETURNING taken, given_back, crashes",
-        [id.as_bytes()],
-        |found| Ok(Fare::read(found, 0)),
-    )?;
+    let fare = times::take_out(tx, id)?;
     let mut uses = Uses::default();
     ending::end_by_verdict(
         tx,

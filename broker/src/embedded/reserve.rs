@@ -5,16 +5,18 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{
-    EmbeddedBroker,
-    ending::{self, CANCELLED, QUARANTINED},
+    EmbeddedBroker, ending,
     fault::Fault,
     lease::{millis, put_first, see},
     row::{self, Fare},
+    ticker::Ticker,
+    times::Times,
     writer::{Tx, Uses, query, query_all},
 };
 use crate::{
     BrokerError, Code, Digest, Header, HostId, InvocationId, Lease, Outcome, Payload, Reserve,
     Reserved, Settlement,
+    verdict::{CANCELLED, QUARANTINED, Verdict},
 };
 
 /// Leases reaped by one reserve.
@@ -43,6 +45,19 @@ struct Taken {
     fare: Fare,
     record: Option<Record>,
     queued_ms: u64,
+    reserved_at: u64,
+    deadline: Option<u64>,
+    trail: Option<Vec<u8>>,
+}
+
+/// What the queues yield in one transaction.
+#[derive(Default)]
+struct Yield {
+    taken: Vec<Taken>,
+    /// Bytes of input.
+    bytes: usize,
+    /// What has waited too long: ended instead of taken.
+    over: Vec<(InvocationId, Fare, Verdict)>,
 }
 
 struct Record {
@@ -59,6 +74,7 @@ pub(super) async fn reserve(
     if request.max == 0 {
         return Ok(Vec::new());
     }
+    broker.ticker.get_or_init(|| Ticker::start(broker));
     let deadline = Instant::now() + request.wait.min(request.lease);
     let hang = broker.switchboard.hang_work_bell();
     hang.map_err(|error| {
@@ -89,7 +105,7 @@ async fn look(broker: &EmbeddedBroker, request: &Reserve) -> Result<Look, Broker
         .writer
         .run(move |tx| {
             reap(tx, ttl_ms)?;
-            let taken = take(tx, &request)?;
+            let taken = take(tx, &request, ttl_ms)?;
             see(tx, &request.host)?;
             let sql = "SELECT until FROM leases ORDER BY until LIMIT 1";
             let until = tx.query(sql, (), |found| Ok(row::count(found, 0)))?;
@@ -145,18 +161,23 @@ fn reap(tx: &mut Tx<'_>, ttl_ms: u64) -> Result<(), Fault> {
     uses.write(tx)
 }
 
-fn take(tx: &mut Tx<'_>, request: &Reserve) -> Result<Vec<Taken>, Fault> {
-    let mut taken = Vec::new();
-    let mut bytes = 0;
+fn take(tx: &mut Tx<'_>, request: &Reserve, ttl_ms: u64) -> Result<Vec<Taken>, Fault> {
+    let mut found = Yield::default();
     for queue in &request.queues {
         // Rows without a record are dropped, and others are looked for in their place.
-        while taken.len() < request.max && bytes < BUDGET {
-            if take_head(tx, request, queue, &mut taken, &mut bytes)? == 0 {
+        while found.taken.len() < request.max && found.bytes < BUDGET {
+            if take_head(tx, request, queue, &mut found)? == 0 {
                 break;
             }
         }
     }
-    Ok(taken)
+    let mut uses = Uses::default();
+    for (id, fare, verdict) in found.over {
+        tx.execute("DELETE FROM ends WHERE id = ?1", [id.as_bytes()])?;
+        ending::end_by_verdict(tx, &mut uses, ttl_ms, (id, fare, None), verdict)?;
+    }
+    uses.write(tx)?;
+    Ok(found.taken)
 }
 
 /// Takes the head of one queue; how many places of it.
@@ -164,42 +185,25 @@ fn take_head(
     tx: &mut Tx<'_>,
     request: &Reserve,
     queue: &str,
-    taken: &mut Vec<Taken>,
-    bytes: &mut usize,
+    found: &mut Yield,
 ) -> Result<usize, Fault> {
     let (mut places, mut last_pos) = (0, 0);
     let mut statement = tx.db.prepare_cached(
-        "SELECT r.pos, r.id, r.taken, r.given_back, r.crashes, i.header, i.input, i.digest, i.submitted_at, i.big_input
+        "SELECT r.pos, r.id, r.taken, r.given_back, r.crashes, i.header, i.input, i.digest, r.since, i.big_input,
+           i.start_by, i.deadline, i.submitted_at
          FROM ready r LEFT JOIN invocations i ON i.id = r.id AND i.state IS NULL
          WHERE r.queue = ?1 ORDER BY r.pos LIMIT ?2",
     )?;
-    let most = request.max - taken.len();
+    let most = request.max - found.taken.len();
     let mut rows = statement.query((queue, i64::try_from(most).unwrap_or(i64::MAX)))?;
-    let first = taken.len();
-    while let Some(found) = rows.next()? {
-        if *bytes >= BUDGET {
+    let first = found.taken.len();
+    while let Some(row) = rows.next()? {
+        if found.bytes >= BUDGET {
             break;
         }
-        last_pos = row::number(found, 0).unwrap_or(last_pos);
+        last_pos = row::number(row, 0).unwrap_or(last_pos);
         places += 1;
-        let (Some(id), Some(submitted_at)) = (row::id(found, 1), row::number(found, 8)) else {
-            continue;
-        };
-        let mut fare = Fare::read(found, 2);
-        fare.taken += 1;
-        let record = read_record(tx, id, found)?;
-        *bytes += record.as_ref().map_or(0, |record| record.input.len());
-        taken.push(Taken {
-            lease: Lease {
-                id,
-                token: row::token(request.host.as_str(), fare.taken),
-            },
-            fare,
-            record,
-            queued_ms: tx
-                .now
-                .saturating_sub(u64::try_from(submitted_at).unwrap_or(0)),
-        });
+        take_row(tx, request, row, found)?;
     }
     drop(rows);
     if places > 0 {
@@ -209,7 +213,7 @@ fn take_head(
         )?;
     }
     let until = tx.now.saturating_add(millis(request.lease));
-    for Taken { lease, fare, .. } in taken.iter().skip(first) {
+    for Taken { lease, fare, .. } in found.taken.iter().skip(first) {
         tx.execute(
             "INSERT OR REPLACE INTO leases VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0)",
             (
@@ -223,6 +227,50 @@ fn take_head(
         )?;
     }
     Ok(places)
+}
+
+/// Takes one invocation, unless it is none, or is over.
+fn take_row(
+    tx: &Tx<'_>,
+    request: &Reserve,
+    row: &rusqlite::Row<'_>,
+    found: &mut Yield,
+) -> Result<(), Fault> {
+    let (Some(id), Some(_)) = (row::id(row, 1), row::number(row, 12)) else {
+        return Ok(());
+    };
+    let (mut fare, times) = (Fare::read(row, 2), Times::read(row, 10));
+    if !times.is_empty() {
+        if let Some(verdict) = times.verdict(fare.attempts(), tx.now) {
+            found.over.push((id, fare, verdict));
+            return Ok(());
+        }
+        tx.execute("DELETE FROM ends WHERE id = ?1", [id.as_bytes()])?;
+    }
+    let trail = match fare.taken {
+        0 => None,
+        _ => tx.query(
+            "SELECT data FROM trails WHERE id = ?1",
+            [id.as_bytes()],
+            |found| Ok(row::bytes(found, 0)),
+        )?,
+    };
+    fare.taken += 1;
+    let record = read_record(tx, id, row)?;
+    found.bytes += record.as_ref().map_or(0, |record| record.input.len());
+    found.taken.push(Taken {
+        lease: Lease {
+            id,
+            token: row::token(request.host.as_str(), fare.taken),
+        },
+        fare,
+        record,
+        queued_ms: tx.now.saturating_sub(row::count(row, 8)),
+        reserved_at: tx.now,
+        deadline: times.deadline,
+        trail: trail.flatten(),
+    });
+    Ok(())
 }
 
 /// None when the record is damaged.
@@ -276,6 +324,9 @@ fn open(taken: Taken) -> Result<Reserved, Box<Settlement>> {
         fare,
         record,
         queued_ms,
+        reserved_at,
+        deadline,
+        trail,
     } = taken;
     let parsed = (|| {
         let record = record.ok_or("its header or input is missing")?;
@@ -285,14 +336,21 @@ fn open(taken: Taken) -> Result<Reserved, Box<Settlement>> {
             .digest
             .map(|digest| ending::hex(&digest).parse::<Digest>());
         let digest = digest.transpose().map_err(|error| error.to_string())?;
-        Ok::<_, String>((header, digest, record.input))
+        let trail = row::parse_trail(lease.id, trail.as_deref());
+        let trail = trail.map_err(|error| format!("its trail: {error}"))?;
+        Ok::<_, String>((header, digest, record.input, trail))
     })();
     match parsed {
-        Ok((header, digest, input)) => Ok(Reserved {
+        Ok((header, digest, input, trail)) => Ok(Reserved {
             input: Payload::bytes(header.content_type.clone(), input),
             header,
             digest,
             attempt: fare.attempts(),
+            crashes: fare.crashes(),
+            reserved_at_ms: reserved_at,
+            remaining: deadline
+                .map(|deadline| Duration::from_millis(deadline.saturating_sub(reserved_at))),
+            trail,
             queued_for: Duration::from_millis(queued_ms),
             is_cancelled: false,
             lease,
@@ -303,7 +361,7 @@ fn open(taken: Taken) -> Result<Reserved, Box<Settlement>> {
             let message =
                 format!("the record of invocation {id} is damaged in the store: {reason}");
             let outcome = Outcome::failed(Code::HostFault, message);
-            Err(Box::new(Settlement { lease, outcome }))
+            Err(Box::new(Settlement::end(lease, outcome)))
         }
     }
 }

@@ -3,7 +3,7 @@
 use rusqlite::{Row, types::ValueRef};
 
 use super::fault::damaged;
-use crate::{BrokerError, InvocationId, Token};
+use crate::{Attempt, BrokerError, InvocationId, Token};
 
 /// Bytes of a text or blob; none for anything else.
 pub(super) fn bytes(row: &Row<'_>, column: usize) -> Option<Vec<u8>> {
@@ -82,6 +82,14 @@ pub(super) fn token(host: &str, taken: i64) -> Token {
 pub(super) fn split_token(token: &Token) -> Option<(&str, i64)> {
     let (host, taken) = token.as_str().rsplit_once('.')?;
     Some((host, taken.parse().ok()?))
+}
+
+/// The attempts that failed; none when there is nothing.
+pub(super) fn parse_trail(
+    id: InvocationId,
+    json: Option<&[u8]>,
+) -> Result<Vec<Attempt>, BrokerError> {
+    json.map_or(Ok(Vec::new()), |json| parse(id, json))
 }
 
 /// JSON that belongs to the record of an invocation.

@@ -1,7 +1,7 @@
--- Layout 1 of an embedded store. Times are milliseconds since the Unix epoch, by the store's clock.
+-- Layout 2 of an embedded store. Times are milliseconds since the Unix epoch, by the store's clock.
 --
 -- Where an invocation stands is said once: `invocations.state` when it has ended, else a row of
--- `leases` when it runs, else a row of `ready`. What changes before the end (how often it was taken,
+-- `leases` when it runs, of `scheduled` when it waits for a time, else of `ready`. What changes before the end (how often it was taken,
 -- given back, and lost by a crash) travels in those small rows, so that the record is written twice
 -- in its life: when it is accepted and when it ends.
 
@@ -22,6 +22,8 @@ CREATE TABLE invocations (
   submitted_at INTEGER NOT NULL,
   waiters      TEXT,              -- clients, separated by blanks
   result_ttl   INTEGER,           -- NULL: the broker's default
+  start_by     INTEGER,           -- when it expires unless it was started; NULL: never
+  deadline     INTEGER,           -- when it fails unless it has ended; NULL: never
   -- All NULL until it has ended:
   state        TEXT,
   head         TEXT,              -- JSON
@@ -37,12 +39,27 @@ CREATE INDEX invocations_expiry ON invocations (expires_at) WHERE expires_at IS 
 -- Inputs and outputs above 1 KiB: SQLite writes a changed row as a whole.
 CREATE TABLE payloads (id BLOB, kind TEXT, data BLOB NOT NULL, PRIMARY KEY (id, kind)) STRICT, WITHOUT ROWID;
 
--- What waits. taken: tokens made so far; given_back: those that did not count; crashes: hosts lost.
+-- What waits for a host. taken: tokens made so far; given_back: those that did not count; crashes:
+-- hosts lost; since: when it might first have been taken.
 CREATE TABLE ready (
   queue TEXT, pos INTEGER, id BLOB NOT NULL,
-  taken INTEGER NOT NULL, given_back INTEGER NOT NULL, crashes INTEGER NOT NULL,
+  taken INTEGER NOT NULL, given_back INTEGER NOT NULL, crashes INTEGER NOT NULL, since INTEGER NOT NULL,
   PRIMARY KEY (queue, pos)
 ) STRICT, WITHOUT ROWID;
+
+-- What waits for a time.
+CREATE TABLE scheduled (
+  id BLOB PRIMARY KEY, queue TEXT NOT NULL, starts_at INTEGER NOT NULL,
+  taken INTEGER NOT NULL, given_back INTEGER NOT NULL, crashes INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX scheduled_starts ON scheduled (starts_at);
+
+-- When what waits, in ready or in scheduled, expires or is past its deadline.
+CREATE TABLE ends (id BLOB PRIMARY KEY, at INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+CREATE INDEX ends_at ON ends (at);
+
+-- The attempts that failed and were followed by another: JSON.
+CREATE TABLE trails (id BLOB PRIMARY KEY, data TEXT NOT NULL) STRICT, WITHOUT ROWID;
 
 -- What runs. The token is `<host>.<taken>`.
 CREATE TABLE leases (

@@ -2,17 +2,28 @@
 
 use super::{
     EmbeddedBroker,
-    ending::{self, Ending, PUSHED_BYTES},
+    ending::{self, PUSHED_BYTES},
     fault::{Fault, damaged},
+    lease::millis,
     row::{self, Fare},
+    times::{self, Times},
     writer::{Tx, Uses},
 };
-use crate::{BrokerError, Code, LimitHit, Outcome, Settled, Settlement};
+use crate::{BrokerError, Code, Ending, Lease, LimitHit, Outcome, Settled, Settlement};
 
 /// A settlement that is ready to be written.
 struct Ready {
-    settlement: Settlement,
+    lease: Lease,
+    outcome: Outcome,
     head: String,
+    retry: Option<Retry>,
+}
+
+/// Another attempt.
+struct Retry {
+    pause_ms: u64,
+    /// JSON.
+    trail: String,
 }
 
 /// Ends attempts, in order.
@@ -42,8 +53,19 @@ pub(super) async fn settle(
 }
 
 fn prepare(settlement: Settlement, limit: u64) -> Result<Ready, BrokerError> {
-    let Settlement { lease, outcome } = settlement;
-    let mut outcome = within_cap(outcome, limit);
+    let Settlement { lease, ending } = settlement;
+    let (mut outcome, retry) = match ending {
+        Ending::Final(outcome) => (within_cap(outcome, limit), None),
+        Ending::Retry {
+            pause,
+            trail,
+            outcome,
+        } => {
+            let trail = serde_json::to_string(&trail).map_err(|error| damaged("a trail", error))?;
+            let pause_ms = millis(pause);
+            (outcome, Some(Retry { pause_ms, trail }))
+        }
+    };
     // The output is put aside, so that the head can be written without a copy of it.
     let output = outcome.output.take();
     let content_type = output.as_ref().map(|output| output.content_type.clone());
@@ -52,8 +74,10 @@ fn prepare(settlement: Settlement, limit: u64) -> Result<Ready, BrokerError> {
     let text = serde_json::to_string(&head).map_err(|error| damaged("an outcome", error))?;
     let outcome = Outcome::from_parts(head, output.map(|output| output.data));
     Ok(Ready {
-        settlement: Settlement { lease, outcome },
+        lease,
+        outcome,
         head: text,
+        retry,
     })
 }
 
@@ -81,7 +105,7 @@ fn within_cap(outcome: Outcome, limit: u64) -> Outcome {
 }
 
 fn write(tx: &mut Tx<'_>, uses: &mut Uses, ttl_ms: u64, item: &Ready) -> Result<Settled, Fault> {
-    let (lease, outcome) = (&item.settlement.lease, &item.settlement.outcome);
+    let (lease, outcome) = (&item.lease, &item.outcome);
     let Some((host, taken)) = row::split_token(&lease.token) else {
         return Ok(Settled::Stale);
     };
@@ -93,9 +117,12 @@ fn write(tx: &mut Tx<'_>, uses: &mut Uses, ttl_ms: u64, item: &Ready) -> Result<
     let Some((fare, was_cancelled)) = held else {
         return repeated(tx, item);
     };
+    if let Some(retry) = item.retry.as_ref().filter(|_| !was_cancelled) {
+        return schedule(tx, lease, fare, retry);
+    }
     let output = outcome.output.as_ref().map(|output| output.data.as_ref());
     let is_small = item.head.len() + output.map_or(0, <[u8]>::len) <= PUSHED_BYTES;
-    let ending = Ending {
+    let ending = ending::Ending {
         id: lease.id,
         state: outcome.state(),
         head: &item.head,
@@ -111,9 +138,43 @@ fn write(tx: &mut Tx<'_>, uses: &mut Uses, ttl_ms: u64, item: &Ready) -> Result<
     }
 }
 
+/// Has the invocation wait for its next attempt.
+fn schedule(tx: &mut Tx<'_>, lease: &Lease, fare: Fare, retry: &Retry) -> Result<Settled, Fault> {
+    let record = tx.query(
+        "SELECT queue, start_by, deadline FROM invocations WHERE id = ?1 AND state IS NULL",
+        [lease.id.as_bytes()],
+        |found| {
+            Ok((
+                row::text(found, 0).unwrap_or_default(),
+                Times::read(found, 1),
+            ))
+        },
+    )?;
+    let Some((queue, times)) = record else {
+        return Ok(Settled::Stale);
+    };
+    let starts_at = tx.now.saturating_add(retry.pause_ms);
+    times::schedule(tx, lease.id, &queue, starts_at, fare)?;
+    times.note(tx, lease.id, fare)?;
+    tx.execute(
+        "INSERT OR REPLACE INTO trails VALUES (?1, ?2)",
+        (lease.id.as_bytes(), &retry.trail),
+    )?;
+    Ok(Settled::Written)
+}
+
 /// A settlement whose answer was lost is settled again: written is what it is.
 fn repeated(tx: &Tx<'_>, item: &Ready) -> Result<Settled, Fault> {
-    let lease = &item.settlement.lease;
+    let lease = &item.lease;
+    if let (Some(_), Some((_, taken))) = (&item.retry, row::split_token(&lease.token)) {
+        let sql = "SELECT 1 FROM scheduled WHERE id = ?1 AND taken = ?2";
+        if tx
+            .query(sql, (lease.id.as_bytes(), taken), |_| Ok(()))?
+            .is_some()
+        {
+            return Ok(Settled::Written);
+        }
+    }
     let by = tx.query(
         "SELECT token FROM invocations WHERE id = ?1",
         [lease.id.as_bytes()],

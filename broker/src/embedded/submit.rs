@@ -7,12 +7,14 @@ use bytes::Bytes;
 use super::{
     EmbeddedBroker, MAX_TTL_MS,
     fault::{Fault, damaged},
+    row::Fare,
     switchboard::News,
+    times::{self, Times},
     writer::{Tx, Uses},
 };
 use crate::{
     BrokerError, ClientId, DEFAULT_QUEUE, Header, InvocationId, ModuleRef, SYSTEM_QUEUE,
-    Submission, TaskRef, check_name,
+    Submission, TaskRef, When,
 };
 
 /// Payloads above this many bytes are stored apart: SQLite keeps a row of about this size on its page.
@@ -30,6 +32,9 @@ struct Ready {
     input: Bytes,
     client: Option<ClientId>,
     result_ttl_ms: Option<u64>,
+    start: Option<When>,
+    expires: Option<When>,
+    deadline: Option<When>,
 }
 
 /// Where the invocations of one task go.
@@ -83,9 +88,7 @@ fn prepare(broker: &EmbeddedBroker, submission: Submission) -> Result<Ready, Bro
             expected,
         ));
     }
-    if let Some(queue) = &options.queue {
-        check_name("queue", queue)?;
-    }
+    options.check()?;
     let header = Header {
         task,
         content_type: input.content_type,
@@ -97,6 +100,9 @@ fn prepare(broker: &EmbeddedBroker, submission: Submission) -> Result<Ready, Bro
         input: input.data,
         client: reply_to,
         result_ttl_ms: header.options.result_ttl_ms,
+        start: header.options.start,
+        expires: header.options.expires,
+        deadline: header.options.deadline,
         queue: header.options.queue,
         task: header.task,
     })
@@ -133,7 +139,7 @@ fn write_all(tx: &mut Tx<'_>, items: Vec<Ready>) -> Result<Answers, Fault> {
 }
 
 fn write(
-    tx: &Tx<'_>,
+    tx: &mut Tx<'_>,
     item: &Ready,
     target: &Target,
     ends: &mut HashMap<String, i64>,
@@ -144,10 +150,16 @@ fn write(
         None => last_pos(tx, &target.queue)? + 1,
     };
     let is_big = item.input.len() > INLINE_BYTES;
+    let now = tx.now;
+    let at = |when: Option<When>| when.map(|when| when.resolve(now));
+    let times = Times {
+        start_by: at(item.expires),
+        deadline: at(item.deadline),
+    };
     let inserted = tx.execute(
         "INSERT INTO invocations
-           (id, header, input, big_input, digest, queue, pos, submitted_at, waiters, result_ttl)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) ON CONFLICT DO NOTHING",
+           (id, header, input, big_input, digest, queue, pos, submitted_at, waiters, result_ttl, start_by, deadline)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12) ON CONFLICT DO NOTHING",
         (
             item.id.as_bytes(),
             &item.header,
@@ -159,6 +171,8 @@ fn write(
             tx.now,
             item.client.as_ref().map(ClientId::as_str),
             item.result_ttl_ms.map(|ttl| ttl.clamp(1, MAX_TTL_MS)),
+            times.start_by,
+            times.deadline,
         ),
     )?;
     if inserted == 0 {
@@ -168,9 +182,16 @@ fn write(
         let insert = "INSERT INTO payloads VALUES (?1, 'i', ?2)";
         tx.execute(insert, (item.id.as_bytes(), item.input.as_ref()))?;
     }
-    let insert = "INSERT INTO ready VALUES (?1, ?2, ?3, 0, 0, 0)";
-    tx.execute(insert, (&target.queue, pos, item.id.as_bytes()))?;
     uses.add(target.digest.as_deref(), 1);
+    times.note(tx, item.id, Fare::default())?;
+    if let Some(starts_at) = at(item.start).filter(|starts_at| *starts_at > now) {
+        // Its place is where it stands when it starts.
+        let insert = "INSERT OR IGNORE INTO queues VALUES (?1)";
+        tx.execute(insert, [&target.queue])?;
+        return times::schedule(tx, item.id, &target.queue, starts_at, Fare::default());
+    }
+    let insert = "INSERT INTO ready VALUES (?1, ?2, ?3, 0, 0, 0, ?4)";
+    tx.execute(insert, (&target.queue, pos, item.id.as_bytes(), now))?;
     match ends.get_mut(&target.queue) {
         Some(end) => *end = pos,
         None => {
@@ -180,7 +201,7 @@ fn write(
     Ok(())
 }
 
-fn last_pos(tx: &Tx<'_>, queue: &str) -> Result<i64, Fault> {
+pub(super) fn last_pos(tx: &Tx<'_>, queue: &str) -> Result<i64, Fault> {
     let last = tx.query(
         "SELECT max(pos) FROM ready WHERE queue = ?1",
         [queue],

@@ -23,6 +23,8 @@ use crate::{ClientId, Control, HostId, InvocationId, Outcome, Reply};
 pub(super) enum News {
     /// There is work in this queue.
     Work(String),
+    /// Something is due before everything that the tickers know of.
+    Due,
     /// A host's reserve shall return.
     Interrupt(HostId),
     /// An invocation that a client of this process waits for has ended; with its outcome when that is small.
@@ -103,6 +105,8 @@ pub(super) struct Switchboard {
     clients: Mutex<HashMap<ClientId, ClientLine>>,
     hosts: Mutex<HashMap<HostId, HostLine>>,
     watchers: Mutex<HashMap<InvocationId, Vec<Arc<Notify>>>>,
+    /// Rung when something is due earlier; keeps one ring for a ticker that is about to wait.
+    pub(super) ticker: Notify,
     work_bell: OnceLock<Bell>,
     talk_bell: OnceLock<Bell>,
     /// Bells that turned out to be dead; what is stored about them goes with the next transaction.
@@ -123,6 +127,7 @@ impl Switchboard {
             clients: Mutex::default(),
             hosts: Mutex::default(),
             watchers: Mutex::default(),
+            ticker: Notify::new(),
             work_bell: OnceLock::new(),
             talk_bell: OnceLock::new(),
             dead: Mutex::default(),
@@ -152,6 +157,7 @@ impl Switchboard {
             &self.work_bell_name(),
             move || {
                 if let Some(board) = board.upgrade() {
+                    board.ticker.notify_one();
                     lock(&board.seats)
                         .values()
                         .for_each(|seat| seat.bell.notify_one());
@@ -316,6 +322,10 @@ impl Switchboard {
                         .values()
                         .filter(|seat| seat.serves(&queue))
                         .for_each(|seat| seat.bell.notify_one());
+                }
+                News::Due => {
+                    is_work = true;
+                    self.ticker.notify_one();
                 }
                 News::Interrupt(host) => is_work |= !self.interrupt(&host),
                 News::Ended(client, id, outcome) => {

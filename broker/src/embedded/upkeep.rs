@@ -57,6 +57,7 @@ fn remove_expired(tx: &Tx<'_>) -> Result<usize, Fault> {
             "DELETE FROM invocations WHERE id = ?1",
             "DELETE FROM payloads WHERE id = ?1",
             "DELETE FROM progress WHERE id = ?1",
+            "DELETE FROM trails WHERE id = ?1",
             "DELETE FROM events WHERE id = ?1",
         ] {
             tx.execute(sql, [id])?;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use super::{
-    CHUNK, REPLY_CAP, RedisBroker, cancelled_head, key, reply_ttl_ms,
+    CHUNK, REPLY_CAP, RedisBroker, key, reply_ttl_ms,
     script::{RELEASE, RENEW},
     subscriptions::Notice,
     value,
@@ -53,7 +53,7 @@ pub(super) async fn release(broker: &RedisBroker, leases: &[Lease]) -> Result<()
     // Backwards, because each chunk goes before what is there.
     for chunk in leases.rchunks(CHUNK) {
         let mut call = RELEASE.call(4 + 2 * chunk.len(), 128 * chunk.len());
-        call.arg(cancelled_head()?)
+        call.arg(&broker.heads.cancelled)
             .arg(broker.result_ttl_ms())
             .arg(reply_ttl_ms())
             .arg(REPLY_CAP);

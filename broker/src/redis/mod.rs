@@ -7,7 +7,7 @@
 //! # Layout
 //! - `connection`, `script`, `value`: how commands go out and answers come in
 //! - `submit`, `outcome`, `replies`, `events`: what clients use
-//! - `reserve`, `settle`, `lease`: what hosts use
+//! - `reserve`, `settle`, `lease`, `ticker`: what hosts use
 //! - `kv`: the key-value stores of modules
 //! - `modules`, `operations`, `check`: everything else
 //! - `subscriptions`: one pub/sub connection for everything that listens
@@ -26,9 +26,13 @@ mod script;
 mod settle;
 mod submit;
 mod subscriptions;
+mod ticker;
 mod value;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use ::redis::cmd;
 use async_trait::async_trait;
@@ -36,12 +40,15 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
-use self::{connection::Link, reserve::Reservations, script::PREFIX, subscriptions::Subscriptions};
+use self::{
+    connection::Link, reserve::Reservations, script::PREFIX, subscriptions::Subscriptions,
+    ticker::Ticker,
+};
 use crate::{
-    Broker, BrokerError, CancelResult, Caps, Check, ClientId, Code, Control, Digest, Event,
-    EventKind, HostId, HostInfo, InvocationId, KeyValueStats, Lease, ModuleName, ModuleRecord,
-    ModuleRef, Namespace, Outcome, Publication, QueueStats, Renewed, Reply, Reserve, Reserved,
-    Settled, Settlement, Status, Submission,
+    Broker, BrokerError, CancelResult, Caps, Check, ClientId, Control, Digest, Event, EventKind,
+    HostId, HostInfo, InvocationId, KeyValueStats, Lease, ModuleName, ModuleRecord, ModuleRef,
+    Namespace, Outcome, Publication, QueueStats, Renewed, Reply, Reserve, Reserved, Settled,
+    Settlement, Status, Submission, verdict,
 };
 
 /// The layout of the keys that this version reads and writes.
@@ -97,7 +104,35 @@ pub struct RedisBroker {
     namespace: Namespace,
     /// The blocking connection of each host that reserves through this broker.
     reservations: Reservations,
-    subscriptions: Subscriptions,
+    subscriptions: Arc<Subscriptions>,
+    heads: Heads,
+    /// Does what falls due, from the first reserve on; ends with the broker.
+    ticker: OnceLock<Ticker>,
+}
+
+/// Outcomes without a host, as JSON that `finish.lua` completes.
+#[derive(Clone, Debug)]
+struct Heads {
+    cancelled: String,
+    quarantined: String,
+    expired: String,
+    past_deadline: String,
+}
+
+impl Heads {
+    fn new() -> Result<Self, BrokerError> {
+        let head = |(code, message)| {
+            let (head, _) = Outcome::failed(code, message).into_parts();
+            serde_json::to_string(&head)
+                .map_err(|error| value::damaged("an outcome", error.to_string()))
+        };
+        Ok(Self {
+            cancelled: head(verdict::CANCELLED)?,
+            quarantined: head(verdict::QUARANTINED)?,
+            expired: head(verdict::EXPIRED)?,
+            past_deadline: head(verdict::PAST_DEADLINE)?,
+        })
+    }
 }
 
 /// What `cel:{0}:layout` holds.
@@ -118,7 +153,9 @@ impl RedisBroker {
         let link = Arc::new(Link::new(url, options.connect_timeout)?);
         let namespace = lay_out(&link).await?;
         Ok(Arc::new(Self {
-            subscriptions: Subscriptions::new(Arc::clone(&link)),
+            subscriptions: Arc::new(Subscriptions::new(Arc::clone(&link))),
+            heads: Heads::new()?,
+            ticker: OnceLock::new(),
             reservations: Reservations::default(),
             link,
             options,
@@ -160,16 +197,6 @@ fn reply_ttl_ms() -> u64 {
 /// The key with this name.
 fn key(name: &str, of: impl std::fmt::Display) -> String {
     format!("{PREFIX}{name}{of}")
-}
-
-/// A failure without a host, as JSON that `finish.lua` completes.
-fn ended_head(code: Code, message: &str) -> Result<String, BrokerError> {
-    let (head, _) = Outcome::failed(code, message).into_parts();
-    serde_json::to_string(&head).map_err(|error| value::damaged("an outcome", error.to_string()))
-}
-
-fn cancelled_head() -> Result<String, BrokerError> {
-    ended_head(Code::Cancelled, "somebody cancelled the invocation")
 }
 
 async fn lay_out(link: &Link) -> Result<Namespace, BrokerError> {

@@ -63,6 +63,9 @@ pub(super) async fn queues(broker: &RedisBroker) -> Result<Vec<QueueStats>, Brok
             queued: counts.next().map_or(0, |queued| value::count(&queued)),
             running: running.get(&queue).copied().unwrap_or(0),
             oldest_ms: counts.next().map_or(0, |oldest| value::count(&oldest)),
+            scheduled: counts
+                .next()
+                .map_or(0, |scheduled| value::count(&scheduled)),
             queue,
         });
     }

@@ -4,7 +4,8 @@ use ::redis::{Value, cmd};
 use bytes::Bytes;
 
 use super::{
-    CHUNK, REPLY_CAP, RedisBroker, cancelled_head, key, reply_ttl_ms,
+    CHUNK, REPLY_CAP, RedisBroker, key, reply_ttl_ms,
+    reserve::read_trail,
     script::{CANCEL, OUTCOMES},
     value::{self, damaged},
 };
@@ -23,11 +24,25 @@ pub(super) type Read = Result<Option<Outcome>, BrokerError>;
 pub(super) async fn status(broker: &RedisBroker, id: InvocationId) -> Result<Status, BrokerError> {
     let mut read = cmd("HMGET");
     read.arg(key("i:", id));
-    for field in ["h", "s", "d", "c", "x", "p", "r"] {
+    for field in ["h", "s", "d", "c", "x", "p", "r", "t", "n", "a"] {
         read.arg(field);
     }
-    let values: Result<[Value; 7], _> = value::list(broker.link.run(&read).await?)?.try_into();
-    let Ok([header, state, digest, crashes, cancel, progress, result]) = values else {
+    let values: Result<[Value; 10], _> = value::list(broker.link.run(&read).await?)?.try_into();
+    let Ok(
+        [
+            header,
+            state,
+            digest,
+            crashes,
+            cancel,
+            progress,
+            result,
+            times,
+            start,
+            trail,
+        ],
+    ) = values
+    else {
         return Err(damaged(
             format!("invocation {id}"),
             "its record is incomplete",
@@ -36,6 +51,11 @@ pub(super) async fn status(broker: &RedisBroker, id: InvocationId) -> Result<Sta
     let header = value::text(header).ok_or_else(|| broker.missing(id))?;
     let (submitted_at_ms, queue, header) =
         split_header(&header).map_err(|reason| damaged(format!("invocation {id}"), reason))?;
+    let times = value::text(times).unwrap_or_default();
+    let time = |index| {
+        let time = times.split(' ').nth(index)?.parse().ok();
+        time.filter(|at| *at > 0)
+    };
     let (state, host, attempts) = read_state(&value::text(state).unwrap_or_default());
     let outcome = value::bytes(result)
         .map(|result| parse::<OutcomeHead>(id, split_result(&result).0))
@@ -47,9 +67,14 @@ pub(super) async fn status(broker: &RedisBroker, id: InvocationId) -> Result<Sta
         queue: queue.to_owned(),
         state,
         submitted_at_ms,
+        due_at_ms: (state == State::Scheduled).then(|| value::count(&start)),
+        expires_at_ms: time(0),
+        deadline_at_ms: time(1),
         attempts,
         crashes: u32::try_from(value::count(&crashes)).unwrap_or(u32::MAX),
         host: host.filter(|_| state == State::Running),
+        trail: read_trail(&value::bytes(trail).unwrap_or_default())
+            .map_err(|error| damaged(format!("invocation {id}"), error.to_string()))?,
         is_cancel_requested: value::count(&cancel) > 0,
         progress: value::bytes(progress)
             .map(|progress| parse::<Progress>(id, &progress))
@@ -89,6 +114,7 @@ pub(super) fn read_result(field: &Bytes, apart: Bytes) -> Result<Outcome, serde_
 /// State, last host and attempts, from `<letter>[!]<host>.<fence>.<attempt>`; nothing is queued as submitted.
 fn read_state(field: &str) -> (State, Option<HostId>, u32) {
     let state = match field.get(..1) {
+        Some("w") => State::Scheduled,
         Some("r") => State::Running,
         Some("s") => State::Succeeded,
         Some("f") => State::Failed,
@@ -183,7 +209,7 @@ pub(super) async fn cancel(
     id: InvocationId,
 ) -> Result<CancelResult, BrokerError> {
     let mut call = CANCEL.call(5, 512);
-    call.arg(cancelled_head()?)
+    call.arg(&broker.heads.cancelled)
         .arg(broker.result_ttl_ms())
         .arg(reply_ttl_ms())
         .arg(REPLY_CAP)

@@ -14,17 +14,18 @@ use ::redis::{RedisError, Value, aio::MultiplexedConnection, cmd, pipe};
 use tokio::{sync::Mutex, time::timeout};
 
 use super::{
-    REPLY_CAP, RedisBroker, cancelled_head,
+    REPLY_CAP, RedisBroker,
     connection::{is_lost, is_unknown_script, run_pipeline},
-    ended_head, key,
+    key,
     outcome::split_header,
     reply_ttl_ms,
     script::{Call, RESERVE},
+    ticker::Ticker,
     value,
 };
 use crate::{
-    BrokerError, Code, Digest, HostId, Lease, Outcome, Payload, Reserve, Reserved, Settlement,
-    Token,
+    Attempt, BrokerError, Code, Digest, HostId, Lease, Outcome, Payload, Reserve, Reserved,
+    Settlement, Token,
 };
 
 /// Hosts that an invocation may take down with it before it is quarantined.
@@ -87,10 +88,11 @@ pub(super) async fn reserve(
     if request.max == 0 {
         return Ok(Vec::new());
     }
+    broker.ticker.get_or_init(|| Ticker::start(broker));
     let deadline = Instant::now() + request.wait.min(request.lease);
     let reservation = broker.reservations.of(&request.host);
     let mut reservation = reservation.lock().await;
-    let call = prepare(broker, request)?;
+    let call = prepare(broker, request);
     let mut only_look = reservation.may_remain || request.wait.is_zero();
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
@@ -137,25 +139,24 @@ enum Woken {
     Interrupted,
 }
 
-fn prepare(broker: &RedisBroker, request: &Reserve) -> Result<Call, BrokerError> {
-    let mut call = RESERVE.call(10 + request.queues.len(), 1024);
+fn prepare(broker: &RedisBroker, request: &Reserve) -> Call {
+    let mut call = RESERVE.call(12 + request.queues.len(), 1024);
     call.arg(request.host.as_str())
         .arg(request.max)
         .arg(u64::try_from(request.lease.as_millis()).unwrap_or(u64::MAX >> 16))
         .arg(BUDGET)
         .arg(MAX_CRASHES)
-        .arg(cancelled_head()?)
-        .arg(ended_head(
-            Code::Quarantined,
-            "the invocation was running each time that three hosts died: it does not run again",
-        )?)
+        .arg(&broker.heads.cancelled)
+        .arg(&broker.heads.quarantined)
         .arg(broker.result_ttl_ms())
         .arg(reply_ttl_ms())
-        .arg(REPLY_CAP);
+        .arg(REPLY_CAP)
+        .arg(&broker.heads.expired)
+        .arg(&broker.heads.past_deadline);
     for queue in &request.queues {
         call.arg(queue.as_str());
     }
-    Ok(call)
+    call
 }
 
 /// One round trip: the script, after a wait where there is one.
@@ -248,7 +249,7 @@ impl Reservation {
         let now = values.next().map_or(0, |now| value::count(&now));
         let mut taken = Vec::new();
         let mut damaged = Vec::new();
-        for record in value::records::<5>(values.collect()) {
+        for record in value::records::<6>(values.collect()) {
             match read_record(record, now) {
                 Ok(reserved) => taken.push(reserved),
                 Err(Some(settlement)) => damaged.push(*settlement),
@@ -263,8 +264,8 @@ impl Reservation {
 }
 
 /// The invocation; or, when its record is damaged, the failure to settle it with.
-fn read_record(record: [Value; 5], now: u64) -> Result<Reserved, Option<Box<Settlement>>> {
-    let [id, token, header, digest, input] = record;
+fn read_record(record: [Value; 6], now: u64) -> Result<Reserved, Option<Box<Settlement>>> {
+    let [id, token, header, digest, input, history] = record;
     let id = value::id(id).map_err(|_| None)?;
     let token = value::text(token).ok_or(None)?;
     let attempt = token
@@ -282,10 +283,11 @@ fn read_record(record: [Value; 5], now: u64) -> Result<Reserved, Option<Box<Sett
             None => None,
         };
         let input = value::bytes(input).ok_or("its input is missing")?;
-        Ok::<_, String>((header, digest, input, now.saturating_sub(submitted_at)))
+        let history = History::read(&value::text(history).unwrap_or_default())?;
+        Ok::<_, String>((header, digest, input, submitted_at, history))
     })();
     match parsed {
-        Ok((header, digest, input, queued_ms)) => Ok(Reserved {
+        Ok((header, digest, input, submitted_at, history)) => Ok(Reserved {
             lease,
             digest,
             input: Payload {
@@ -294,7 +296,15 @@ fn read_record(record: [Value; 5], now: u64) -> Result<Reserved, Option<Box<Sett
             },
             header,
             attempt: attempt.unwrap_or(1),
-            queued_for: Duration::from_millis(queued_ms),
+            crashes: history.crashes,
+            queued_for: Duration::from_millis(
+                now.saturating_sub(submitted_at.max(history.started_at)),
+            ),
+            reserved_at_ms: now,
+            remaining: history
+                .deadline
+                .map(|deadline| Duration::from_millis(deadline.saturating_sub(now))),
+            trail: history.trail,
             is_cancelled: false,
         }),
         Err(reason) => {
@@ -302,7 +312,41 @@ fn read_record(record: [Value; 5], now: u64) -> Result<Reserved, Option<Box<Sett
                 format!("the record of invocation {id} is damaged in the store: {reason}");
             tracing::error!(%id, reason, "a damaged invocation was failed");
             let outcome = Outcome::failed(Code::HostFault, message);
-            Err(Some(Box::new(Settlement { lease, outcome })))
+            Err(Some(Box::new(Settlement::end(lease, outcome))))
         }
+    }
+}
+
+/// What `reserve.lua` says of an invocation that was taken before or has times.
+#[derive(Default)]
+struct History {
+    crashes: u32,
+    deadline: Option<u64>,
+    /// When it might start; 0: at once.
+    started_at: u64,
+    trail: Vec<Attempt>,
+}
+
+impl History {
+    fn read(text: &str) -> Result<Self, String> {
+        let Some((numbers, trail)) = text.split_once('\n') else {
+            return Ok(Self::default());
+        };
+        let mut numbers = numbers.split(' ').map(|number| number.parse().unwrap_or(0));
+        let mut next = || numbers.next().unwrap_or(0);
+        Ok(Self {
+            crashes: u32::try_from(next()).unwrap_or(u32::MAX),
+            deadline: Some(next()).filter(|deadline| *deadline > 0),
+            started_at: next(),
+            trail: read_trail(trail.as_bytes()).map_err(|error| format!("its trail: {error}"))?,
+        })
+    }
+}
+
+/// Field a: the attempts that failed; none when there is nothing.
+pub(super) fn read_trail(field: &[u8]) -> Result<Vec<Attempt>, serde_json::Error> {
+    match field {
+        [] => Ok(Vec::new()),
+        json => serde_json::from_slice(json),
     }
 }

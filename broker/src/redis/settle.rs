@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::{CHUNK, CHUNK_BYTES, REPLY_CAP, RedisBroker, reply_ttl_ms, script::SETTLE, value};
-use crate::{BrokerError, Code, LimitHit, Outcome, Settled, Settlement, State};
+use crate::{BrokerError, Code, Ending, LimitHit, Outcome, Settled, Settlement, State};
 
 /// The largest outcome that is pushed whole; a larger one is read from the store by who wants it.
 const INLINE_BYTES: usize = 4096;
@@ -14,12 +14,13 @@ const BATCH: usize = CHUNK / 2;
 /// A settlement that is ready to be sent.
 struct Ready {
     lease: crate::Lease,
-    state: &'static str,
+    /// As `settle.lua` reads it.
+    state: String,
     /// The head, and a small output behind a line feed, which stands in no JSON that is written without layout.
     result: Vec<u8>,
     /// Whether the result is everything there is, and is pushed.
     is_whole: bool,
-    /// An output that is not in the result.
+    /// An output that is not in the result, or the trail of an invocation that is tried again.
     output: Bytes,
 }
 
@@ -46,11 +47,19 @@ pub(super) async fn settle(
 }
 
 fn prepare(broker: &RedisBroker, settlement: Settlement) -> Result<Ready, BrokerError> {
-    let outcome = within_cap(broker, settlement.outcome);
-    let state = match outcome.state() {
-        State::Succeeded => "s",
-        State::Cancelled => "c",
-        _ => "f",
+    let (outcome, retry) = match settlement.ending {
+        Ending::Final(outcome) => (within_cap(broker, outcome), None),
+        Ending::Retry {
+            pause,
+            trail,
+            outcome,
+        } => (outcome, Some((pause, trail))),
+    };
+    let state = match (&retry, outcome.state()) {
+        (Some((pause, _)), _) => format!("w{}", pause.as_millis()),
+        (None, State::Succeeded) => "s".to_owned(),
+        (None, State::Cancelled) => "c".to_owned(),
+        (None, _) => "f".to_owned(),
     };
     let (head, output) = outcome.into_parts();
     let mut result = serde_json::to_vec(&head)
@@ -64,6 +73,12 @@ fn prepare(broker: &RedisBroker, settlement: Settlement) -> Result<Ready, Broker
         }
         Some(output) => apart = output,
         None => {}
+    }
+    if let Some((_, trail)) = retry {
+        let trail = serde_json::to_vec(&trail);
+        apart = trail
+            .map_err(|error| value::damaged("a trail", error.to_string()))?
+            .into();
     }
     Ok(Ready {
         lease: settlement.lease,
@@ -116,7 +131,7 @@ async fn send(
     for ready in chunk {
         call.arg(ready.lease.id.to_string())
             .arg(ready.lease.token.as_str())
-            .arg(ready.state)
+            .arg(ready.state.as_str())
             .arg(ready.result.as_slice())
             .arg(u8::from(ready.is_whole))
             .arg(ready.output.as_ref());

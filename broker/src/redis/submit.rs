@@ -8,8 +8,8 @@ use super::{
     ttl_ms, value,
 };
 use crate::{
-    BrokerError, DEFAULT_QUEUE, Header, InvocationId, ModuleRef, SYSTEM_QUEUE, Submission, TaskRef,
-    check_name,
+    BrokerError, DEFAULT_QUEUE, Header, InvocationId, ModuleRef, Options, SYSTEM_QUEUE, Submission,
+    TaskRef, When,
 };
 
 /// One answer for each submission.
@@ -26,6 +26,8 @@ struct Ready {
     input: bytes::Bytes,
     client: Option<String>,
     result_ttl_ms: Option<u64>,
+    /// When it may start, when it expires, its deadline; empty for none of them.
+    times: String,
 }
 
 /// What tells targets apart: the task and the queue that the caller asked for.
@@ -76,10 +78,7 @@ fn admit(broker: &RedisBroker, submission: &Submission) -> Result<(), BrokerErro
             expected,
         ));
     }
-    match &submission.options.queue {
-        Some(queue) => check_name("queue", queue),
-        None => Ok(()),
-    }
+    submission.options.check()
 }
 
 impl Chunk {
@@ -95,7 +94,7 @@ impl Chunk {
             options,
             reply_to,
         } = submission;
-        let result_ttl_ms = options.result_ttl_ms;
+        let (result_ttl_ms, times) = (options.result_ttl_ms, times(&options));
         let target = self.target(&task, options.queue.as_deref());
         let header = Header {
             task,
@@ -113,6 +112,7 @@ impl Chunk {
             input: input.data,
             client: reply_to.map(|client| client.to_string()),
             result_ttl_ms,
+            times,
         });
         Ok(())
     }
@@ -134,6 +134,22 @@ impl Chunk {
     }
 }
 
+/// The moments as `submit.lua` reads them.
+fn times(options: &Options) -> String {
+    let moment = |when| match when {
+        None => "-".to_owned(),
+        Some(When::InMs(ms)) => format!("+{ms}"),
+        // 0 stands for none.
+        Some(When::AtMs(ms)) => ms.max(1).to_string(),
+    };
+    match options.has_times() {
+        true => [options.start, options.expires, options.deadline]
+            .map(moment)
+            .join(" "),
+        false => String::new(),
+    }
+}
+
 async fn send(
     broker: &RedisBroker,
     chunk: Chunk,
@@ -143,7 +159,7 @@ async fn send(
         return Ok(());
     }
     let mut call = SUBMIT.call(
-        1 + 4 * chunk.targets.len() + 6 * chunk.items.len(),
+        1 + 4 * chunk.targets.len() + 7 * chunk.items.len(),
         chunk.bytes + 80 * chunk.items.len(),
     );
     call.arg(chunk.targets.len());
@@ -160,6 +176,7 @@ async fn send(
             Some(ttl) => call.arg(ttl_ms(ttl)),
             None => call.arg(""),
         };
+        call.arg(item.times.as_str());
     }
     let refused = value::list(broker.link.call(&call).await?)?;
     for [number, reason] in value::records::<2>(refused) {

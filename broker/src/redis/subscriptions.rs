@@ -109,6 +109,11 @@ impl Subscription {
         self.notices.recv().await
     }
 
+    /// How many notices wait.
+    pub(super) fn len(&self) -> usize {
+        self.notices.len()
+    }
+
     /// Drops what waits; whether there was anything.
     pub(super) fn drain(&mut self) {
         while self.notices.try_recv().is_ok() {}

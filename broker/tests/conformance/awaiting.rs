@@ -93,10 +93,9 @@ pub(crate) async fn tells_a_thousand_in_another_process(kit: Kit) {
                 .await
                 .unwrap();
             left -= taken.len();
-            let batch = taken.into_iter().map(|taken| Settlement {
-                lease: taken.lease,
-                outcome: success("x"),
-            });
+            let batch = taken
+                .into_iter()
+                .map(|taken| Settlement::end(taken.lease, success("x")));
             host.settle(batch.collect()).await.unwrap();
         }
     });
@@ -131,10 +130,10 @@ pub(crate) async fn reads_many_outcomes_in_order(kit: Kit) {
         })
         .await
         .unwrap();
-    let batch = taken.into_iter().step_by(2).map(|taken| Settlement {
-        lease: taken.lease,
-        outcome: success("x"),
-    });
+    let batch = taken
+        .into_iter()
+        .step_by(2)
+        .map(|taken| Settlement::end(taken.lease, success("x")));
     kit.host.settle(batch.collect()).await.unwrap();
     ids.insert(300, kit.client.namespace().issue(0));
     let name = ClientId::random();

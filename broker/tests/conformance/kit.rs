@@ -7,9 +7,9 @@ use std::{
 
 use async_trait::async_trait;
 use celeriac_broker::{
-    Admit, Broker, BrokerError, Caps, ClientId, Code, Digest, EventKind, HostId, InvocationId,
-    Lease, LogRecord, ModuleRef, Options, Outcome, Payload, Publication, Reply, Reserve, Reserved,
-    SYSTEM_QUEUE, Settled, Settlement, Submission, Usage,
+    Admit, Attempt, Broker, BrokerError, Caps, ClientId, Code, Digest, Ending, EventKind, HostId,
+    InvocationId, Lease, LogRecord, ModuleRef, Options, Outcome, Payload, Publication, Reply,
+    Reserve, Reserved, SYSTEM_QUEUE, Settled, Settlement, Submission, Usage,
 };
 use tokio::sync::mpsc;
 
@@ -49,6 +49,9 @@ pub(crate) trait Store: Send + Sync {
 
     /// How many records the store keeps for this client's replies.
     async fn kept_for(&self, client: &ClientId) -> usize;
+
+    /// How many times the store keeps for invocations that wait.
+    async fn timed(&self) -> usize;
 }
 
 /// A store with a module and a handle.
@@ -160,11 +163,18 @@ impl Kit {
     pub(crate) async fn settle(&self, lease: &Lease, outcome: Outcome) -> Settled {
         let lease = lease.clone();
         self.host
-            .settle(vec![Settlement { lease, outcome }])
+            .settle(vec![Settlement::end(lease, outcome)])
             .await
             .unwrap()
             .pop()
             .unwrap()
+    }
+
+    /// Has an attempt that failed followed by another after `pause`.
+    pub(crate) async fn retry(&self, taken: &Reserved, pause: Duration) -> Settled {
+        let settlement = retry(taken, pause);
+        let settled = self.host.settle(vec![settlement]).await;
+        settled.unwrap().pop().unwrap()
     }
 
     /// The code that an invocation has ended with.
@@ -208,6 +218,37 @@ pub(crate) fn success(text: &str) -> Outcome {
             host: "here".to_owned(),
             attempt: 1,
             ..Usage::default()
+        },
+    }
+}
+
+/// A failure that a retry may help against.
+pub(crate) fn failure(taken: &Reserved) -> Outcome {
+    let mut outcome = Outcome::failed(Code::TaskError, "not now");
+    outcome.usage = Usage {
+        fuel: 17,
+        host: "here".to_owned(),
+        attempt: taken.attempt,
+        ..Usage::default()
+    };
+    outcome
+}
+
+/// What a host sends for an attempt that failed and is followed by another.
+pub(crate) fn retry(taken: &Reserved, pause: Duration) -> Settlement {
+    let outcome = failure(taken);
+    let attempt = Attempt::record(
+        &outcome,
+        taken.reserved_at_ms,
+        Duration::from_millis(3),
+        pause,
+    );
+    Settlement {
+        lease: taken.lease.clone(),
+        ending: Ending::Retry {
+            pause,
+            trail: celeriac_broker::follow(taken.trail.clone(), attempt),
+            outcome,
         },
     }
 }
@@ -267,7 +308,7 @@ pub(crate) async fn try_publish(
     let lease = admission(broker, digest, name).await;
     let result = broker.publish(&lease, publication(digest, name)).await;
     let outcome = success("admitted");
-    broker.settle(vec![Settlement { lease, outcome }]).await?;
+    broker.settle(vec![Settlement::end(lease, outcome)]).await?;
     result.map(|()| digest)
 }
 

@@ -21,7 +21,9 @@ pub(crate) mod modules;
 pub(crate) mod operations;
 pub(crate) mod outcomes;
 pub(crate) mod reserving;
+pub(crate) mod retrying;
 pub(crate) mod submitting;
+pub(crate) mod timing;
 pub(crate) mod waiting;
 
 /// The whole list, by heading: the eight invariants of the design first, then one group for each concern.
@@ -94,6 +96,39 @@ macro_rules! suite {
                 outcomes::large_and_empty_outputs_come_back_whole,
                 outcomes::a_failure_comes_back_whole,
                 outcomes::answers_a_batch_in_order,
+            }
+            retry {
+                retrying::waits_its_pause_and_runs_again,
+                retrying::tells_waiters_of_the_last_outcome_only,
+                retrying::a_lost_lease_retries_nothing,
+                retrying::retrying_again_after_a_lost_answer_is_written,
+                retrying::what_shall_stop_is_not_tried_again,
+                retrying::is_cancelled_at_once_while_it_waits,
+                retrying::tells_crashes_from_failures,
+                retrying::keeps_the_trail_beside_the_outcome,
+                retrying::runs_the_module_of_the_first_attempt,
+                retrying::events_name_their_attempt,
+                retrying::survives_the_end_of_every_process,
+            }
+            time {
+                timing::starts_when_its_delay_is_over,
+                timing::starts_at_a_time_and_at_once_when_that_has_passed,
+                timing::an_earlier_time_overtakes_a_later_one,
+                timing::a_full_host_holds_up_nothing_that_is_due,
+                timing::a_host_that_dies_holds_up_nothing_for_long,
+                timing::many_that_are_due_at_once_all_start_in_order,
+                timing::what_is_scheduled_is_counted,
+                timing::what_is_scheduled_is_cancelled_at_once,
+                timing::expires_unless_it_was_started,
+                timing::expires_while_it_is_scheduled,
+                timing::what_was_started_does_not_expire,
+                timing::what_has_expired_is_never_handed_out,
+                timing::a_deadline_ends_what_is_queued,
+                timing::a_deadline_ends_what_waits_for_its_retry,
+                timing::a_deadline_ends_what_comes_back_after_it,
+                timing::tells_a_host_what_is_left_until_the_deadline,
+                timing::leaves_no_times_behind,
+                timing::refuses_times_that_make_no_sense,
             }
             cancel {
                 cancelling::what_waits_is_cancelled_at_once,

@@ -46,10 +46,7 @@ pub(crate) async fn settling_again_after_a_lost_answer_is_written(kit: Kit) {
         kit.settle(&lease, success("second")).await,
         Settled::Written
     );
-    let twice = Settlement {
-        lease,
-        outcome: success("third"),
-    };
+    let twice = Settlement::end(lease, success("third"));
     let settled = kit.host.settle(vec![twice.clone(), twice]).await.unwrap();
     assert_eq!(settled, [Settled::Written, Settled::Written]);
     assert_eq!(
@@ -208,10 +205,9 @@ pub(crate) async fn answers_a_batch_in_order(kit: Kit) {
         leases.extend(taken.into_iter().map(|taken| taken.lease));
     }
     leases.insert(4, lost);
-    let batch = leases.into_iter().map(|lease| Settlement {
-        lease,
-        outcome: success("x"),
-    });
+    let batch = leases
+        .into_iter()
+        .map(|lease| Settlement::end(lease, success("x")));
     let settled = tokio::time::timeout(LONG, kit.host.settle(batch.collect()))
         .await
         .unwrap()

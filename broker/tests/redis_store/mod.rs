@@ -108,9 +108,9 @@ pub(crate) fn done(reserved: &Reserved, output: &[u8]) -> Settlement {
 }
 
 pub(crate) fn settlement(lease: &Lease, output: &[u8]) -> Settlement {
-    Settlement {
-        lease: lease.clone(),
-        outcome: Outcome {
+    Settlement::end(
+        lease.clone(),
+        Outcome {
             code: Code::Ok,
             output: Some(Payload::bytes("text/plain", output.to_vec())),
             failure: None,
@@ -124,5 +124,5 @@ pub(crate) fn settlement(lease: &Lease, output: &[u8]) -> Settlement {
                 host: "host-0123456789ab".to_owned(),
             },
         },
-    }
+    )
 }

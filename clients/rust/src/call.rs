@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use celeriac_broker::{Options, Payload, Submission, TaskRef};
+use celeriac_broker::{Backoff, Options, Payload, Submission, TaskRef, When};
 use futures_util::future::try_join_all;
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -60,6 +60,55 @@ impl Call {
     #[must_use]
     pub fn limit(mut self, name: impl Into<String>, value: u64) -> Self {
         self.options.limits.insert(name.into(), value);
+        self
+    }
+
+    /// Tries again up to so many times, whatever the task says.
+    #[must_use]
+    pub fn retries(mut self, retries: u32) -> Self {
+        self.options.retries = Some(retries);
+        self
+    }
+
+    /// Waits so long before each retry, whatever the task says.
+    #[must_use]
+    pub fn backoff(mut self, backoff: Backoff) -> Self {
+        self.options.backoff = Some(backoff);
+        self
+    }
+
+    /// Retries only failures of these kinds and codes, whatever the task says.
+    #[must_use]
+    pub fn retry_on(mut self, words: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.options.retry_on = words.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Does not start it before this long after it was accepted.
+    #[must_use]
+    pub fn delay(self, delay: Duration) -> Self {
+        self.at(delay)
+    }
+
+    /// Does not start it before this moment: a `SystemTime`, or a text with a zone such as
+    /// `"2026-11-21 09:00 Europe/Berlin".parse::<When>()?`.
+    #[must_use]
+    pub fn at(mut self, start: impl Into<When>) -> Self {
+        self.options.start = Some(start.into());
+        self
+    }
+
+    /// Has it expire unless it was started by then; a `Duration` counts from when it was accepted.
+    #[must_use]
+    pub fn expires(mut self, expires: impl Into<When>) -> Self {
+        self.options.expires = Some(expires.into());
+        self
+    }
+
+    /// Has it fail unless it has ended by then, retries and all; a `Duration` counts from when it was accepted.
+    #[must_use]
+    pub fn deadline(mut self, deadline: impl Into<When>) -> Self {
+        self.options.deadline = Some(deadline.into());
         self
     }
 

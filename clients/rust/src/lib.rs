@@ -30,7 +30,8 @@ mod submitter;
 
 pub use celeriac_broker as broker;
 pub use celeriac_broker::{
-    CancelResult, Code, Failure, InvocationId, Outcome, Payload, Progress, State, Status, Usage,
+    Attempt, Backoff, CancelResult, Code, Failure, InvocationId, Outcome, Payload, Progress, State,
+    Status, Usage, When,
 };
 
 pub use self::{

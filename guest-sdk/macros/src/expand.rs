@@ -152,6 +152,8 @@ fn output_schema(signature: &Signature) -> TokenStream {
 fn defaults(options: &Options) -> TokenStream {
     let queue = optional(options.queue.as_ref());
     let retries = optional(options.retries.as_ref());
+    let backoff = optional(options.backoff.as_ref());
+    let retry_on = &options.retry_on;
     let timeout = optional(options.timeout.as_ref());
     let fuel = optional(options.fuel.as_ref());
     let memory = optional(options.memory.as_ref());
@@ -163,6 +165,8 @@ fn defaults(options: &Options) -> TokenStream {
         ::celeriac_guest::__private::TaskOptions {
             queue: #queue,
             retries: #retries,
+            backoff: #backoff,
+            retry_on: &[#(#retry_on),*],
             timeout_seconds: #timeout,
             fuel: #fuel,
             memory_bytes: #memory,

@@ -25,6 +25,8 @@ use syn::{ItemFn, parse_macro_input};
 /// | `name = "…"` | the task's name, if not the function's |
 /// | `queue = "…"` | the queue that its invocations go to |
 /// | `retries = 3` | attempts after the first one |
+/// | `backoff = "exponential(1s, 60s)"` | how long to wait before each: this, with full jitter, unless said; `"5s"`; `"1s, 10s, 1m"` |
+/// | `retry_on("io", "out_of_fuel")` | the kinds of failure and codes that are retried, instead of all that may help |
 /// | `timeout = "30s"` | wall time of one attempt: `ms`, `s`, `m`, `h`, or a number of seconds |
 /// | `fuel = "10G"` | fuel of one attempt, about one unit per instruction: `k`, `M`, `G`, `T`, or a number |
 /// | `memory = "64MiB"` | linear memory of one attempt: `KiB`, `MiB`, `GiB`, `kB`, `MB`, `GB`, or a number of bytes |

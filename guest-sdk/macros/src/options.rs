@@ -1,11 +1,14 @@
 //! The options in `#[task(…)]`.
 
 use proc_macro2::TokenStream;
-use syn::{Error, Lit, LitInt, LitStr, Result, meta::ParseNestedMeta, parse::Parser};
+use syn::{
+    Error, Lit, LitInt, LitStr, Result, Token, meta::ParseNestedMeta, parenthesized, parse::Parser,
+};
 
 use crate::units::{FUEL, LIMIT, MEMORY, Quantity, TIMEOUT};
 
-const KNOWN: &str = "name, queue, retries, timeout, fuel, memory, limits(…), needs(…)";
+const KNOWN: &str =
+    "name, queue, retries, backoff, retry_on(…), timeout, fuel, memory, limits(…), needs(…)";
 
 /// What the WIT contract knows as a need.
 const NEEDS: [&str; 7] = [
@@ -27,6 +30,8 @@ pub(crate) struct Options {
     pub(crate) name: Option<String>,
     pub(crate) queue: Option<String>,
     pub(crate) retries: Option<u32>,
+    pub(crate) backoff: Option<String>,
+    pub(crate) retry_on: Vec<String>,
     pub(crate) timeout: Option<f64>,
     pub(crate) fuel: Option<f64>,
     pub(crate) memory: Option<f64>,
@@ -51,6 +56,8 @@ impl Options {
             "name" => once(meta, &mut self.name, name(meta)?),
             "queue" => once(meta, &mut self.queue, name(meta)?),
             "retries" => once(meta, &mut self.retries, retries(meta)?),
+            "backoff" => once(meta, &mut self.backoff, backoff(meta)?),
+            "retry_on" => self.read_retry_on(meta),
             "timeout" => once(meta, &mut self.timeout, quantity(meta, &TIMEOUT)?),
             "fuel" => once(meta, &mut self.fuel, quantity(meta, &FUEL)?),
             "memory" => once(meta, &mut self.memory, quantity(meta, &MEMORY)?),
@@ -72,6 +79,14 @@ impl Options {
         }
         let value = quantity(limit, &LIMIT)?;
         self.limits.push((name, value));
+        Ok(())
+    }
+
+    fn read_retry_on(&mut self, meta: &ParseNestedMeta<'_>) -> Result<()> {
+        let words;
+        parenthesized!(words in meta.input);
+        let words = words.parse_terminated(|word| word.parse::<LitStr>(), Token![,])?;
+        self.retry_on.extend(words.iter().map(LitStr::value));
         Ok(())
     }
 
@@ -135,6 +150,34 @@ fn retries(meta: &ParseNestedMeta<'_>) -> Result<u32> {
             "retries is a whole number, as in `retries = 3`",
         )
     })
+}
+
+fn backoff(meta: &ParseNestedMeta<'_>) -> Result<String> {
+    let literal: LitStr = meta.value()?.parse()?;
+    let text = literal.value();
+    if is_backoff(&text) {
+        return Ok(text);
+    }
+    Err(Error::new(
+        literal.span(),
+        "this back-off is not understood: write `\"5s\"`, `\"1s, 10s, 1m\"` or `\"exponential(1s, 60s)\"`",
+    ))
+}
+
+/// What hosts take when a module is uploaded.
+fn is_backoff(text: &str) -> bool {
+    let inner = text
+        .trim()
+        .strip_prefix("exponential(")
+        .and_then(|rest| rest.strip_suffix(')'));
+    let has_unit = |pause: &str| {
+        pause
+            .trim_end()
+            .ends_with(|c: char| c.is_ascii_alphabetic())
+    };
+    let is_pause = |pause: &str| has_unit(pause) && TIMEOUT.read(pause).is_some();
+    let mut pauses = inner.unwrap_or(text).split(',');
+    pauses.clone().all(is_pause) && (inner.is_none() || pauses.by_ref().count() == 2)
 }
 
 fn quantity(meta: &ParseNestedMeta<'_>, quantity: &Quantity) -> Result<f64> {

@@ -89,7 +89,7 @@ impl Quantity {
         Ok(value)
     }
 
-    fn read(&self, text: &str) -> Option<f64> {
+    pub(crate) fn read(&self, text: &str) -> Option<f64> {
         let text = text.trim();
         let split = text.find(|c: char| !c.is_ascii_digit() && c != '.' && c != '_');
         let (number, unit) = text.split_at_checked(split.unwrap_or(text.len()))?;

@@ -15,4 +15,7 @@ fn coast() {}
 #[task(retries = "three")]
 fn insist() {}
 
+#[task(backoff = "exponential(1s)")]
+fn repeat() {}
+
 fn main() {}

@@ -6,7 +6,7 @@ use celeriac::{
     engine::{LimitOptions, Limits},
     settings::{Settings, units},
 };
-use celeriac_broker::{Options, TaskRef};
+use celeriac_broker::{Backoff, Options, TaskRef, When};
 use celeriac_client::{Client, Handle};
 use clap::Args;
 use serde_json::json;
@@ -31,7 +31,9 @@ Examples:
   celeriac call basics/add --input '{\"a\":1,\"b\":2}'
   celeriac call images@1.2.0/thumbnail --input @photo.jpg --content-type image/jpeg --output small.png
   cat orders.csv | celeriac call data/to-json --input - --content-type text/csv | jq .
-  id=$(celeriac call compute/primes --input 100000 --detach); celeriac wait $id")]
+  id=$(celeriac call compute/primes --input 100000 --detach); celeriac wait $id
+  celeriac call reports/send --retries 5 --backoff 'exponential(1s, 60s)' --deadline 1h
+  celeriac call reports/send --at '2026-11-21 09:00 Europe/Berlin' --expires 2h --detach")]
 pub(crate) struct CallArgs {
     /// What to run: MODULE/TASK, MODULE@VERSION/TASK or MODULE@sha256:…/TASK
     #[arg(value_name = "TASK")]
@@ -42,6 +44,12 @@ pub(crate) struct CallArgs {
 
     #[command(flatten)]
     limits: LimitArgs,
+
+    #[command(flatten)]
+    retry: RetryArgs,
+
+    #[command(flatten)]
+    times: TimeArgs,
 
     /// The queue, instead of the task's own
     #[arg(long)]
@@ -106,6 +114,42 @@ fn named_limit(text: &str) -> Result<(String, u64), String> {
         .map_err(|expected| format!("`{name}` is `{value}`, expected {expected}"))
 }
 
+/// What is done about failures, whatever the task says.
+#[derive(Args, Clone, Debug)]
+struct RetryArgs {
+    /// Try again up to this many times
+    #[arg(long, value_name = "COUNT")]
+    retries: Option<u32>,
+
+    /// Wait so long before each retry: `5s`, `1s, 10s, 1m` or `exponential(1s, 60s)`
+    #[arg(long, value_name = "BACKOFF")]
+    backoff: Option<Backoff>,
+
+    /// Retry only failures of these kinds and codes, with commas between
+    #[arg(long, value_name = "WORD", value_delimiter = ',')]
+    retry_on: Vec<String>,
+}
+
+/// When it may run. A moment is a duration from now, or a time with its zone.
+#[derive(Args, Clone, Copy, Debug)]
+struct TimeArgs {
+    /// Start it this long from now at the earliest, such as `10m`
+    #[arg(long, value_parser = units::parse_duration, value_name = "DURATION")]
+    delay: Option<Duration>,
+
+    /// Start it at this time at the earliest, such as `2026-11-21T09:00:00Z` or `2026-11-21 09:00 Europe/Berlin`
+    #[arg(long, value_parser = time, value_name = "TIME", conflicts_with = "delay")]
+    at: Option<When>,
+
+    /// Have it expire unless it was started by then: a duration or a time
+    #[arg(long, value_name = "WHEN")]
+    expires: Option<When>,
+
+    /// Have it fail unless it has ended by then, retries and all: a duration or a time
+    #[arg(long, value_name = "WHEN")]
+    deadline: Option<When>,
+}
+
 /// What is shown of an invocation, and where.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct ShowArgs {
@@ -145,6 +189,12 @@ impl CallArgs {
         Options {
             queue: self.queue.clone(),
             result_ttl_ms: self.ttl.map(ms),
+            retries: self.retry.retries,
+            backoff: self.retry.backoff.clone(),
+            retry_on: self.retry.retry_on.clone(),
+            start: self.times.delay.map(When::from).or(self.times.at),
+            expires: self.times.expires,
+            deadline: self.times.deadline,
             ..self.limits.options()
         }
     }
@@ -171,6 +221,14 @@ impl LimitArgs {
             *lowest = (*lowest).min(*amount);
         }
         limits
+    }
+}
+
+/// A point in time: a span is what `--delay` takes.
+fn time(text: &str) -> Result<When, String> {
+    match text.parse::<When>() {
+        Ok(When::InMs(_)) => Err(format!("this is a duration: use `--delay {text}`")),
+        other => other.map_err(|error| error.to_string()),
     }
 }
 

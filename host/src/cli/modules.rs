@@ -170,6 +170,11 @@ fn options(task: &TaskInfo) -> String {
     let parts = [
         ("queue", set.queue.as_deref().map(harmless)),
         ("retries", set.retries.map(|retries| retries.to_string())),
+        ("back-off", set.backoff.as_ref().map(ToString::to_string)),
+        (
+            "retry on",
+            (!set.retry_on.is_empty()).then(|| harmless(&set.retry_on.join(", "))),
+        ),
         ("timeout", timeout),
         ("fuel", set.fuel.map(fuel)),
         ("memory", set.memory_bytes.map(size)),

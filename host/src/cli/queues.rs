@@ -41,7 +41,7 @@ pub(crate) async fn queues(
         out.note("no queue has been used yet: `celeriac call TASK` uses one");
     } else {
         out.table(
-            ["QUEUE", "QUEUED", "RUNNING", "OLDEST", "HOSTS"],
+            ["QUEUE", "QUEUED", "SCHEDULED", "RUNNING", "OLDEST", "HOSTS"],
             queues
                 .iter()
                 .map(|queue| row(queue, serving(queue, &hosts)))
@@ -62,13 +62,14 @@ fn document(queue: &QueueStats, hosts: usize) -> Value {
     let QueueStats {
         queue,
         queued,
+        scheduled,
         running,
         oldest_ms,
     } = queue;
-    json!({ "queue": queue, "queued": queued, "running": running, "oldest_ms": oldest_ms, "hosts": hosts })
+    json!({ "queue": queue, "queued": queued, "scheduled": scheduled, "running": running, "oldest_ms": oldest_ms, "hosts": hosts })
 }
 
-fn row(queue: &QueueStats, hosts: usize) -> [Cell; 5] {
+fn row(queue: &QueueStats, hosts: usize) -> [Cell; 6] {
     let hosts_cell = match (hosts, queue.queued) {
         (0, 1..) => Cell::new("none").fg(Color::Red),
         _ => Cell::new(hosts),
@@ -80,6 +81,7 @@ fn row(queue: &QueueStats, hosts: usize) -> [Cell; 5] {
     [
         Cell::new(&queue.queue),
         Cell::new(queue.queued),
+        Cell::new(queue.scheduled),
         Cell::new(queue.running),
         Cell::new(oldest),
         hosts_cell,

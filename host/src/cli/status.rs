@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use celeriac::settings::Settings;
-use celeriac_broker::{BrokerError, InvocationId, Status};
+use celeriac_broker::{Attempt, BrokerError, InvocationId, Status, When};
 use clap::Args;
 use comfy_table::Cell;
 use serde_json::{Value, json};
@@ -12,7 +12,7 @@ use super::{
     connect::connect,
     error::CliError,
     exit::Exit,
-    figures::{ago, harmless, state_cell},
+    figures::{ago, fuel, harmless, now_ms, span, state_cell},
     log_line,
     outcome::used,
     output::{Output, STRONG, paint},
@@ -114,6 +114,31 @@ fn table(found: &[(InvocationId, Result<Status, CliError>)], out: &Output) -> Re
     )
 }
 
+/// A moment of the broker's clock, and how far off it is by this machine's.
+fn moment(at_ms: u64) -> String {
+    let at = When::AtMs(at_ms);
+    match at_ms.checked_sub(now_ms()) {
+        Some(ms) => format!("{at}, in {}", span(ms)),
+        None => format!("{at}, {}", ago(at_ms)),
+    }
+}
+
+/// An attempt that was followed by another.
+fn failed(attempt: &Attempt) -> String {
+    format!(
+        "attempt {} {}, {}: {}: {} ({} on {}, fuel {}; next after {})",
+        attempt.attempt,
+        ago(attempt.started_at_ms),
+        attempt.code,
+        attempt.kind,
+        attempt.message,
+        span(attempt.run_ms.round() as u64),
+        attempt.host,
+        fuel(attempt.fuel),
+        span(attempt.retry_in_ms),
+    )
+}
+
 fn code(status: &Status) -> String {
     status
         .outcome
@@ -136,6 +161,15 @@ fn one(status: &Status, out: &Output) -> Result<(), CliError> {
         "crashes",
         (status.crashes > 0).then(|| format!("{} hosts died while they ran it", status.crashes)),
     );
+    add("starts", status.due_at_ms.map(moment));
+    add(
+        "expires",
+        status
+            .expires_at_ms
+            .filter(|_| status.attempts == 0)
+            .map(moment),
+    );
+    add("deadline", status.deadline_at_ms.map(moment));
     add(
         "cancel",
         status.is_cancel_requested.then(|| "requested".to_owned()),
@@ -160,6 +194,12 @@ fn one(status: &Status, out: &Output) -> Result<(), CliError> {
         );
         add("used", Some(used(&head.usage)));
     }
+    rows.extend(
+        status
+            .trail
+            .iter()
+            .map(|attempt| ("failed", failed(attempt))),
+    );
     let lines: Vec<_> = rows
         .into_iter()
         .map(|(name, text)| {

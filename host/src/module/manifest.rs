@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 use serde_json::Value;
 
 use crate::{engine, policy};
-use celeriac_broker::{Finding, Need, TaskInfo, TaskOptions, UploadReport};
+use celeriac_broker::{Backoff, Finding, Need, TaskInfo, TaskOptions, UploadReport};
 
 /// Tasks of one module: more would be several modules.
 const TASKS: usize = 256;
@@ -141,6 +141,14 @@ fn defaults(at: &str, options: engine::TaskOptions) -> Result<TaskOptions, Box<F
     )?;
     let fuel = number(at, "fuel", options.fuel)?;
     let memory_bytes = number(at, "memory", options.memory)?;
+    let backoff = options.backoff.map(|text| text.parse::<Backoff>());
+    let backoff = backoff.transpose().map_err(|error| {
+        Finding::new(
+            at,
+            error.to_string(),
+            "write it so in `#[task(backoff = …)]`",
+        )
+    })?;
     if let Some(queue) = options.queue.as_deref().filter(|queue| !is_name(queue)) {
         let what = format!("`{}` is not the name of a queue", place(queue));
         return Err(Box::new(Finding::new(
@@ -152,6 +160,8 @@ fn defaults(at: &str, options: engine::TaskOptions) -> Result<TaskOptions, Box<F
     Ok(TaskOptions {
         queue: options.queue,
         retries: options.retries,
+        backoff,
+        retry_on: options.retry_on,
         timeout_ms,
         fuel,
         memory_bytes,
@@ -205,6 +215,8 @@ mod tests {
         let options = engine::TaskOptions {
             queue: None,
             retries: None,
+            backoff: None,
+            retry_on: Vec::new(),
             timeout: None,
             fuel: None,
             memory: None,

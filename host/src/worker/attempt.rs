@@ -9,7 +9,8 @@ use std::{
 };
 
 use celeriac_broker::{
-    Broker, BrokerError, Code, Digest, HostId, Lease, Outcome, Reserved, Settlement, Usage,
+    Attempt, Broker, BrokerError, Code, Digest, Ending, HostId, Lease, Options, Outcome, Reserved,
+    RetryPolicy, Settlement, TaskOptions, Usage, follow, random_unit,
 };
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio_util::task::TaskTracker;
@@ -18,12 +19,12 @@ use super::{
     admission::Admission,
     held::{Held, Stop},
     identities::{Identities, needs_names},
-    modules::{Modules, Ready},
+    modules::{Authored, Modules},
     recorder::Report,
     translate,
 };
 use crate::engine::{Engine, Event, EventSink, Executor, HostLimits, Invocation, Limits, Request};
-use crate::policy::{Granted, LivePolicy};
+use crate::policy::{Granted, LivePolicy, Need};
 use crate::process::caught;
 
 /// What every attempt of a host shares.
@@ -69,59 +70,54 @@ impl Attempts {
         survive(self.run(reserved, stop, permit), lease, &held, &settlements).await;
     }
 
-    async fn run(self, reserved: Reserved, stop: Stop, permit: OwnedSemaphorePermit) {
-        let lease = reserved.lease.clone();
-        let queued_for = reserved.queued_for;
-        let (attempt, module) = (reserved.attempt, reserved.digest);
-        let started = Instant::now();
+    async fn run(self, mut reserved: Reserved, stop: Stop, permit: OwnedSemaphorePermit) {
+        let (lease, about) = (reserved.lease.clone(), About::take(&mut reserved));
         let any = Arc::new(AtomicBool::new(false));
-        let ended = self.execute(reserved, &stop, &any).await;
+        let ended = self.execute(reserved, &about, &stop, &any).await;
         drop(permit);
         if stop.is_lost() {
             return;
         }
         self.flush(&any).await;
-        let Some(mut outcome) = ended else {
+        let Some(mut ended) = ended else {
             return self.give_back(&lease).await;
         };
-        outcome.usage = Usage {
-            queue_ms: millis(queued_for),
-            run_ms: if outcome.usage.run_ms > 0.0 {
-                outcome.usage.run_ms
+        let usage = ended.outcome.usage;
+        ended.outcome.usage = Usage {
+            queue_ms: millis(about.queued_for),
+            run_ms: if usage.run_ms > 0.0 {
+                usage.run_ms
             } else {
-                millis(started.elapsed())
+                millis(about.started.elapsed())
             },
-            attempt,
-            module,
+            attempt: about.attempt,
+            module: about.module,
             host: self.host.to_string(),
-            ..outcome.usage
+            ..usage
         };
         self.held.end(&lease);
+        let ending = about.ending(ended);
         // The settler outlives every attempt; were it gone, the lease would run out and the invocation run again.
-        let _ = self.settlements.send(Settlement { lease, outcome }).await;
+        let _ = self.settlements.send(Settlement { lease, ending }).await;
     }
 
     /// What the attempt came to; none when it could not be made and must be given back.
     async fn execute(
         &self,
         reserved: Reserved,
+        about: &About,
         stop: &Stop,
         any: &Arc<AtomicBool>,
-    ) -> Option<Outcome> {
+    ) -> Option<Ended> {
         if reserved.is_cancelled {
-            return Some(Outcome::failed(
-                Code::Cancelled,
-                "cancelled before it started again",
-            ));
+            let message = "cancelled before it started again";
+            return Some(Outcome::failed(Code::Cancelled, message).into());
         }
         if reserved.header.task.is_built_in() {
-            return Some(self.admission.answer(&reserved).await);
+            return Some(self.admission.answer(&reserved).await.into());
         }
         let Some(digest) = reserved.digest else {
-            return Some(Outcome::failed(
-                Code::HostFault,
-                "the invocation names no module",
-            ));
+            return Some(host_fault("the invocation names no module"));
         };
         let module = match self.modules.load(&digest, &reserved.header.task.task).await {
             Ok(module) => module,
@@ -129,13 +125,14 @@ impl Attempts {
                 tracing::warn!(%error, "a module could not be loaded; the invocation is given back");
                 return None;
             }
-            Err(error) => return Some(Outcome::failed(Code::HostFault, error.to_string())),
+            Err(error) => return Some(host_fault(&error.to_string())),
         };
-        let asked = match translate::asked(&reserved.header.options) {
+        let asked = match translate::asked(&about.options) {
             Ok(asked) => asked,
-            Err(error) => return Some(Outcome::failed(Code::TaskError, error.to_string())),
+            Err(error) => return Some(Outcome::failed(Code::TaskError, error.to_string()).into()),
         };
-        let granted = match self.granted(&reserved, digest, &module).await {
+        let needs = &module.authored.needs;
+        let granted = match self.granted(&reserved, digest, needs).await {
             Ok(granted) => granted,
             Err(error) => {
                 tracing::warn!(%error, "it could not be found out what a module may do; the invocation is given back");
@@ -144,7 +141,13 @@ impl Attempts {
         };
         // What a grant says counts as if the caller had asked for it: it lowers, and never raises.
         let asked = asked.and(&granted.limits);
-        let limits = Limits::effective(&self.limits, &module.asked.options, &asked);
+        let mut limits = Limits::effective(&self.limits, &module.authored.limits, &asked);
+        let remaining = about.remaining();
+        let is_cut = remaining.is_some_and(|remaining| remaining < limits.timeout);
+        limits.timeout = limits.timeout.min(remaining.unwrap_or(limits.timeout));
+        if limits.timeout.is_zero() {
+            return Some(past_deadline().into());
+        }
         let request = Request {
             invocation: Invocation {
                 id: reserved.lease.id.to_string(),
@@ -153,7 +156,7 @@ impl Attempts {
             },
             input: match translate::input(reserved.input) {
                 Ok(input) => input,
-                Err(outcome) => return Some(*outcome),
+                Err(outcome) => return Some((*outcome).into()),
             },
             limits,
             rights: granted.rights,
@@ -164,9 +167,14 @@ impl Attempts {
                 any: any.clone(),
             }),
         };
-        Some(translate::outcome(
-            self.engine.execute(&module.module, request).await,
-        ))
+        let mut outcome = translate::outcome(self.engine.execute(&module.module, request).await);
+        if is_cut && outcome.code == Code::Deadline {
+            outcome.failure = past_deadline().failure;
+        }
+        Some(Ended {
+            outcome,
+            authored: Some(module.authored),
+        })
     }
 
     /// What the policy that holds now gives this attempt, to its end.
@@ -174,13 +182,13 @@ impl Attempts {
         &self,
         reserved: &Reserved,
         digest: Digest,
-        ready: &Ready,
+        needs: &[Need],
     ) -> Result<Granted, BrokerError> {
         let task = &reserved.header.task;
         let called = &task.module;
         let needs_names = self.policy.with(|policy| needs_names(policy, called));
         let module = self.identities.of(called, digest, needs_names).await?;
-        Ok(self.policy.granted(&module, &task.task, &ready.asked.needs))
+        Ok(self.policy.granted(&module, &task.task, needs))
     }
 
     /// Waits until everything that the attempt reported is with the broker: a watcher that sees the
@@ -214,7 +222,103 @@ async fn survive(
         tracing::error!(invocation = %lease.id, panic, "host code panicked; the invocation failed, the host goes on");
         held.end(&lease);
         let outcome = Outcome::failed(Code::HostFault, "the host failed while it ran the task");
-        let _ = settlements.send(Settlement { lease, outcome }).await;
+        let ending = Ending::Final(outcome);
+        let _ = settlements.send(Settlement { lease, ending }).await;
+    }
+}
+
+/// What an attempt came to.
+struct Ended {
+    outcome: Outcome,
+    /// What the author says about retries; none when the module was not loaded.
+    authored: Option<Arc<Authored>>,
+}
+
+impl From<Outcome> for Ended {
+    fn from(outcome: Outcome) -> Self {
+        Self {
+            outcome,
+            authored: None,
+        }
+    }
+}
+
+/// The host failed: another may do better.
+fn host_fault(message: &str) -> Ended {
+    let mut outcome = Outcome::failed(Code::HostFault, message);
+    if let Some(failure) = &mut outcome.failure {
+        failure.retryable = true;
+    }
+    outcome.into()
+}
+
+fn past_deadline() -> Outcome {
+    Outcome::failed(
+        Code::Deadline,
+        "the deadline of the whole invocation passed while it ran",
+    )
+}
+
+/// What is needed of a reservation when its attempt has ended.
+struct About {
+    /// What the caller asked for.
+    options: Options,
+    attempt: u32,
+    crashes: u32,
+    module: Option<Digest>,
+    queued_for: Duration,
+    reserved_at_ms: u64,
+    /// When it was reserved, by this host's own time: the broker's clock is never asked again.
+    started: Instant,
+    /// From then to the deadline of the whole invocation.
+    remaining: Option<Duration>,
+    trail: Vec<Attempt>,
+}
+
+impl About {
+    fn take(reserved: &mut Reserved) -> Self {
+        Self {
+            options: std::mem::take(&mut reserved.header.options),
+            attempt: reserved.attempt,
+            crashes: reserved.crashes,
+            module: reserved.digest,
+            queued_for: reserved.queued_for,
+            reserved_at_ms: reserved.reserved_at_ms,
+            started: Instant::now(),
+            remaining: reserved.remaining,
+            trail: std::mem::take(&mut reserved.trail),
+        }
+    }
+
+    /// What is left until the deadline of the whole invocation.
+    fn remaining(&self) -> Option<Duration> {
+        let remaining = self.remaining?;
+        Some(remaining.saturating_sub(self.started.elapsed()))
+    }
+
+    /// Whether another attempt follows.
+    fn ending(self, ended: Ended) -> Ending {
+        let Ended { outcome, authored } = ended;
+        if outcome.failure.is_none() {
+            return Ending::Final(outcome);
+        }
+        let none = TaskOptions::default();
+        let author = authored
+            .as_ref()
+            .map_or(&none, |authored| &authored.options);
+        let policy = RetryPolicy::effective(author, &self.options);
+        // Attempts that a host's death ended are no failures of the task.
+        let failed_before = self.attempt.saturating_sub(1).saturating_sub(self.crashes);
+        let pause = policy.pause(&outcome, failed_before, self.remaining(), random_unit());
+        let Some(pause) = pause else {
+            return Ending::Final(outcome);
+        };
+        let attempt = Attempt::record(&outcome, self.reserved_at_ms, self.started.elapsed(), pause);
+        Ending::Retry {
+            pause,
+            trail: follow(self.trail, attempt),
+            outcome,
+        }
     }
 }
 
@@ -264,6 +368,6 @@ mod tests {
         survive(attempt, lease.clone(), &held, &settlements).await;
         let settlement = ended.recv().await.unwrap();
         assert_eq!(settlement.lease, lease);
-        assert_eq!(settlement.outcome.code, Code::HostFault);
+        assert_eq!(settlement.outcome().code, Code::HostFault);
     }
 }

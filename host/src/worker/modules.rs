@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use celeriac_broker::{Broker, BrokerError, Digest, Manifest, ModuleRef};
+use celeriac_broker::{Broker, BrokerError, Digest, Manifest, ModuleRef, TaskOptions};
 use tokio::runtime::Handle;
 
 use super::translate;
@@ -19,21 +19,22 @@ use crate::{
 const MANIFESTS: usize = 256;
 
 /// What each task of a module asks for.
-type Asked = Arc<HashMap<String, TaskAsked>>;
+type Asked = Arc<HashMap<String, Arc<Authored>>>;
 
 /// What the author of a task asks for.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct TaskAsked {
-    pub(crate) options: LimitOptions,
-    pub(crate) needs: Arc<[Need]>,
+#[derive(Debug, Default)]
+pub(crate) struct Authored {
+    pub(crate) limits: LimitOptions,
+    /// Where its retry policy stands.
+    pub(crate) options: TaskOptions,
+    pub(crate) needs: Vec<Need>,
 }
 
 /// A task that is ready to run.
 #[derive(Clone, Debug)]
 pub(crate) struct Ready {
     pub(crate) module: Module,
-    /// What its author asks for.
-    pub(crate) asked: TaskAsked,
+    pub(crate) authored: Arc<Authored>,
 }
 
 /// Why a task is not ready.
@@ -90,11 +91,11 @@ impl Modules {
         digest: &Digest,
         task: &str,
     ) -> Result<Ready, ModuleError> {
-        let of_task = |asked: &Asked| asked.get(task).cloned().unwrap_or_default();
+        let authored = |asked: &Asked| asked.get(task).cloned().unwrap_or_default();
         if let (Some(module), Some(asked)) = (self.loader.ready(digest), self.known(digest)) {
             return Ok(Ready {
                 module,
-                asked: of_task(&asked),
+                authored: authored(&asked),
             });
         }
         let (this, digest) = (self.clone(), *digest);
@@ -104,7 +105,7 @@ impl Modules {
             .map_err(|_| ModuleError::Abandoned(digest))??;
         Ok(Ready {
             module,
-            asked: of_task(&asked),
+            authored: authored(&asked),
         })
     }
 
@@ -132,13 +133,12 @@ impl Modules {
             reason: error.to_string(),
         };
         let tasks = manifest.tasks.into_iter().map(|task| {
-            let asked = TaskAsked {
-                options: translate::authored(&task.options).map_err(|error| unreadable(&error))?,
-                needs: policy::needs(&task)
-                    .map_err(|error| unreadable(&error))?
-                    .into(),
+            let authored = Authored {
+                limits: translate::authored(&task.options).map_err(|error| unreadable(&error))?,
+                needs: policy::needs(&task).map_err(|error| unreadable(&error))?,
+                options: task.options,
             };
-            Ok::<_, ModuleError>((task.name, asked))
+            Ok::<_, ModuleError>((task.name, Arc::new(authored)))
         });
         let asked: Asked = Arc::new(tasks.collect::<Result<_, _>>()?);
         let mut known = self.asked.lock().unwrap_or_else(PoisonError::into_inner);

@@ -60,6 +60,30 @@ pub fn fail(ctx: &Context, input: Fail) -> Result<(), Failure> {
     })
 }
 
+/// How `flaky` behaves.
+#[derive(Debug, Deserialize, JsonSchema)]
+pub struct Flaky {
+    /// How many attempts fail before one succeeds.
+    failures: u32,
+    /// How long a failure asks to wait before the next attempt, in seconds.
+    #[serde(default)]
+    retry_after: Option<f64>,
+}
+
+/// Fails the given number of times and then returns the number of the attempt: what retries are for.
+#[task(retries = 5, backoff = "exponential(100ms, 1s)", retry_on("busy"))]
+pub fn flaky(ctx: &Context, input: Flaky) -> Result<u32, Failure> {
+    ctx.progress(ctx.attempt().min(input.failures), input.failures);
+    if ctx.attempt() > input.failures {
+        return Ok(ctx.attempt());
+    }
+    let failure = Failure::new("busy", format!("attempt {} fails", ctx.attempt())).retryable();
+    Err(match input.retry_after {
+        Some(seconds) => failure.retry_after(Duration::try_from_secs_f64(seconds)?),
+        None => failure,
+    })
+}
+
 /// What `panic` says.
 #[derive(Debug, Deserialize, JsonSchema)]
 pub struct Panic {

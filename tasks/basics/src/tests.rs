@@ -52,6 +52,22 @@ fn fails_as_asked() {
 }
 
 #[test]
+fn is_flaky_as_often_as_asked() {
+    let attempt = |attempt| {
+        let ctx = FakeContext::new().with_attempt(attempt);
+        let input = Flaky {
+            failures: 2,
+            retry_after: Some(0.5),
+        };
+        flaky(&ctx, input)
+    };
+    let failure = attempt(2).unwrap_err();
+    assert!(failure.is_retryable);
+    assert_eq!(failure.retry_after, Some(Duration::from_millis(500)));
+    assert_eq!(attempt(3).unwrap(), 3);
+}
+
+#[test]
 #[should_panic(expected = "boom")]
 fn panics_as_asked() {
     panic(Panic {

@@ -14,6 +14,8 @@ mod drain;
 mod flow;
 mod idle;
 mod policy;
+mod retries;
 mod runaway;
 mod syscalls;
+mod time;
 mod upload;

@@ -4,11 +4,15 @@
 -- KEYS[1]  key prefix `cel:{p}:`
 -- ARGV     1 head of a cancelled outcome, 2 result TTL ms, 3 reply stream TTL ms, 4 reply stream cap in entries, 5 id
 -- Returns  0 = no record, 1 = cancelled now, 2 = its host has been told, 3 = it had ended
--- Writes   i:<id>; for what it cancels: stale, uses, e:<id>, reply:<client>. Publishes the id on host:<host>.
+-- Writes   i:<id>; for what it cancels: stale, due, scheduled, uses, e:<id>, reply:<client>. Publishes the id on host:<host>.
 
 local id = ARGV[5]
 local record = read(id)
 if not record then return 0 end
+if record.state == 'w' then
+  finish(id, 'c', ARGV[1], record)
+  return 1
+end
 if record.state == 'q' then
   -- Its id stays in the list (removing it would be O(n)); reserve skips it, `stale` corrects the depth meanwhile.
   redis.call('HINCRBY', P .. 'stale', record.q, 1)

@@ -1,14 +1,14 @@
--- Shared by cancel, release and reserve: ends an invocation that no host settles. Prepended to those scripts.
+-- Shared by cancel, release, reserve and tick: ends an invocation that no host settles. Prepended to those scripts.
 --
 -- Expects before it is called: P (key prefix), now (ms), reply_ttl (ms), reply_cap (entries), result_ttl (ms).
 -- finish(id, state, head, record): `head` is an OutcomeHead as JSON, completed here with attempt, queue time,
 -- module and host; `record` is what read(id) returned. Writes the outcome, lets the record expire, gives up the
 -- module and tells every waiter. One stream entry per waiter: <id> <head>.
 
-local FIELDS = {'s', 'h', 'd', 'w', 'l', 'e', 'c', 'x'}
+local FIELDS = {'s', 'h', 'd', 'w', 'l', 'e', 'c', 'x', 't', 'n'}
 
 -- The record's small fields by name, or nil when there is none that can be read. Field s is taken apart:
--- state (letter), token ('' before the first reservation), its host, fence number n and attempt. Field h gives t and q.
+-- state (letter), token ('' before the first reservation), its host, fence number and attempt. Field h gives at (accepted, ms) and q (queue).
 local function read(id)
   local values = redis.pcall('HMGET', P .. 'i:' .. id, unpack(FIELDS))
   if values.err then return nil end
@@ -16,13 +16,26 @@ local function read(id)
   for index, field in ipairs(FIELDS) do
     record[field] = values[index] or nil
   end
-  record.t, record.q = string.match(record.h or '', '^(%d+) (%S+) ')
+  record.at, record.q = string.match(record.h or '', '^(%d+) (%S+) ')
   if not record.q then return nil end
   local state, token = string.match(record.s or 'q', '^(%l)!?(.*)$')
   local host, n, attempt = string.match(token or '', '^(.*)%.(%d+)%.(%d+)$')
   record.state, record.token, record.host = state, token or '', host or ''
-  record.n, record.attempt = tonumber(n or 0), tonumber(attempt or 0)
+  record.fence, record.attempt = tonumber(n or 0), tonumber(attempt or 0)
   return record
+end
+
+-- Field t, `<expires> <deadline>` in ms with 0 for none, of an invocation that waits and has had so many attempts:
+-- 'e' when it has not started in time, 'f' when it is past its deadline, else nil and when either will be (nil: never).
+local function verdict_on(times, attempts)
+  if not times then return nil, nil end
+  local expires, deadline = string.match(times, '^(%d+) (%d+)$')
+  expires, deadline = tonumber(expires or 0), tonumber(deadline or 0)
+  if attempts > 0 then expires = 0 end
+  if expires > 0 and expires <= now then return 'e', nil end
+  if deadline > 0 and deadline <= now then return 'f', nil end
+  if expires > 0 and deadline > 0 then return nil, math.min(expires, deadline) end
+  return nil, math.max(expires, deadline) > 0 and math.max(expires, deadline) or nil
 end
 
 local function push(client, id, head)
@@ -43,12 +56,16 @@ local function finish(id, state, template, record)
   local key = P .. 'i:' .. id
   local head = cjson.decode(template)
   head.usage.attempt = record.attempt
-  head.usage.queue_ms = math.max(0, now - tonumber(record.t))
+  head.usage.queue_ms = math.max(0, now - math.max(tonumber(record.at), tonumber(record.n or 0)))
   head.usage.host = record.host
   if record.d and head.usage.attempt > 0 then head.usage.module = 'sha256:' .. record.d end
   head = cjson.encode(head)
   -- The mark `!` keeps the token for people and refuses it from now on: the attempt did not end this.
   redis.call('HSET', key, 's', state .. '!' .. record.token, 'r', head)
+  if record.t or record.state == 'w' then redis.call('ZREM', P .. 'due', id) end
+  if record.state == 'w' and redis.call('HINCRBY', P .. 'scheduled', record.q, -1) <= 0 then
+    redis.call('HDEL', P .. 'scheduled', record.q)
+  end
   local ttl = record.l or result_ttl
   redis.call('PEXPIRE', key, ttl)
   if record.e then redis.call('PEXPIRE', P .. 'e:' .. id, ttl) end

@@ -1,11 +1,11 @@
 -- Gives invocations back to the head of their queues; the attempts did not count and nobody crashed.
--- One that somebody asked to cancel is cancelled instead. `finish.lua` stands in front of it.
+-- One that somebody asked to cancel is cancelled instead. `due.lua` and `finish.lua` stand in front of it.
 --
 -- KEYS[1]  key prefix `cel:{p}:`
 -- ARGV     1 head of a cancelled outcome, 2 result TTL ms, 3 reply stream TTL ms, 4 reply stream cap in entries;
 --          then id, token for each lease, at most 500
 -- Returns  how many were held.
--- Writes   i:<id>, leases, q:<queue>:1, wake:<queue>; for what it cancels: uses, e:<id>, reply:<client>.
+-- Writes   i:<id>, leases, q:<queue>:1, wake:<queue>, due; for what it cancels: uses, e:<id>, reply:<client>.
 
 local released = 0
 -- Backwards, so that the first one stands first again.
@@ -19,11 +19,14 @@ for at = #ARGV - 1, 5, -2 do
       finish(id, 'c', ARGV[1], record)
     else
       -- The fence number only grows, which makes tokens unique; the attempt is taken back.
-      local back = 'q' .. record.host .. '.' .. record.n .. '.' .. record.attempt - 1
+      local back = 'q' .. record.host .. '.' .. record.fence .. '.' .. record.attempt - 1
       redis.call('HSET', P .. 'i:' .. id, 's', back)
       redis.call('LPUSH', P .. 'q:' .. record.q .. ':1', id)
       redis.call('ZADD', P .. 'wake:' .. record.q, 0, '0')
+      local verdict, ends = verdict_on(record.t, record.attempt - 1)
+      if verdict or ends then due(id, ends or now) end
     end
   end
 end
+write_dues(now)
 return released

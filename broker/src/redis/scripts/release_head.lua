@@ -1,4 +1,4 @@
--- What `finish.lua` expects, from the arguments of `release.lua` and `cancel.lua`.
+-- What `finish.lua` expects, from the arguments of `release.lua`, `cancel.lua` and `tick.lua`.
 local P = KEYS[1]
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)

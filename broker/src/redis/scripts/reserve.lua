@@ -1,14 +1,17 @@
 -- Gives leases that have run out back to their queues, then takes and leases up to n invocations.
--- `finish.lua` stands in front of it.
+-- `due.lua` and `finish.lua` stand in front of it.
 --
 -- KEYS[1]  key prefix `cel:{p}:`
 -- ARGV     1 host, 2 most invocations, 3 lease ms, 4 bytes of input after which no more are taken,
 --          5 crashes that quarantine, 6 head of a cancelled outcome, 7 head of a quarantined outcome,
---          8 result TTL ms, 9 reply stream TTL ms, 10 reply stream cap in entries, 11... queues, first come first
+--          8 result TTL ms, 9 reply stream TTL ms, 10 reply stream cap in entries, 11 head of an expired outcome,
+--          12 head of an outcome past its deadline, 13... queues, first come first
 -- Returns  1 when work remains in these queues else 0; ms until the next lease runs out, -1 when there is none; now in ms;
---          then for each invocation: id, token, field h, digest hex or '', input (nil when the record is damaged)
+--          then for each invocation: id, token, field h, digest hex or '', input (nil when the record is damaged),
+--          '' or, of one that was taken before or has times: `<crashes> <deadline> <start>` with 0 for none, a line feed,
+--          and its trail (JSON, or nothing)
 -- Bounds   100 leases reaped; 1000 ids skipped that are queued no more (cancelled or expired while they waited)
--- Writes   i:<id>, leases, q:<queue>:1, wake:<queue>, hosts, stale; for what it ends: uses, e:<id>, reply:<client>.
+-- Writes   i:<id>, leases, q:<queue>:1, wake:<queue>, hosts, stale, due; for what it ends: uses, e:<id>, reply:<client>.
 
 local host, most, lease_ms, budget = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local leases = P .. 'leases'
@@ -17,6 +20,8 @@ local function requeue(id, record, crashes)
   redis.call('HSET', P .. 'i:' .. id, 's', 'q' .. record.token, 'c', crashes)
   redis.call('LPUSH', P .. 'q:' .. record.q .. ':1', id)
   redis.call('ZADD', P .. 'wake:' .. record.q, 0, '0')
+  local verdict, ends = verdict_on(record.t, record.attempt)
+  if verdict or ends then due(id, ends or now) end
 end
 
 -- When the first lease runs out, or nil.
@@ -54,17 +59,36 @@ local scored, bytes, taken, skips = {}, 0, 0, 1000
 
 local first_token = host .. '.1.1'
 
+-- What else a host has to know of an invocation that was taken before or has times.
+local function history(key, times)
+  local more = redis.call('HMGET', key, 'c', 'n', 'a')
+  local deadline = times and string.match(times, ' (%d+)$') or '0'
+  return (more[1] or '0') .. ' ' .. deadline .. ' ' .. (more[2] or '0') .. '\n' .. (more[3] or '')
+end
+
+-- False when the id stands in its list for nothing.
 local function take(id)
   local key = P .. 'i:' .. id
-  local record = redis.pcall('HMGET', key, 's', 'h', 'i', 'd')
-  local state = record[1]
+  local record = redis.pcall('HMGET', key, 's', 'h', 'i', 'd', 't')
+  local state, times, extra = record[1], record[5], ''
   -- No state means queued as submitted, 113 is q, queued again; no header means no record.
   if record.err or not record[2] or (state and string.byte(state) ~= 113) then return false end
-  local token = first_token
+  local token, attempt = first_token, 0
   if state then
-    local fence, attempt = string.match(state, '%.(%d+)%.(%d+)$')
-    token = host .. '.' .. (fence or 0) + 1 .. '.' .. (attempt or 0) + 1
+    local n, attempts = string.match(state, '%.(%d+)%.(%d+)$')
+    attempt = tonumber(attempts or 0)
+    token = host .. '.' .. (n or 0) + 1 .. '.' .. attempt + 1
   end
+  if times then
+    local verdict = verdict_on(times, attempt)
+    if verdict then
+      finish(id, verdict, verdict == 'e' and ARGV[11] or ARGV[12], read(id))
+      skips = skips - 1
+      return true
+    end
+    redis.call('ZREM', P .. 'due', id)
+  end
+  if times or state then extra = history(key, times) end
   redis.call('HSET', key, 's', 'r' .. token)
   scored[#scored + 1] = now + lease_ms
   scored[#scored + 1] = id
@@ -74,12 +98,13 @@ local function take(id)
   answer[last + 3] = record[2]
   answer[last + 4] = record[4] or ''
   answer[last + 5] = record[3]
+  answer[last + 6] = extra
   bytes = bytes + #(record[3] or '')
   taken = taken + 1
   return true
 end
 
-for argument = 11, #ARGV do
+for argument = 13, #ARGV do
   local queue = ARGV[argument]
   local list = P .. 'q:' .. queue .. ':1'
   local is_empty, stale = false, 0
@@ -115,6 +140,7 @@ for from = 1, #scored, 1000 do
   redis.call('ZADD', leases, unpack(scored, from, math.min(from + 999, #scored)))
 end
 redis.call('ZADD', P .. 'hosts', 'XX', now, host)
+write_dues(now)
 if taken > 0 then expiry = math.min(expiry or math.huge, now + lease_ms) end
 if expiry then answer[2] = math.max(0, expiry - now) end
 return answer

@@ -1,16 +1,18 @@
--- Ends attempts with their outcomes, each under its token, and tells whoever waits. The hot path.
+-- Ends attempts, each under its token: with its outcome, of which whoever waits is told, or by scheduling the next
+-- attempt. The hot path. `prefix.lua` and `due.lua` stand in front of it.
 --
 -- KEYS[1]  key prefix `cel:{p}:`
 -- ARGV     1 result TTL ms, 2 reply stream TTL ms, 3 reply stream cap in entries; then for each settlement, at most 500:
 --            id, token, state letter (s, f or c), result: head JSON and, behind a line feed, an output that is small enough
---            to be pushed; 1 when the result is pushed, 0 when waiters must read it; output that is not in the result, or ''
+--            to be pushed; 1 when the result is pushed, 0 when waiters must read it; output that is not in the result, or ''.
+--          To schedule the next attempt, the state is w with the ms to wait, the last argument is the whole trail as JSON,
+--          and the result is what the invocation fails with if somebody has asked to cancel it.
 -- Returns  the numbers (from 1) of settlements whose lease was no longer held. A repeated settlement counts as written.
--- Writes   i:<id>, leases, uses, e:<id> (expiry), reply:<client>: one entry carries many outcomes:
+-- Writes   i:<id>, leases, due, scheduled, uses, e:<id> (expiry), reply:<client>: one entry carries many outcomes:
 --            <id> <result> each; the result is '' where it is to be read from the store.
 -- Order    reads all, then removes leases, then writes: under memory pressure (OOM) the first write of a script decides,
 --          and ZREM is always let through, so that finished work can be written down.
 
-local P = KEYS[1]
 local result_ttl, reply_ttl, reply_cap = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local stale, held, records, seen = {}, {}, {}, {}
 
@@ -62,12 +64,35 @@ local function tell(client, id, result)
   entry.bytes = entry.bytes + #result
 end
 
+local now
+
+-- Whether the next attempt is scheduled: not when somebody wants the invocation cancelled.
+local function retry(id, key, token, wait, trail)
+  local record = redis.call('HMGET', key, 'x', 't', 'h')
+  local queue = string.match(record[3] or '', '^%d+ (%S+) ')
+  if record[1] or not queue then return false end
+  local time = redis.call('TIME')
+  now = time[1] * 1000 + math.floor(time[2] / 1000)
+  local starts, deadline = now + tonumber(wait), tonumber(string.match(record[2] or '', ' (%d+)$') or 0)
+  redis.call('HSET', key, 's', 'w' .. token, 'n', string.format('%.0f', starts), 'a', trail)
+  due(id, deadline > 0 and math.min(starts, deadline) or starts)
+  scheduled(queue, 1)
+  return true
+end
+
 for at = 4, #ARGV, 6 do
-  local record = records[at]
+  local record, key, letter, output = records[at], P .. 'i:' .. ARGV[at], ARGV[at + 2], ARGV[at + 5]
+  -- 119 is w.
+  if record and string.byte(letter) == 119 then
+    if retry(ARGV[at], key, ARGV[at + 1], string.sub(letter, 2), output) then
+      record = nil
+    else
+      letter, output = 'f', ''
+    end
+  end
   if record then
-    local id, state, result, output = ARGV[at], ARGV[at + 2] .. ARGV[at + 1], ARGV[at + 3], ARGV[at + 5]
-    local key = P .. 'i:' .. id
-    if ARGV[at + 2] ~= 's' then
+    local id, state, result = ARGV[at], letter .. ARGV[at + 1], ARGV[at + 3]
+    if letter ~= 's' then
       redis.call('HSET', key, 's', state, 'r', result)
     elseif output == '' then
       -- The input is needed no more; a failure keeps it.
@@ -100,4 +125,5 @@ for digest, fewer in pairs(uses) do
     redis.call('HDEL', P .. 'uses', digest)
   end
 end
+if now then write_dues(now) end
 return stale

@@ -1,16 +1,17 @@
--- Accepts a batch of invocations: resolves each distinct target once, pins its digest, queues in order.
+-- Accepts a batch of invocations: resolves each distinct target once, pins its digest, queues in order, or schedules.
+-- `prefix.lua` and `due.lua` stand in front of it.
 --
 -- KEYS[1]  key prefix `cel:{p}:`
 -- ARGV[1]  number of targets, at most 500; then for each four arguments:
 --            name in `names` ('' when a digest is given or the task is built in), digest hex ('' when a name is
 --            given or the task is built in), task, queue ('' = the task's own, else `default`)
--- then for each invocation, at most 500, six arguments:
---            id, number of its target (from 1), header JSON, input, waiting client ('' = none), result TTL ms ('' = default)
+-- then for each invocation, at most 500, seven arguments:
+--            id, number of its target (from 1), header JSON, input, waiting client ('' = none), result TTL ms ('' = default),
+--            '' or three moments: when it may start, when it expires, its deadline; each `-`, ms since 1970, or `+` and ms
 -- Returns  a flat list of refusals: number of the invocation (from 1), 1 = no such module or 2 = no such task.
 --          What is not listed is accepted; an id that is known already is accepted and left as it is.
--- Writes   i:<id>, q:<queue>:1, wake:<queue>, queues, uses.
+-- Writes   i:<id>, q:<queue>:1, wake:<queue>, queues, uses, due, scheduled.
 
-local P = KEYS[1]
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local target_count = tonumber(ARGV[1])
@@ -40,16 +41,45 @@ for target = 1, target_count do
   queues[target] = queue ~= '' and queue or 'default'
 end
 
-local count = (#ARGV - at + 1) / 6
+local count = (#ARGV - at + 1) / 7
 local keys = {}
 for item = 1, count do
-  keys[item] = P .. 'i:' .. ARGV[at + (item - 1) * 6]
+  keys[item] = P .. 'i:' .. ARGV[at + (item - 1) * 7]
 end
 local known = redis.call('EXISTS', unpack(keys))
 
 local refused, seen, ready, uses = {}, {}, {}, {}
 local stamp = string.format('%.0f ', now)
 local fields = {'h', '', 'i', ''}
+
+-- A moment in ms; 0 for none.
+local function moment(text)
+  if text == '-' then return 0 end
+  local span = string.match(text, '^%+(%d+)$')
+  return span and now + tonumber(span) or tonumber(text)
+end
+
+-- Adds the fields of an invocation that has times, from number `last` on; the last one, and whether it has to wait.
+local function time_fields(id, times, last)
+  local starts, expires, deadline = string.match(times, '^(%S+) (%S+) (%S+)$')
+  starts, expires, deadline = moment(starts), moment(expires), moment(deadline)
+  if starts <= now then starts = 0 end
+  if expires > 0 or deadline > 0 then
+    fields[last + 1], fields[last + 2] = 't', string.format('%.0f %.0f', expires, deadline)
+    last = last + 2
+  end
+  if starts > 0 then
+    fields[last + 1], fields[last + 2], fields[last + 3], fields[last + 4] = 's', 'w', 'n', string.format('%.0f', starts)
+    last = last + 4
+  end
+  local first = math.huge
+  for _, at in ipairs({starts, expires, deadline}) do
+    if at > 0 then first = math.min(first, at) end
+  end
+  if first < math.huge then due(id, first) end
+  return last, starts > 0
+end
+
 for item = 1, count do
   local id = ARGV[at]
   local target = tonumber(ARGV[at + 1])
@@ -76,23 +106,32 @@ for item = 1, count do
       fields[last + 1], fields[last + 2] = 'l', ttl
       last = last + 2
     end
+    local waits = false
+    if ARGV[at + 6] ~= '' then last, waits = time_fields(id, ARGV[at + 6], last) end
     redis.call('HSET', keys[item], unpack(fields, 1, last))
     local ids = ready[queue]
     if not ids then
       ids = {}
       ready[queue] = ids
     end
-    ids[#ids + 1] = id
+    if waits then
+      scheduled(queue, 1)
+    else
+      ids[#ids + 1] = id
+    end
   end
-  at = at + 6
+  at = at + 7
 end
 
 for queue, ids in pairs(ready) do
-  redis.call('RPUSH', P .. 'q:' .. queue .. ':1', unpack(ids))
-  redis.call('ZADD', P .. 'wake:' .. queue, 0, '0')
+  if #ids > 0 then
+    redis.call('RPUSH', P .. 'q:' .. queue .. ':1', unpack(ids))
+    redis.call('ZADD', P .. 'wake:' .. queue, 0, '0')
+  end
   redis.call('SADD', P .. 'queues', queue)
 end
 for digest, more in pairs(uses) do
   redis.call('HINCRBY', P .. 'uses', digest, more)
 end
+write_dues(now)
 return refused

@@ -1,0 +1,154 @@
+//! Doing what falls due, exactly then: a task of each process that reserves.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{
+    task::AbortHandle,
+    time::{Instant, timeout_at},
+};
+
+use super::{
+    EmbeddedBroker, ending,
+    fault::Fault,
+    row,
+    submit::last_pos,
+    switchboard::{News, Switchboard},
+    times::{self, Times},
+    writer::{Tx, Uses, WeakWriter, query_all},
+};
+use crate::InvocationId;
+use row::Fare;
+
+/// Invocations of each kind in one transaction: a few milliseconds.
+const BATCH: i64 = 250;
+
+/// Looks that are not called for: they cover a ring that went missing.
+const PATROL: Duration = Duration::from_secs(60);
+
+/// The pause after a look that failed.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// The task; ends when dropped.
+#[derive(Debug)]
+pub(super) struct Ticker(AbortHandle);
+
+impl Drop for Ticker {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Ticker {
+    pub(super) fn start(broker: &EmbeddedBroker) -> Self {
+        let (writer, switchboard) = (broker.writer.downgrade(), Arc::clone(&broker.switchboard));
+        let task = run(writer, switchboard, broker.result_ttl_ms());
+        Self(tokio::spawn(task).abort_handle())
+    }
+}
+
+async fn run(writer: WeakWriter, switchboard: Arc<Switchboard>, ttl_ms: u64) {
+    loop {
+        // Held for the look only: the writer's thread shall end with the broker.
+        let Some(desk) = writer.upgrade() else { return };
+        let looked = desk.run(move |tx| tick(tx, ttl_ms)).await;
+        drop(desk);
+        let wait = match looked {
+            Ok(next) => next.map_or(PATROL, Duration::from_millis).min(PATROL),
+            Err(error) => {
+                tracing::warn!(%error, "what has fallen due is done shortly");
+                PAUSE
+            }
+        };
+        // A ring that came since the look is still in the bell.
+        let _ = timeout_at(Instant::now() + wait, switchboard.ticker.notified()).await;
+    }
+}
+
+/// Does a batch; milliseconds until the next is due.
+fn tick(tx: &mut Tx<'_>, ttl_ms: u64) -> Result<Option<u64>, Fault> {
+    end_what_is_over(tx, ttl_ms)?;
+    queue_what_starts(tx)?;
+    let next = times::next_due(tx)?;
+    Ok(next.map(|next| next.saturating_sub(tx.now)))
+}
+
+fn end_what_is_over(tx: &mut Tx<'_>, ttl_ms: u64) -> Result<(), Fault> {
+    let sql = "SELECT e.id, i.start_by, i.deadline,
+           coalesce(r.taken, s.taken), coalesce(r.given_back, s.given_back), coalesce(r.crashes, s.crashes)
+         FROM ends e JOIN invocations i ON i.id = e.id
+         LEFT JOIN ready r ON r.queue = i.queue AND r.pos = i.pos AND r.id = i.id
+         LEFT JOIN scheduled s ON s.id = i.id
+         WHERE e.at <= ?1 ORDER BY e.at LIMIT ?2";
+    let due = query_all(tx.db, sql, (tx.now, BATCH), |found| {
+        Ok((
+            row::id(found, 0),
+            Times::read(found, 1),
+            Fare::read(found, 3),
+        ))
+    })?;
+    let mut uses = Uses::default();
+    for (id, times, fare) in due {
+        let Some(id) = id else { continue };
+        tx.execute("DELETE FROM ends WHERE id = ?1", [id.as_bytes()])?;
+        match times.verdict(fare.attempts(), tx.now) {
+            Some(verdict) => {
+                times::take_out(tx, id)?;
+                ending::end_by_verdict(tx, &mut uses, ttl_ms, (id, fare, None), verdict)?;
+            }
+            None => times.note(tx, id, fare)?,
+        }
+    }
+    // What lost its record some other way must not be looked at for ever.
+    tx.execute(
+        "DELETE FROM ends WHERE at <= ?1 AND NOT EXISTS (SELECT 1 FROM invocations i WHERE i.id = ends.id)",
+        [tx.now],
+    )?;
+    uses.write(tx)
+}
+
+fn queue_what_starts(tx: &mut Tx<'_>) -> Result<(), Fault> {
+    let sql = "SELECT id, queue, starts_at, taken, given_back, crashes FROM scheduled
+         WHERE starts_at <= ?1 ORDER BY starts_at LIMIT ?2";
+    let due = query_all(tx.db, sql, (tx.now, BATCH), |found| {
+        Ok((
+            row::id(found, 0),
+            row::text(found, 1).unwrap_or_default(),
+            row::count(found, 2),
+            Fare::read(found, 3),
+        ))
+    })?;
+    for (id, queue, starts_at, fare) in due {
+        let Some(id) = id else { continue };
+        tx.execute("DELETE FROM scheduled WHERE id = ?1", [id.as_bytes()])?;
+        put_last(tx, id, &queue, starts_at, fare)?;
+        tx.say(News::Work(queue));
+    }
+    Ok(())
+}
+
+fn put_last(
+    tx: &Tx<'_>,
+    id: InvocationId,
+    queue: &str,
+    since: u64,
+    fare: Fare,
+) -> Result<(), Fault> {
+    let pos = last_pos(tx, queue)? + 1;
+    let sql = "UPDATE invocations SET pos = ?2 WHERE id = ?1 AND state IS NULL";
+    if tx.execute(sql, (id.as_bytes(), pos))? == 0 {
+        return Ok(());
+    }
+    tx.execute(
+        "INSERT INTO ready VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        (
+            queue,
+            pos,
+            id.as_bytes(),
+            fare.taken,
+            fare.given_back,
+            fare.crashes,
+            since,
+        ),
+    )?;
+    Ok(())
+}

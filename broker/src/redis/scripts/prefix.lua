@@ -1,0 +1,3 @@
+-- What `due.lua` expects, for the scripts that need nothing else.
+local P = KEYS[1]
+
