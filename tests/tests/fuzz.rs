@@ -162,3 +162,13 @@ fn patterns_and_limits_mean_what_they_say() {
 fn artifacts_are_the_hosts_own_or_thrown_away() {
     smoke("artifact");
 }
+
+#[test]
+fn a_policy_gives_nothing_unasked_and_nothing_ungranted() {
+    smoke("policy");
+}
+
+#[test]
+fn a_url_is_one_destination_to_every_reader() {
+    smoke("destination");
+}

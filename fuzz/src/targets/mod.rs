@@ -5,8 +5,10 @@
 pub mod artifact;
 pub mod boundary;
 pub mod describe;
+pub mod destination;
 pub mod envelope;
 pub mod patterns;
+pub mod policy;
 pub mod settings;
 mod stage;
 pub mod upload;
@@ -59,6 +61,18 @@ pub const TARGETS: &[Target] = &[
         name: "patterns",
         run: patterns::run,
         smoke: 10_000,
+        max_bytes: 512,
+    },
+    Target {
+        name: "policy",
+        run: policy::run,
+        smoke: 5_000,
+        max_bytes: 4 << 10,
+    },
+    Target {
+        name: "destination",
+        run: destination::run,
+        smoke: 20_000,
         max_bytes: 512,
     },
     Target {

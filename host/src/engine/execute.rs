@@ -323,7 +323,6 @@ fn usage(store: &Store<State>, limits: &Limits, run_time: Duration) -> Usage {
         http_concurrent: network.http_concurrent,
         tcp_connections: network.tcp_connections,
         tcp_bytes: network.tcp_bytes,
-        ..Usage::default()
     }
 }
 

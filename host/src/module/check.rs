@@ -19,8 +19,8 @@ const BUILD: &str = "build with `cargo build --release --target wasm32-wasip2` (
 pub fn check(bytes: &[u8], caps: &UploadCaps) -> Result<(), UploadReport> {
     size(bytes, caps.module)?;
     kind(bytes)?;
-    type_bytes(bytes)?;
     caps::count(bytes, caps)?;
+    type_bytes(bytes)?;
     let types = Validator::new_with_features(features()).validate_all(bytes).map_err(|error| {
         Finding::new(
             format!("offset {:#x} of {} bytes", error.offset(), bytes.len()),

@@ -9,6 +9,7 @@
   (type $limit0 (record (field "name" string) (field "value" f64)))
   (export "limit" (type $limit (eq $limit0)))
   (type $options0 (record (field "queue" (option string)) (field "retries" (option u32))
+    (field "backoff" (option string)) (field "retry-on" (list string))
     (field "timeout" (option f64)) (field "fuel" (option f64)) (field "memory" (option f64))
     (field "limits" (list $limit))))
   (export "task-options" (type $options (eq $options0)))

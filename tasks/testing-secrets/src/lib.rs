@@ -45,7 +45,7 @@ pub fn leak(ctx: &Context, leak: Leak) -> Result<Value, Failure> {
         "progress" => ctx.progress_note(1, 2, &format!("at {secret}")),
         "progress-cut" => ctx.progress_note(1, 2, &format!("{}{secret}", ".".repeat(250))),
         "emit" => ctx.emit(json!({ "chunk": secret }))?,
-        "emit-bytes" => ctx.emit(Bytes::new(format!("text/{secret}"), secret))?,
+        "emit-bytes" => ctx.emit(Bytes::new("text/plain", secret))?,
         "failure" => {
             let failure = Failure::new(secret.clone(), format!("it is {secret}"));
             let trace = Some(format!("at {secret}").into());

@@ -51,8 +51,7 @@ pub(crate) fn functions_million() -> Vec<u8> {
 
 /// Each of 400,000 functions is little work; all of them are more than compiling may take.
 pub(crate) fn functions_endless() -> Vec<u8> {
-    let body =
-        "(i32.add (i32.mul (local.get 0) (local.get 0)) (call $next (local.get 0)))".repeat(1);
+    let body = "(i32.add (i32.mul (local.get 0) (local.get 0)) (call $next (local.get 0)))";
     let mut text = "(func $next (param i32) (result i32) (local.get 0))".to_owned();
     text += &times(400_000, |_| {
         format!("(func (param i32) (result i32) {body})")

@@ -174,7 +174,7 @@ fn words() -> Vec<Attack> {
         waits("stderr-bytes"),
         Attack::rust("zeroes-huge", Ends(Code::Trap)),
         waits("zeroes-flood"),
-        waits("random-flood"),
+        Attack::rust("random-flood", Hits(Code::OutOfFuel, "random_bytes")),
         waits("random-numbers"),
         Attack::rust("random-huge", Ends(Code::Trap)),
     ]
@@ -267,6 +267,10 @@ fn descriptions() -> Vec<Attack> {
         )
         .growth_mib(160),
         Attack::wat("describe-beyond", Refused("`describe` ended with trap")),
+        Attack::wat(
+            "describe-needs",
+            Refused("there is no need of the kind `root`"),
+        ),
         Attack::wat("describe-odd", Refused("`describe` ended with trap")),
         Attack::wat("describe-null", Refused("the name is not valid")),
         Attack::wat(
@@ -296,8 +300,8 @@ fn uploads() -> Vec<Attack> {
         Attack::made("upload-huge", "Uploads one byte more than a module may have.", made::upload_huge, Refused("33554433 bytes and the limit is 33554432"))
             .growth_mib(96),
         Attack::made("functions", "Has ten thousand functions.", made::functions, Ends(Code::Ok)).within(compiling),
-        Attack::made("functions-million", "Has a million functions.", made::functions_million, Refused("not valid")).growth_mib(256),
-        Attack::made("functions-endless", "Has more functions than can be compiled in time.", made::functions_endless, Refused("takes more"))
+        Attack::made("functions-million", "Has a million functions.", made::functions_million, Refused("are allowed")).growth_mib(256),
+        Attack::made("functions-endless", "Has more functions than could be compiled in time.", made::functions_endless, Refused("are allowed"))
             .within(compiling)
             .growth_mib(512),
         Attack::made("locals", "Has a function with a million locals.", made::locals, Refused("too many locals")),
@@ -321,12 +325,12 @@ fn uploads() -> Vec<Attack> {
         )
         .within(compiling)
         .growth_mib(400),
-        Attack::made("nested", "Nests components ten thousand deep.", made::nested, Refused("is missing")).within(compiling),
+        Attack::made("nested", "Nests components ten thousand deep.", made::nested, Refused("are allowed")).within(compiling),
         Attack::made("types-deep", "Nests types two thousand deep.", made::types_deep, Refused("not valid")),
         Attack::made("types-wide", "Has types of 10^20 bytes when written out.", made::types_wide, Refused("not valid")),
         Attack::made("types-names", "Has three million names that a validator has to remember.", made::types_names, Refused("the types have"))
             .growth_mib(256),
-        Attack::made("core-types", "Has three hundred thousand types of functions.", made::core_types, Refused("the types have")).growth_mib(256),
+        Attack::made("core-types", "Has three hundred thousand types of functions.", made::core_types, Refused("are allowed")).growth_mib(256),
         Attack::made("imports", "Imports nine hundred interfaces, to be told about each.", made::imports, Refused("import `acme:"))
             .growth_mib(256),
         Attack::made("exports", "Exports five thousand functions, to be told about each.", made::exports, Refused("not part of the contract"))

@@ -100,7 +100,7 @@ mod tests {
         symlink("../../kept", tree_path.join("relative")).unwrap();
         fs::hard_link(kept.join("file"), tree_path.join("hard")).unwrap();
         for closed in ["a/b", "a"] {
-            fs::set_permissions(tree_path.join(closed), fs::Permissions::from_mode(0)).unwrap();
+            fs::set_permissions(tree_path.join(closed), fs::Permissions::from_mode(0o000)).unwrap();
         }
         tree(&File::open(outer.path()).unwrap(), "7").unwrap();
         let left: Vec<_> = fs::read_dir(outer.path())
