@@ -187,6 +187,7 @@ pub(super) fn engine(settings: &Settings) -> EngineConfig {
         wasm_stack_bytes: usize::try_from(settings.engine_stack).unwrap_or(usize::MAX),
         tick: settings.engine_tick,
         cancel_grace: settings.cancel_grace,
+        dns: settings.dns,
         scratch_dir: Some(settings.cache_dir.join("scratch")),
         ..EngineConfig::default()
     }

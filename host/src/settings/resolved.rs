@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     env,
+    net::SocketAddr,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -43,6 +44,8 @@ pub struct Settings {
     pub grace: Duration,
     /// How long a cancelled task may take to end by itself.
     pub cancel_grace: Duration,
+    /// The DNS server that tasks' names are looked up at; none: the system's.
+    pub dns: Option<SocketAddr>,
     /// How long a result is kept by default.
     pub result_ttl: Duration,
     /// The largest payloads.
@@ -284,6 +287,8 @@ impl Values {
             lease: self.duration("lease"),
             grace: self.duration("grace"),
             cancel_grace: self.duration("cancel_grace"),
+            // `system` is no address.
+            dns: self.text("dns").parse().ok(),
             result_ttl: self.duration("result_ttl"),
             caps: Caps {
                 input_bytes: self.number("caps.input"),

@@ -46,6 +46,21 @@ fn resolves_every_key_without_a_file() {
 }
 
 #[test]
+fn a_dns_server_is_an_address_with_or_without_a_port() {
+    let dir = tempfile::tempdir().unwrap();
+    let with = |dns: &str| {
+        let dns = Override::new("--set", "dns", dns);
+        load(&[("HOME", "/h")], dir.path(), None, &[dns])
+    };
+    let server = |text: &str| Some(text.parse().unwrap());
+    assert_eq!(with("system").unwrap().dns, None);
+    assert_eq!(with("10.0.0.2").unwrap().dns, server("10.0.0.2:53"));
+    assert_eq!(with("[::1]:5353").unwrap().dns, server("[::1]:5353"));
+    let error = with("dns.example.com").unwrap_err().to_string();
+    assert!(error.contains("the address of a server"), "{error}");
+}
+
+#[test]
 fn each_layer_goes_over_the_one_before_and_is_remembered() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("celeriac.toml");

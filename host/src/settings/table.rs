@@ -82,6 +82,8 @@ const GENERAL: &[Row] = &[
         "How long running tasks may take to end once the host is told to stop; the rest is given back to the queues."),
     row("cancel_grace", Kind::Duration(Duration::ZERO, MINUTE), "20ms",
         "How long a cancelled task may take to end by itself before it is stopped."),
+    row("dns", Kind::DnsServer, "system",
+        "The DNS server that the hosts in tasks' requests and connections are looked up at; `system`: as this machine is set up."),
     row("result_ttl", Kind::Duration(SECOND, YEAR), "1d",
         "How long a result is kept after the end, unless the caller says otherwise."),
     row("caps.input", Kind::Size(KIB), "8MiB",

@@ -1,8 +1,11 @@
 //! One setting's value: what kinds there are, how each is read and written.
 
-use std::{fmt, path::PathBuf, time::Duration};
+use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
 
 use super::units;
+
+/// The port of DNS (RFC 1035).
+const DNS_PORT: u16 = 53;
 
 /// What a setting holds, with its bounds.
 #[derive(Clone, Copy, Debug)]
@@ -21,6 +24,8 @@ pub enum Kind {
     Size(u64),
     /// Fuel, at least 1.
     Fuel,
+    /// The address of a DNS server, or `system`.
+    DnsServer,
     /// One of these words.
     OneOf(&'static [&'static str]),
 }
@@ -64,6 +69,9 @@ impl Kind {
             ),
             Self::Size(min) => format!("{}, at least {}", units::SIZE_FORM, units::show_size(min)),
             Self::Fuel => units::FUEL_FORM.to_owned(),
+            Self::DnsServer => {
+                "`system`, or the address of a server: `10.0.0.2` or `10.0.0.2:53`".to_owned()
+            }
             Self::OneOf(words) => {
                 let words: Vec<_> = words.iter().map(|word| format!("`{word}`")).collect();
                 words.join(" or ")
@@ -82,6 +90,7 @@ impl Kind {
             Self::Duration(..) => Value::Duration(units::parse_duration(text).ok()?),
             Self::Size(_) => Value::Size(units::parse_size(text).ok()?),
             Self::Fuel => Value::Fuel(units::parse_fuel(text).ok()?),
+            Self::DnsServer => dns_server(text)?,
             Self::OneOf(words) => {
                 Value::Text((*words.iter().find(|word| **word == text)?).to_owned())
             }
@@ -126,6 +135,16 @@ fn url(text: &str) -> Option<Value> {
         _ => false,
     };
     known.then(|| Value::Text(text.to_owned()))
+}
+
+/// `system`, or an address with its port.
+fn dns_server(text: &str) -> Option<Value> {
+    if text == "system" {
+        return Some(Value::Text(text.to_owned()));
+    }
+    let address = text.parse::<SocketAddr>().ok();
+    let address = address.or_else(|| Some(SocketAddr::new(text.parse().ok()?, DNS_PORT)))?;
+    Some(Value::Text(address.to_string()))
 }
 
 fn names<'a>(items: impl Iterator<Item = &'a str>) -> Option<Value> {

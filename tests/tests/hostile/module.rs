@@ -75,7 +75,7 @@ const DEFAULTS: [(&str, &str); 5] = [
     // One task, `attack`.
     (
         "describe",
-        r#"(data (i32.const 16) "\40\00\00\00\01\00\00\00") (data (i32.const 64) "\00\02\00\00\06")
+        r#"(data (i32.const 16) "\c0\02\00\00\01\00\00\00") (data (i32.const 704) "\00\02\00\00\06")
            (data (i32.const 512) "attack") (func (export "describe") (result i32) (i32.const 16))"#,
     ),
     // The text `null`.

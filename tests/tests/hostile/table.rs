@@ -172,11 +172,11 @@ fn words() -> Vec<Attack> {
         waits("stdout-flood").also_on_redis(),
         waits("stdout-no-newline"),
         waits("stderr-bytes"),
-        Attack::rust("zeroes-huge", Ends(Code::Trap)),
+        Attack::rust("zeroes-huge", Hits(Code::OutOfFuel, "fuel")),
         waits("zeroes-flood"),
         Attack::rust("random-flood", Hits(Code::OutOfFuel, "random_bytes")),
         waits("random-numbers"),
-        Attack::rust("random-huge", Ends(Code::Trap)),
+        Attack::rust("random-huge", Hits(Code::OutOfFuel, "random_bytes")),
     ]
 }
 
