@@ -34,8 +34,7 @@ For each limit, `effective = min(task, caller, operator)`:
 `celeriac run FILE TASK` prints each limit with what was used and what is allowed; a limit of a single call has no
 running total, and `–` in its place. A name that is no limit is refused, by the command line and by every host.
 
-The author's `retries` are recorded in the manifest; hosts do not retry failures yet. What a dead host ran is run
-again in any case.
+What follows a failure is told in [retries.md](retries.md). What a dead host ran is run again in any case.
 
 Fuel is a safety budget. Bytes that cross to or from the host cost one unit each: input and output, messages and
 partial results, environment, random bytes, and what goes through WASI streams. What an attempt burnt that was stopped
@@ -94,7 +93,7 @@ Every outcome has one of these words. They never change their meaning.
 | `task_error` | the task returned a failure; its `kind` is the task's own word | the task |
 | `panicked` | the task panicked; message and guest stack are in the failure | the task |
 | `out_of_fuel` | the fuel, the host calls or the random bytes were used up | the task; raise the limit |
-| `deadline` | the wall time was used up | the task; raise `timeout` |
+| `deadline` | the wall time of the attempt, or of the [whole invocation](scheduling.md), was used up | the task; raise `timeout` or `deadline` |
 | `cancelled` | somebody cancelled it | |
 | `memory_limit` | it asked for more memory, table elements or handles than allowed | the task; raise the limit |
 | `input_too_large` | the input is larger than the task may receive | the caller |
@@ -104,6 +103,7 @@ Every outcome has one of these words. They never change their meaning.
 | `host_fault` | the host failed | the operator |
 | `overloaded` | the host had no slot | nobody: try again |
 | `quarantined` | three hosts died while it ran | the operator: look at it |
+| `expired` | no host started it in time | the caller: later expiry; the operator: more hosts |
 
 A failure that is the hit of a limit says which one, what was allowed, what was seen, and what to change.
 ";
