@@ -97,7 +97,11 @@ impl Recorder {
         }
     }
 
+    /// How far the guest says it has come. What is no number is not known: JSON has no word for it, and whoever
+    /// watches must be able to read it.
     pub(crate) fn progress(&self, done: f64, total: f64, note: &str) {
+        let [done, total] =
+            [done, total].map(|number| if number.is_finite() { number } else { 0.0 });
         let note = &*self.clean(note);
         let mut inner = self.lock();
         if inner.said.progress_events < inner.caps.progress_events {
