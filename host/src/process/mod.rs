@@ -1,6 +1,6 @@
 //! What our own processes may ask of the kernel: no more than they need.
 //!
-//! [`harden`] is for the processes that run tasks, [`confine`] for the child that compiles uploads.
+//! [`harden`] is for the processes that run tasks, `confine` for the child that compiles uploads.
 //! `docs/security-process.md` lists what each gives up, and the test that shows it.
 
 mod confine;
