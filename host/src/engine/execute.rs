@@ -417,7 +417,9 @@ fn output_too_large(limits: &Limits, bytes: u64) -> Fault {
 }
 
 fn out_of_time(limits: &Limits, run_time: Duration) -> Fault {
-    let hit = LimitHit::new("timeout", millis(limits.timeout), millis(run_time));
+    // Rounded up: half a millisecond too much is too much.
+    let seen = u64::try_from(run_time.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX);
+    let hit = LimitHit::new("timeout", millis(limits.timeout), seen);
     Fault::limit(Code::Deadline, "the task's time was up", hit)
 }
 
