@@ -23,7 +23,7 @@ pub(crate) const SLACK: Duration = Duration::from_secs(8);
 /// The neighbour's slowest call may take this, and ten times its slowest when alone.
 pub(crate) const NEIGHBOUR: Duration = Duration::from_millis(1_000);
 /// By how much the host may have grown after all attacks, when each is over.
-pub(crate) const KEPT_MIB: u64 = 384;
+pub(crate) const KEPT_MIB: u64 = 768;
 /// The most that a failure or a report may say about an attack: a person reads it.
 const WORDS: usize = 64 << 10;
 /// What the suite's host gives a compiler: less than usual, as some attacks use all of it.
