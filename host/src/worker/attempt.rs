@@ -1,6 +1,7 @@
 //! One attempt: from a reservation to a settlement.
 
 use std::{
+    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -17,13 +18,16 @@ use tokio_util::task::TaskTracker;
 
 use super::{
     admission::Admission,
+    backlog::{Backlog, Place},
     held::{Held, Stop},
     identities::{Identities, needs_names},
     modules::{Authored, Modules},
     recorder::Report,
     translate,
 };
-use crate::engine::{Engine, Event, EventSink, Executor, HostLimits, Invocation, Limits, Request};
+use crate::engine::{
+    Engine, Event, EventSink, Executor, HostLimits, Invocation, Limits, Payload, Request,
+};
 use crate::policy::{Granted, LivePolicy, Need};
 use crate::process::caught;
 
@@ -43,6 +47,8 @@ pub(crate) struct Attempts {
     pub(crate) held: Arc<Held>,
     pub(crate) settlements: mpsc::Sender<Settlement>,
     pub(crate) reports: mpsc::UnboundedSender<Report>,
+    /// The room for partial results that the broker does not have yet.
+    pub(crate) backlog: Backlog,
 }
 
 impl Attempts {
@@ -164,6 +170,7 @@ impl Attempts {
             sink: Arc::new(Reports {
                 lease: reserved.lease,
                 reports: self.reports.clone(),
+                backlog: self.backlog.clone(),
                 any: any.clone(),
             }),
         };
@@ -326,17 +333,31 @@ impl About {
 struct Reports {
     lease: Lease,
     reports: mpsc::UnboundedSender<Report>,
+    backlog: Backlog,
     /// Whether there was anything to report: most attempts have nothing to flush.
     any: Arc<AtomicBool>,
 }
 
 impl EventSink for Reports {
     fn event(&self, event: Event) {
+        self.report(event, None);
+    }
+
+    fn emit(&self, chunk: Payload) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(async move {
+            let place = self.backlog.place(chunk.len()).await;
+            self.report(Event::Emit(chunk), place);
+        })
+    }
+}
+
+impl Reports {
+    /// Unbounded here, since the engine has bounded the number and the bytes of logs and progress, and the backlog
+    /// those of partial results.
+    fn report(&self, event: Event, place: Option<Place>) {
         self.any.store(true, Ordering::Relaxed);
-        // Unbounded here, since the engine has bounded the number and the bytes of events.
-        let _ = self
-            .reports
-            .send(Report::Event(self.lease.clone(), translate::event(event)));
+        let (lease, event) = (self.lease.clone(), translate::event(event));
+        let _ = self.reports.send(Report::Event(lease, event, place));
     }
 }
 

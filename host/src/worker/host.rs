@@ -17,6 +17,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{
     admission::Admission,
     attempt::Attempts,
+    backlog::Backlog,
     controls::Controls,
     held::Held,
     identities::Identities,
@@ -58,8 +59,12 @@ pub struct HostOptions {
     pub cache_dir: PathBuf,
     /// How compiling is bounded.
     pub compile: CompileLimits,
+    /// How much of compiled modules is kept in memory.
+    pub modules: LoaderConfig,
     /// What modules may consist of.
     pub upload: UploadCaps,
+    /// Bytes of partial results that may wait for the broker, over all attempts.
+    pub emit_backlog: u64,
 }
 
 /// Why a host cannot start or go on.
@@ -136,7 +141,7 @@ impl Host {
             artifacts,
             compiler,
             source,
-            &LoaderConfig::default(),
+            &options.modules,
         );
         let admitter =
             Admitter::new(loader.clone(), executor.clone()).with_upload_caps(options.upload);
@@ -166,6 +171,7 @@ impl Host {
             held: held.clone(),
             settlements,
             reports,
+            backlog: Backlog::new(options.emit_backlog),
         };
         let alarm = Alarm::default();
         let duties = Duties {
