@@ -26,7 +26,6 @@ const PATHS: &[&str] = &[
     "null/",
     "pipe",
     "sub/../..//outside/treasure",
-    "..\\outside\\treasure",
 ];
 
 /// What is made during the run: where a link is, and where it leads.
@@ -56,7 +55,8 @@ fn ways(found: &mut Vec<String>, at: &Descriptor, path: &str) {
             found.push(format!("{path} was {how}"));
         }
     }
-    if at.stat_at(follow, path).is_ok() {
+    // To see that there is a device is no way to it.
+    if !["null", "pipe"].contains(&path) && at.stat_at(follow, path).is_ok() {
         found.push(format!("{path} was looked at"));
     }
     let now = NewTimestamp::Now;
@@ -88,7 +88,7 @@ fn changes(found: &mut Vec<String>, at: &Descriptor, path: &str) {
 }
 
 fn is_outside(path: &str) -> bool {
-    path.starts_with("..") && !path.contains('\\')
+    path.starts_with("..")
         || path.starts_with('/')
         || path.starts_with("directory-link/t")
         || path.contains("/../..")
