@@ -22,6 +22,7 @@ mod kv;
 mod listing;
 mod manifest;
 mod module;
+mod more;
 mod name;
 mod outcome;
 mod payload;
