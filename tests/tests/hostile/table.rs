@@ -165,7 +165,7 @@ fn words() -> Vec<Attack> {
             .again("emit-flood-army")
             .copies(12)
             .within(ms(20_000))
-            .growth_mib(480),
+            .growth_mib(128),
         Attack::rust("emit-count", Hits(Code::OutputTooLarge, "emit_events"))
             .within(ms(6_000))
             .also_on_redis(),
@@ -176,7 +176,7 @@ fn words() -> Vec<Attack> {
         Attack::rust("zeroes-huge", Hits(Code::OutOfFuel, "fuel")),
         waits("zeroes-flood"),
         Attack::rust("random-flood", Hits(Code::OutOfFuel, "random_bytes")),
-        Attack::rust("random-numbers", Hits(Code::OutOfFuel, "random_bytes")),
+        Attack::rust("random-numbers", Hits(Code::OutOfFuel, "random_bytes")).within(ms(6_000)),
         Attack::rust("random-huge", Hits(Code::OutOfFuel, "random_bytes")),
     ]
 }
