@@ -235,3 +235,17 @@ fn io_error(error: &io::Error) -> CliError {
         "`celeriac doctor` looks closer",
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_without_a_duty_ends_with_its_own_exit_code() {
+        let error = given_up("settler");
+        assert_eq!(error.exit, Exit::Failed);
+        assert_eq!(error.exit as u8, 7, "what service managers are told");
+        assert!(error.message.contains("the host's settler panicked"));
+        assert!(error.remedy.contains("Restart=on-failure"));
+    }
+}

@@ -29,7 +29,7 @@ use crate::engine::{
     Engine, Event, EventSink, Executor, HostLimits, Invocation, Limits, Payload, Request,
 };
 use crate::policy::{Granted, LivePolicy, Need};
-use crate::process::caught;
+use crate::process::{Trimmer, caught};
 
 /// What every attempt of a host shares.
 #[derive(Clone, Debug)]
@@ -49,6 +49,7 @@ pub(crate) struct Attempts {
     pub(crate) reports: mpsc::UnboundedSender<Report>,
     /// The room for partial results that the broker does not have yet.
     pub(crate) backlog: Backlog,
+    pub(crate) trimmer: Trimmer,
 }
 
 impl Attempts {
@@ -120,7 +121,9 @@ impl Attempts {
             return Some(Outcome::failed(Code::Cancelled, message).into());
         }
         if reserved.header.task.is_built_in() {
-            return Some(self.admission.answer(&reserved).await.into());
+            let answer = self.admission.answer(&reserved).await;
+            self.trimmer.wish();
+            return Some(answer.into());
         }
         let Some(digest) = reserved.digest else {
             return Some(host_fault("the invocation names no module"));
@@ -174,7 +177,11 @@ impl Attempts {
                 any: any.clone(),
             }),
         };
-        let mut outcome = translate::outcome(self.engine.execute(&module.module, request).await);
+        let execution = self.engine.execute(&module.module, request).await;
+        if carried(&execution.usage) >= LARGE_BYTES {
+            self.trimmer.wish();
+        }
+        let mut outcome = translate::outcome(execution);
         if is_cut && outcome.code == Code::Deadline {
             outcome.failure = past_deadline().failure;
         }
@@ -215,6 +222,14 @@ impl Attempts {
             tracing::warn!(%error, invocation = %lease.id, "not given back: it runs again when its lease runs out");
         }
     }
+}
+
+/// An attempt that carried this much leaves gaps in the heap that are worth giving back.
+const LARGE_BYTES: u64 = 1 << 20;
+
+/// Bytes of an attempt that went through the host's own memory.
+fn carried(usage: &crate::engine::Usage) -> u64 {
+    usage.input_bytes + usage.output_bytes + usage.emit_bytes + usage.log_bytes
 }
 
 /// Runs an attempt. A panic of our own code on the way fails the invocation: without an outcome its lease would be

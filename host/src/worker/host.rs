@@ -35,7 +35,7 @@ use crate::{
         LoaderConfig, UploadCaps,
     },
     policy::{KeyValuesOf, LivePolicy, Policy},
-    process::Alarm,
+    process::{Alarm, Trimmer},
 };
 
 /// What a host is started with.
@@ -154,6 +154,7 @@ impl Host {
         let held = Arc::new(Held::default());
         let (settlements, ended) = Settler::channel();
         let (reports, reported) = mpsc::unbounded_channel();
+        let trimmer = Trimmer::default();
         let attempts = Attempts {
             broker: broker.clone(),
             host: info.host.clone(),
@@ -172,8 +173,10 @@ impl Host {
             settlements,
             reports,
             backlog: Backlog::new(options.emit_backlog),
+            trimmer: trimmer.clone(),
         };
         let alarm = Alarm::default();
+        tokio::spawn(alarm.clone().watch("trimmer", trimmer.run()));
         let duties = Duties {
             alarm: alarm.clone(),
             broker: broker.clone(),
