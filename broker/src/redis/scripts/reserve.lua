@@ -1,5 +1,5 @@
 -- Gives leases that have run out back to their queues, then takes and leases up to n invocations.
--- `due.lua` and `finish.lua` stand in front of it.
+-- `due.lua`, `ended.lua` and `finish.lua` stand in front of it.
 --
 -- KEYS[1]  key prefix `cel:{p}:`
 -- ARGV     1 host, 2 most invocations, 3 lease ms, 4 bytes of input after which no more are taken,

@@ -1,5 +1,5 @@
 -- Does what has fallen due: queues what is scheduled, ends what has not started in time or is past its deadline.
--- `due.lua` and `finish.lua` stand in front of it.
+-- `due.lua`, `ended.lua` and `finish.lua` stand in front of it.
 --
 -- KEYS[1]  key prefix `cel:{p}:`
 -- ARGV     1 head of an expired outcome, 2 result TTL ms, 3 reply stream TTL ms, 4 reply stream cap in entries,
