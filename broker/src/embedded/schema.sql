@@ -24,6 +24,7 @@ CREATE TABLE invocations (
   result_ttl   INTEGER,           -- NULL: the broker's default
   start_by     INTEGER,           -- when it expires unless it was started; NULL: never
   deadline     INTEGER,           -- when it fails unless it has ended; NULL: never
+  more         TEXT,              -- the features that it uses: JSON; NULL: none
   awaited      INTEGER,           -- 1: other invocations wait for it
   -- All NULL until it has ended:
   state        TEXT,

@@ -3,7 +3,7 @@
 -- Expects before it is called: P (key prefix), now (ms; nil until somebody asked for it, see clock).
 -- ended(id, letter, record): the invocation has just been written as ended, with s, f, c or e. It is called for those with
 -- field m (what the invocation uses beyond the plain) or b (others wait for it) alone: plain ones cost nothing more.
--- `record` has at least the fields m, b, d, w, l and e by name.
+-- `record` has at least the fields b, d, w, l and e by name, and `more`: field m, decoded, or nil.
 
 -- Redis' time in ms: asked for once, and only by those who need it.
 local function clock()

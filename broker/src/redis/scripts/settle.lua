@@ -109,7 +109,10 @@ for at = 4, #ARGV, 6 do
       end
     end
     if record[6] or record[7] then
-      ended(id, letter, {d = digest, w = waiters, l = record[4], e = record[5], m = record[6], b = record[7]})
+      local is_read, more = pcall(cjson.decode, record[6] or '')
+      local what = {d = digest, w = waiters, l = record[4], e = record[5], b = record[7]}
+      what.more = is_read and more or nil
+      ended(id, letter, what)
     end
   end
 end
