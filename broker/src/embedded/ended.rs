@@ -4,7 +4,7 @@ use super::{
     fault::Fault,
     writer::{Tx, Uses},
 };
-use crate::{InvocationId, State};
+use crate::{InvocationId, State, more::More};
 
 /// An invocation that has just come to a terminal state, and is not a plain one.
 #[derive(Debug)]
@@ -13,6 +13,8 @@ pub(super) struct Ended {
     pub(super) state: State,
     /// Whether others wait for it.
     pub(super) is_awaited: bool,
+    /// The features that it uses.
+    pub(super) more: More,
 }
 
 /// Does what follows. Plain invocations never come here.

@@ -8,7 +8,9 @@ use super::{
     switchboard::News,
     writer::{Tx, Uses},
 };
-use crate::{ClientId, Code, Digest, InvocationId, Outcome, State, verdict::Verdict};
+use crate::{
+    ClientId, Code, Digest, InvocationId, Outcome, State, more::More, verdict::Verdict,
+};
 
 /// The largest outcome that is pushed whole; a larger one is read from the store by who wants it.
 pub(super) const PUSHED_BYTES: usize = 4096;
@@ -42,7 +44,7 @@ pub(super) fn end(
     let found = tx.query(
         "UPDATE invocations SET state = ?2, head = ?3, output = ?4, token = ?5, attempts = ?6, crashes = ?7,
            cancel = ?8, input = CASE WHEN ?9 THEN NULL ELSE input END, expires_at = ?10 + coalesce(result_ttl, ?11)
-         WHERE id = ?1 AND state IS NULL RETURNING waiters, digest, big_input, awaited",
+         WHERE id = ?1 AND state IS NULL RETURNING waiters, digest, big_input, awaited, more",
         (
             ending.id.as_bytes(),
             ending.state.as_str(),
@@ -57,11 +59,11 @@ pub(super) fn end(
             ttl_ms,
         ),
         |found| {
-            let is_awaited = row::count(found, 3) > 0;
-            Ok((row::text(found, 0), row::bytes(found, 1), row::count(found, 2) > 0, is_awaited))
+            let what = (row::count(found, 3) > 0, row::bytes(found, 4));
+            Ok((row::text(found, 0), row::bytes(found, 1), row::count(found, 2) > 0, what))
         },
     )?;
-    let Some((waiters, digest, has_big_input, is_awaited)) = found else {
+    let Some((waiters, digest, has_big_input, (is_awaited, more))) = found else {
         return Ok(false);
     };
     if is_success && has_big_input {
@@ -82,11 +84,12 @@ pub(super) fn end(
     {
         tell(tx, ClientId::from(client.to_owned()), ending)?;
     }
-    if is_awaited {
+    if is_awaited || more.is_some() {
         let what = Ended {
             id: ending.id,
             state: ending.state,
             is_awaited,
+            more: More::read(more.as_deref()),
         };
         ended(tx, uses, ttl_ms, &what)?;
     }
