@@ -12,6 +12,7 @@
 
 mod broker;
 mod connect;
+mod dependency;
 mod digest;
 pub mod embedded;
 mod error;
@@ -36,6 +37,7 @@ mod when;
 pub use self::{
     broker::{Broker, Caps, Check, HostInfo, QueueStats, Verdict},
     connect::{StoreOptions, connect, connect_with, require_fit},
+    dependency::{After, MAX_CHAIN, MAX_DEPENDENTS, MAX_PARENTS, On, OnUnmet},
     digest::Digest,
     error::BrokerError,
     event::{Control, Event, EventKind, LogRecord, Progress, Reply},

@@ -7,9 +7,10 @@
 //! # Layout
 //! - `store`, `schema.sql`: the files; `writer`, `reader`: the threads that use them; `clock`
 //! - `switchboard`, `bell`: who waits here, and how other processes are woken
-//! - `submit`, `outcome`, `replies`, `events`: what clients use
+//! - `submit`, `join`, `outcome`, `replies`, `events`: what clients use
 //! - `reserve`, `settle`, `ending`, `ended`, `lease`: what hosts use; `place`: where what waits stands;
-//!   `times`, `ticker`: what falls due
+//!   `times`, `ticker`: what falls due;
+//!   `follow`: those who wait for others
 //! - `kv`: the key-value stores of modules
 //! - `modules`, `operations`, `upkeep`: everything else
 
@@ -19,6 +20,8 @@ mod ended;
 mod ending;
 mod events;
 mod fault;
+mod follow;
+mod join;
 mod kv;
 mod lease;
 mod modules;

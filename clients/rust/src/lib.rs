@@ -16,6 +16,7 @@
 //! # Layout
 //! - [`Client`]: connect, push, call, submit; cheap to clone, one for a process.
 //! - [`Call`]: one task with its options, from `Client::task`.
+//! - [`flow::Flow`]: invocations that wait for others, from `Client::flow`.
 //! - [`Handle`]: one invocation: its status, result, events and end.
 //! - `submitter` turns concurrent submits into batches; `mailbox` turns the one stream of replies into awaits.
 
@@ -23,6 +24,7 @@ mod call;
 mod client;
 mod error;
 mod events;
+pub mod flow;
 mod handle;
 mod mailbox;
 mod modules;
@@ -30,8 +32,8 @@ mod submitter;
 
 pub use celeriac_broker as broker;
 pub use celeriac_broker::{
-    Attempt, Backoff, CancelResult, Code, Failure, InvocationId, Outcome, Payload, Progress, State,
-    Status, Usage, When,
+    After, Attempt, Backoff, CancelResult, Code, Failure, InvocationId, On, OnUnmet, Outcome,
+    Payload, Progress, State, Status, Usage, When,
 };
 
 pub use self::{
@@ -39,5 +41,6 @@ pub use self::{
     client::{Client, ConnectOptions},
     error::{Error, TaskFailed},
     events::Events,
+    flow::Flow,
     handle::{Handle, gather},
 };

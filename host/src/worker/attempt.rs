@@ -20,6 +20,7 @@ use super::{
     held::{Held, Stop},
     identities::{Identities, needs_names},
     modules::{Authored, Modules},
+    parents::{self, Unfilled},
     recorder::Report,
     translate,
 };
@@ -104,7 +105,7 @@ impl Attempts {
     /// What the attempt came to; none when it could not be made and must be given back.
     async fn execute(
         &self,
-        reserved: Reserved,
+        mut reserved: Reserved,
         about: &About,
         stop: &Stop,
         any: &Arc<AtomicBool>,
@@ -112,6 +113,20 @@ impl Attempts {
         if reserved.is_cancelled {
             let message = "cancelled before it started again";
             return Some(Outcome::failed(Code::Cancelled, message).into());
+        }
+        match parents::fill(
+            self.broker.as_ref(),
+            &about.options.after,
+            &mut reserved.input,
+        )
+        .await
+        {
+            Ok(()) => {}
+            Err(Unfilled::Failed(outcome)) => return Some((*outcome).into()),
+            Err(Unfilled::Later(error)) => {
+                tracing::warn!(%error, "what an invocation waited for could not be read; it is given back");
+                return None;
+            }
         }
         if reserved.header.task.is_built_in() {
             return Some(self.admission.answer(&reserved).await.into());

@@ -16,6 +16,7 @@ mod host;
 mod identities;
 mod key_values;
 mod modules;
+mod parents;
 mod recorder;
 mod renewer;
 mod settler;
