@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, fmt, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    After, Attempt, Backoff, BrokerError, Digest, InvocationId, OnUnmet, Outcome, OutcomeHead,
-    Payload, Progress, TaskRef, When, check_name, dependency,
+    After, Attempt, Backoff, BrokerError, Callback, Digest, InvocationId, OnUnmet, Outcome,
+    OutcomeHead, Payload, Progress, TaskRef, When, callback, check_name, dependency,
 };
 
 /// The queue of everything that names no other.
@@ -108,6 +108,9 @@ pub struct Options {
     /// What becomes of it when one of these ends otherwise.
     #[serde(skip_serializing_if = "OnUnmet::is_fail")]
     pub on_unmet: OnUnmet,
+    /// What follows its end.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub callbacks: Vec<Callback>,
     /// Milliseconds that the result is kept after the end; without it the broker's default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub result_ttl_ms: Option<u64>,
@@ -123,6 +126,7 @@ impl Options {
             check_name("queue", queue)?;
         }
         dependency::check(&self.after)?;
+        callback::check(&self.callbacks)?;
         for (what, when) in [
             ("start", self.start),
             ("expiry", self.expires),

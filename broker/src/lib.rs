@@ -11,6 +11,7 @@
 //! - decisions: [`RetryPolicy`].
 
 mod broker;
+mod callback;
 mod connect;
 mod dependency;
 mod digest;
@@ -36,6 +37,7 @@ mod when;
 
 pub use self::{
     broker::{Broker, Caps, Check, HostInfo, QueueStats, Verdict},
+    callback::{Callback, Target, WEBHOOK_TASK, Webhook},
     connect::{StoreOptions, connect, connect_with, require_fit},
     dependency::{After, MAX_CHAIN, MAX_DEPENDENTS, MAX_PARENTS, On, OnUnmet},
     digest::Digest,

@@ -15,6 +15,7 @@ pub(crate) mod awaiting;
 pub(crate) mod cancelling;
 pub(crate) mod depending;
 pub(crate) mod events;
+pub(crate) mod following;
 pub(crate) mod key_values;
 pub(crate) mod kit;
 pub(crate) mod leases;
@@ -159,6 +160,11 @@ macro_rules! suite {
                 depending::too_many_for_one_are_refused,
                 depending::is_counted_and_shown,
                 depending::submitting_twice_waits_once,
+            }
+            callbacks {
+                following::a_task_follows_the_end_that_it_is_about,
+                following::a_url_is_told_by_the_host_itself,
+                following::one_that_cannot_be_run_refuses_its_invocation_alone,
             }
             await_results {
                 awaiting::tells_unknown_from_expired,

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use celeriac_broker::{
-    After, Backoff, InvocationId, OnUnmet, Options, Payload, Submission, TaskRef, When,
+    After, Backoff, Callback, InvocationId, On, OnUnmet, Options, Payload, Submission, Target,
+    TaskRef, When,
 };
 use futures_util::future::try_join_all;
 use serde::{Serialize, de::DeserializeOwned};
@@ -143,6 +144,29 @@ impl Call {
     #[must_use]
     pub fn skip_if_unmet(mut self) -> Self {
         self.options.on_unmet = OnUnmet::Skip;
+        self
+    }
+
+    /// Runs this task on the outcome, or sends it to this URL, when it has succeeded: `"mail/send".parse()?`.
+    #[must_use]
+    pub fn on_success(self, to: Target) -> Self {
+        self.callback(On::Success, to)
+    }
+
+    /// Runs this task on the outcome, or sends it to this URL, when it has failed for good or expired.
+    #[must_use]
+    pub fn on_failure(self, to: Target) -> Self {
+        self.callback(On::Failure, to)
+    }
+
+    /// Runs this task on the outcome, or sends it to this URL, when it has ended.
+    #[must_use]
+    pub fn on_done(self, to: Target) -> Self {
+        self.callback(On::Done, to)
+    }
+
+    fn callback(mut self, on: On, to: Target) -> Self {
+        self.options.callbacks.push(Callback { on, to });
         self
     }
 

@@ -33,7 +33,7 @@ mod submitter;
 pub use celeriac_broker as broker;
 pub use celeriac_broker::{
     After, Attempt, Backoff, CancelResult, Code, Failure, InvocationId, On, OnUnmet, Outcome,
-    Payload, Progress, State, Status, Usage, When,
+    Payload, Progress, State, Status, Target, Usage, When,
 };
 
 pub use self::{

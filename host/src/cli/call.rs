@@ -6,7 +6,9 @@ use celeriac::{
     engine::{LimitOptions, Limits},
     settings::{Settings, units},
 };
-use celeriac_broker::{After, Backoff, InvocationId, On, OnUnmet, Options, TaskRef, When};
+use celeriac_broker::{
+    After, Backoff, Callback, InvocationId, On, OnUnmet, Options, Target, TaskRef, When,
+};
 use celeriac_client::{Client, Handle};
 use clap::{Args, ValueEnum};
 use serde_json::json;
@@ -54,6 +56,9 @@ pub(crate) struct CallArgs {
 
     #[command(flatten)]
     parents: ParentArgs,
+
+    #[command(flatten)]
+    callbacks: CallbackArgs,
 
     /// The queue, instead of the task's own
     #[arg(long)]
@@ -182,6 +187,37 @@ struct ParentArgs {
     on_unmet: Unmet,
 }
 
+/// What follows its end: a task, run on the outcome, or a URL that it is sent to.
+#[derive(Args, Clone, Debug)]
+struct CallbackArgs {
+    /// Run this task on the outcome, or send it to this URL, when it has succeeded; may be given many times
+    #[arg(long, value_name = "TASK|URL")]
+    on_success: Vec<Target>,
+
+    /// The same, when it has failed for good or expired
+    #[arg(long, value_name = "TASK|URL")]
+    on_failure: Vec<Target>,
+
+    /// The same, when it has ended, whatever it came to
+    #[arg(long, value_name = "TASK|URL")]
+    on_done: Vec<Target>,
+}
+
+impl CallbackArgs {
+    fn all(&self) -> Vec<Callback> {
+        let lists = [
+            (On::Success, &self.on_success),
+            (On::Failure, &self.on_failure),
+            (On::Done, &self.on_done),
+        ];
+        let callbacks = lists.into_iter().flat_map(|(on, targets)| {
+            let targets = targets.iter().cloned();
+            targets.map(move |to| Callback { on, to })
+        });
+        callbacks.collect()
+    }
+}
+
 /// Which end is waited for.
 #[derive(ValueEnum, Clone, Copy, Debug, Default)]
 enum End {
@@ -269,6 +305,7 @@ impl CallArgs {
             deadline: self.times.deadline,
             after: self.parents.after(),
             on_unmet: self.parents.on_unmet(),
+            callbacks: self.callbacks.all(),
             ..self.limits.options()
         }
     }

@@ -10,7 +10,7 @@ use std::{
 
 use celeriac_broker::{
     Attempt, Broker, BrokerError, Code, Digest, Ending, HostId, Lease, Options, Outcome, Reserved,
-    RetryPolicy, Settlement, TaskOptions, Usage, follow, random_unit,
+    RetryPolicy, Settlement, TaskOptions, Usage, WEBHOOK_TASK, follow, random_unit,
 };
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio_util::task::TaskTracker;
@@ -23,6 +23,7 @@ use super::{
     parents::{self, Unfilled},
     recorder::Report,
     translate,
+    webhook::Webhooks,
 };
 use crate::engine::{Engine, Event, EventSink, Executor, HostLimits, Invocation, Limits, Request};
 use crate::policy::{Granted, LivePolicy, Need};
@@ -38,6 +39,7 @@ pub(crate) struct Attempts {
     pub(crate) executor: Arc<Executor>,
     pub(crate) modules: Arc<Modules>,
     pub(crate) admission: Arc<Admission>,
+    pub(crate) webhooks: Arc<Webhooks>,
     pub(crate) limits: Arc<HostLimits>,
     pub(crate) policy: Arc<LivePolicy>,
     pub(crate) identities: Arc<Identities>,
@@ -129,7 +131,11 @@ impl Attempts {
             }
         }
         if reserved.header.task.is_built_in() {
-            return Some(self.admission.answer(&reserved).await.into());
+            let outcome = match reserved.header.task.task.as_str() {
+                WEBHOOK_TASK => self.webhooks.deliver(&reserved).await,
+                _ => self.admission.answer(&reserved).await,
+            };
+            return Some(outcome.into());
         }
         let Some(digest) = reserved.digest else {
             return Some(host_fault("the invocation names no module"));
