@@ -12,7 +12,7 @@
 //!   `times`, `ticker`: what falls due;
 //!   `follow`: those who wait for others
 //! - `kv`: the key-value stores of modules
-//! - `modules`, `operations`, `upkeep`: everything else
+//! - `modules`, `operations`, `list`, `upkeep`: everything else
 
 mod bell;
 mod clock;
@@ -24,6 +24,7 @@ mod follow;
 mod join;
 mod kv;
 mod lease;
+mod list;
 mod modules;
 mod operations;
 mod outcome;
@@ -57,9 +58,9 @@ use self::{
 };
 use crate::{
     Broker, BrokerError, CancelResult, Caps, Check, ClientId, Control, Digest, Event, EventKind,
-    HostId, HostInfo, InvocationId, KeyValueStats, Lease, ModuleName, ModuleRecord, ModuleRef,
-    Namespace, Outcome, Publication, QueueStats, Renewed, Reply, Reserve, Reserved, Settled,
-    Settlement, Status, Submission, callback,
+    HostId, HostInfo, InvocationId, KeyValueStats, Lease, List, Listing, ModuleName, ModuleRecord,
+    ModuleRef, Namespace, Outcome, Publication, QueueStats, Renewed, Reply, Reserve, Reserved,
+    Settled, Settlement, Status, Submission, callback,
 };
 
 /// The longest time to keep a result: ten years.
@@ -285,6 +286,10 @@ impl Broker for EmbeddedBroker {
 
     async fn cancel(&self, id: InvocationId) -> Result<CancelResult, BrokerError> {
         outcome::cancel(self, id).await
+    }
+
+    async fn list(&self, list: &List) -> Result<Listing, BrokerError> {
+        list::list(self, list).await
     }
 
     async fn reserve(&self, request: &Reserve) -> Result<Vec<Reserved>, BrokerError> {

@@ -26,14 +26,15 @@ mod error;
 mod events;
 pub mod flow;
 mod handle;
+mod listing;
 mod mailbox;
 mod modules;
 mod submitter;
 
 pub use celeriac_broker as broker;
 pub use celeriac_broker::{
-    After, Attempt, Backoff, CancelResult, Code, Failure, InvocationId, On, OnUnmet, Outcome,
-    Payload, Progress, State, Status, Target, Usage, When,
+    After, Attempt, Backoff, CancelResult, Code, Failure, Filter, InvocationId, List, Listing, On,
+    OnUnmet, Outcome, Payload, Progress, State, Status, Target, TaskFilter, Usage, When,
 };
 
 pub use self::{
@@ -43,4 +44,5 @@ pub use self::{
     events::Events,
     flow::Flow,
     handle::{Handle, gather},
+    listing::BulkCancel,
 };
