@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from typing_extensions import TypedDict
 
 from .errors import InvalidArgument
+from .names import check_name
 from .spans import span_ms
 
 if TYPE_CHECKING:
@@ -83,6 +84,7 @@ def wire(options: Options) -> dict[str, Any]:
         raise TypeError(f"{', '.join(unknown)} is not an option of a call: there are {', '.join(sorted(_KNOWN))}")
     made: dict[str, Any] = {}
     if (queue := options.get("queue")) is not None:
+        check_name("queue", queue)
         made["queue"] = queue
     if (timeout := options.get("timeout")) is not None:
         made["timeout_ms"] = span_ms("timeout", timeout)

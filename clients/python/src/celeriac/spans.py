@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import math
 import re
 from typing import Any
 
@@ -41,7 +42,7 @@ def parse(text: str) -> int | None:
         if part is None or unit is None:
             return None
         try:
-            total += int(part[1]) * unit if part[1].isdigit() else round(float(part[1]) * unit)
+            total += int(part[1]) * unit if part[1].isdigit() else math.floor(float(part[1]) * unit + 0.5)
         except ValueError:
             return None
         at = part.end()
