@@ -24,11 +24,11 @@ macro_rules! scripts {
 }
 
 scripts! {
-    SUBMIT = ["prefix.lua", "due.lua", "submit.lua"];
-    RESERVE = ["reserve_head.lua", "due.lua", "finish.lua", "reserve.lua"];
+    SUBMIT = ["prefix.lua", "due.lua", "place.lua", "submit.lua"];
+    RESERVE = ["reserve_head.lua", "due.lua", "place.lua", "finish.lua", "reserve.lua"];
     SETTLE = ["prefix.lua", "due.lua", "settle.lua"];
-    TICK = ["release_head.lua", "due.lua", "finish.lua", "tick.lua"];
-    RELEASE = ["release_head.lua", "due.lua", "finish.lua", "release.lua"];
+    TICK = ["release_head.lua", "due.lua", "place.lua", "finish.lua", "tick.lua"];
+    RELEASE = ["release_head.lua", "due.lua", "place.lua", "finish.lua", "release.lua"];
     RENEW = ["renew.lua"];
     CANCEL = ["release_head.lua", "finish.lua", "cancel.lua"];
     OUTCOMES = ["outcomes.lua"];
