@@ -54,7 +54,7 @@ def test_a_fork_in_the_middle_of_an_await_disturbs_nobody(stage: str) -> None:
         handle = await client.submit("basics/sleep", {"seconds": 1})
         waiting = asyncio.ensure_future(handle.result(30))
         await asyncio.sleep(0.1)
-        statuses = await asyncio.to_thread(lambda: [in_child(lambda: asyncio.run(use(n))) for n in range(3)])
+        statuses = await asyncio.to_thread(lambda: [in_child(lambda: asyncio.run(use("child"))) for _ in range(3)])
         assert statuses == [0, 0, 0]
         assert (await waiting)["steps"] == 1
         await use("parent")

@@ -59,6 +59,7 @@ async def _send(link: Link, chunk: list[Submission], client: str) -> list[Celeri
             # Redis takes no TTL of nothing.
             max(1, options["result_ttl_ms"]) if "result_ttl_ms" in options else "",
             times(options) if options else "",
+            "",
         )
     refused = await link.call(script("submit"), len(targets), *heads, *items)
     answers: list[CeleriacError | None] = [None] * len(chunk)
