@@ -33,7 +33,7 @@ demo: need-rust tasks ## upload sample tasks and run a thousand invocations on t
 	target/release/examples/demo
 
 .PHONY: test
-test: need-rust need-redis need-strace need-mail need-python lint tasks ## every check: lints, unit tests, tests against real processes
+test: need-rust need-redis need-strace need-mail need-python need-browser lint tasks ## every check: lints, unit tests, tests against real processes
 	$(CARGO) build $(PROGRAMS)
 	cd tasks && $(CARGO) test $(RELEASE) --workspace
 	target/release/bench --quick engine await cold growth cancel schedule
@@ -41,7 +41,7 @@ test: need-rust need-redis need-strace need-mail need-python lint tasks ## every
 	cd clients/python && ../../$(VENV)/bin/python -m pytest -q
 
 .PHONY: python
-python: need-rust need-redis need-python tasks ## the Python client alone: its lints, and its tests against a real Redis and real hosts
+python: need-rust need-redis need-python need-browser tasks ## the Python client alone: its lints, and its tests against a real Redis and real hosts
 	$(CARGO) build $(PROGRAMS)
 	$(python-lint)
 	cd clients/python && ../../$(VENV)/bin/python -m pytest -q
@@ -127,6 +127,10 @@ need-python:
 		$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable clients/python && \
 		cp clients/python/requirements.txt $(VENV)/requirements.txt; }
 	@cd clients/python && ../../$(VENV)/bin/python hatch_build.py
+
+.PHONY: need-browser
+need-browser:
+	@command -v chromium >/dev/null && command -v chromedriver >/dev/null || { echo "installing a browser for tests (Debian: chromium chromium-driver)"; $(call apt,chromium chromium-driver fonts-dejavu-core); }
 
 .PHONY: need-mail
 need-mail:

@@ -13,6 +13,8 @@ from celeriac.testing import Host, RedisServer
 
 ROOT = Path(__file__).parents[3]
 TASKS = Path(os.environ.get("CELERIAC_TASKS", ROOT / "tasks/target/wasm32-wasip2/release"))
+# Compiling the sample modules once is enough.
+os.environ.setdefault("CELERIAC_CACHE_DIR", str(ROOT / "target/python/cache"))
 CONFORMANCE = ROOT / "clients/conformance"
 
 

@@ -34,6 +34,7 @@ from .errors import (
     ResultExpired,
     ResultTimeout,
     TaskFailed,
+    UnknownInvocation,
 )
 from .gather import as_completed, gather, wait_all
 from .handle import Handle
@@ -83,6 +84,7 @@ __all__ = [
     "SyncTask",
     "Task",
     "TaskFailed",
+    "UnknownInvocation",
     "as_completed",
     "gather",
     "wait_all",

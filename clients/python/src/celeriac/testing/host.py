@@ -34,10 +34,14 @@ class Host:
         self._directory = tempfile.mkdtemp(prefix="celeriac-host-")
         #: What clients connect to.
         self.url = broker
-        cache = str(Path(self._directory) / "cache")
-        self.process = Process(
-            [binary(), "serve", "--broker", broker, *arguments], {"CELERIAC_CACHE_DIR": cache, **(environment or {})}
-        )
+        # Compiled modules are kept where the variable says, so that the next run need not compile them again. On a
+        # machine that is busy with tests a compilation may take its time.
+        settings = {
+            "CELERIAC_CACHE_DIR": os.environ.get("CELERIAC_CACHE_DIR") or str(Path(self._directory) / "cache"),
+            "CELERIAC_COMPILE_TIMEOUT": "10m",
+            **(environment or {}),
+        }
+        self.process = Process([binary(), "serve", "--broker", broker, *arguments], settings)
         try:
             self.process.wait_until(lambda: " serves " in self.process.log)
         except RuntimeError:
