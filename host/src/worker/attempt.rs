@@ -138,7 +138,7 @@ impl Attempts {
             }
         }
         if reserved.header.task.is_built_in() {
-let outcome = match reserved.header.task.task.as_str() {
+            let outcome = match reserved.header.task.task.as_str() {
                 WEBHOOK_TASK => self.webhooks.deliver(&reserved).await,
                 _ => {
                     let admitted = self.admission.answer(&reserved).await;
