@@ -13,18 +13,18 @@ use super::{
     writer::{Tx, Uses},
 };
 use crate::{
-    BrokerError, ClientId, DEFAULT_QUEUE, Header, InvocationId, ModuleRef, SYSTEM_QUEUE,
-    Submission, TaskRef, When,
+    BrokerError, Caps, ClientId, DEFAULT_QUEUE, Header, InvocationId, ModuleRef, Namespace,
+    SYSTEM_QUEUE, Submission, TaskRef, When,
 };
 
 /// Payloads above this many bytes are stored apart: SQLite keeps a row of about this size on its page.
 pub(super) const INLINE_BYTES: usize = 1024;
 
 /// One answer for each submission.
-type Answers = Vec<Result<(), BrokerError>>;
+pub(super) type Answers = Vec<Result<(), BrokerError>>;
 
 /// A submission that is ready to be written.
-struct Ready {
+pub(super) struct Ready {
     id: InvocationId,
     task: TaskRef,
     queue: Option<String>,
@@ -51,7 +51,7 @@ pub(super) async fn submit(
     let mut answers = Vec::with_capacity(batch.len());
     let mut ready = Vec::with_capacity(batch.len());
     for submission in batch {
-        match prepare(broker, submission) {
+        match prepare(&broker.namespace, broker.options.caps, submission) {
             Ok(item) => {
                 ready.push(item);
                 answers.push(None);
@@ -68,11 +68,13 @@ pub(super) async fn submit(
     Ok(answers.into_iter().map(answer).collect())
 }
 
-fn prepare(broker: &EmbeddedBroker, submission: Submission) -> Result<Ready, BrokerError> {
-    broker
-        .options
-        .caps
-        .check_input(submission.input.data.len())?;
+/// What must hold before anything is written.
+pub(super) fn prepare(
+    namespace: &Namespace,
+    caps: Caps,
+    submission: Submission,
+) -> Result<Ready, BrokerError> {
+    caps.check_input(submission.input.data.len())?;
     let Submission {
         id,
         task,
@@ -80,7 +82,7 @@ fn prepare(broker: &EmbeddedBroker, submission: Submission) -> Result<Ready, Bro
         options,
         reply_to,
     } = submission;
-    if !broker.namespace.issued(id) || id.partition() >= broker.namespace.partitions {
+    if !namespace.issued(id) || id.partition() >= namespace.partitions {
         let expected = "an id that this broker's namespace issued";
         return Err(BrokerError::invalid(
             "invocation id",
@@ -108,7 +110,8 @@ fn prepare(broker: &EmbeddedBroker, submission: Submission) -> Result<Ready, Bro
     })
 }
 
-fn write_all(tx: &mut Tx<'_>, items: Vec<Ready>) -> Result<Answers, Fault> {
+/// Writes what is ready, in order.
+pub(super) fn write_all(tx: &mut Tx<'_>, items: Vec<Ready>) -> Result<Answers, Fault> {
     let mut targets = HashMap::new();
     let mut ends = HashMap::new();
     let mut uses = Uses::default();

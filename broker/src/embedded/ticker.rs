@@ -10,13 +10,13 @@ use tokio::{
 use super::{
     EmbeddedBroker, ending,
     fault::Fault,
-    row,
+    row, schedules,
     submit::last_pos,
     switchboard::{News, Switchboard},
     times::{self, Times},
     writer::{Tx, Uses, WeakWriter, query_all},
 };
-use crate::InvocationId;
+use crate::{Caps, InvocationId, Namespace};
 use row::Fare;
 
 /// Invocations of each kind in one transaction: a few milliseconds.
@@ -41,16 +41,28 @@ impl Drop for Ticker {
 impl Ticker {
     pub(super) fn start(broker: &EmbeddedBroker) -> Self {
         let (writer, switchboard) = (broker.writer.downgrade(), Arc::clone(&broker.switchboard));
-        let task = run(writer, switchboard, broker.result_ttl_ms());
+        let firing = (broker.namespace.clone(), broker.options.caps);
+        let task = run(writer, switchboard, broker.result_ttl_ms(), firing);
         Self(tokio::spawn(task).abort_handle())
     }
 }
 
-async fn run(writer: WeakWriter, switchboard: Arc<Switchboard>, ttl_ms: u64) {
+async fn run(
+    writer: WeakWriter,
+    switchboard: Arc<Switchboard>,
+    ttl_ms: u64,
+    (namespace, caps): (Namespace, Caps),
+) {
     loop {
         // Held for the look only: the writer's thread shall end with the broker.
         let Some(desk) = writer.upgrade() else { return };
-        let looked = desk.run(move |tx| tick(tx, ttl_ms)).await;
+        let namespace = namespace.clone();
+        let looked = desk
+            .run(move |tx| {
+                schedules::fire_due(tx, &namespace, caps)?;
+                tick(tx, ttl_ms)
+            })
+            .await;
         drop(desk);
         let wait = match looked {
             Ok(next) => next.map_or(PATROL, Duration::from_millis).min(PATROL),
@@ -69,6 +81,7 @@ fn tick(tx: &mut Tx<'_>, ttl_ms: u64) -> Result<Option<u64>, Fault> {
     end_what_is_over(tx, ttl_ms)?;
     queue_what_starts(tx)?;
     let next = times::next_due(tx)?;
+    let next = next.into_iter().chain(schedules::next_look(tx)?).min();
     Ok(next.map(|next| next.saturating_sub(tx.now)))
 }
 

@@ -38,6 +38,10 @@ scripts! {
     ANNOUNCE = ["announce.lua"];
     RUNNING = ["running.lua"];
     QUEUE = ["queue.lua"];
+    SCHEDULES = ["schedules.lua"];
+    SCHEDULE_PUT = ["schedule_put.lua"];
+    SCHEDULE_CHANGE = ["schedule_change.lua"];
+    FIRE = ["prefix.lua", "due.lua", "fire_open.lua", "submit.lua", "fire.lua"];
     KV_GET = ["kv_get.lua"];
     KV_SET = ["kv_head.lua", "kv_set.lua"];
     KV_DELETE = ["kv_head.lua", "kv_delete.lua"];

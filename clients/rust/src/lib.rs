@@ -26,12 +26,13 @@ mod events;
 mod handle;
 mod mailbox;
 mod modules;
+mod schedules;
 mod submitter;
 
 pub use celeriac_broker as broker;
 pub use celeriac_broker::{
-    Attempt, Backoff, CancelResult, Code, Failure, InvocationId, Outcome, Payload, Progress, State,
-    Status, Usage, When,
+    Attempt, Backoff, CancelResult, CatchUp, Code, Failure, InvocationId, Outcome, Overlap,
+    Payload, Progress, Schedule, ScheduleRecord, State, Status, Timing, Usage, When,
 };
 
 pub use self::{
@@ -40,4 +41,5 @@ pub use self::{
     error::{Error, TaskFailed},
     events::Events,
     handle::{Handle, gather},
+    schedules::{Applied, Apply, Change, Schedules},
 };

@@ -16,6 +16,7 @@ mod idle;
 mod policy;
 mod retries;
 mod runaway;
+mod schedules;
 mod syscalls;
 mod time;
 mod upload;
