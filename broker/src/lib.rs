@@ -21,6 +21,7 @@ mod invocation;
 mod kv;
 mod manifest;
 mod module;
+mod more;
 mod name;
 mod outcome;
 mod payload;

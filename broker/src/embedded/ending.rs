@@ -1,13 +1,14 @@
 //! Ending an invocation: the outcome is written once, the module is given up, and whoever waits is told.
 
 use super::{
+    ended::{Ended, ended},
     fault::{Fault, damaged},
     row::{self, Fare},
     submit::INLINE_BYTES,
     switchboard::News,
     writer::{Tx, Uses},
 };
-use crate::{ClientId, Code, Digest, InvocationId, Outcome, State, verdict::Verdict};
+use crate::{ClientId, Code, Digest, InvocationId, Outcome, State, more::More, verdict::Verdict};
 
 /// The largest outcome that is pushed whole; a larger one is read from the store by who wants it.
 pub(super) const PUSHED_BYTES: usize = 4096;
@@ -41,7 +42,7 @@ pub(super) fn end(
     let found = tx.query(
         "UPDATE invocations SET state = ?2, head = ?3, output = ?4, token = ?5, attempts = ?6, crashes = ?7,
            cancel = ?8, input = CASE WHEN ?9 THEN NULL ELSE input END, expires_at = ?10 + coalesce(result_ttl, ?11)
-         WHERE id = ?1 AND state IS NULL RETURNING waiters, digest, big_input",
+         WHERE id = ?1 AND state IS NULL RETURNING waiters, digest, big_input, awaited, more",
         (
             ending.id.as_bytes(),
             ending.state.as_str(),
@@ -55,9 +56,12 @@ pub(super) fn end(
             tx.now,
             ttl_ms,
         ),
-        |found| Ok((row::text(found, 0), row::bytes(found, 1), row::count(found, 2) > 0)),
+        |found| {
+            let what = (row::count(found, 3) > 0, row::bytes(found, 4));
+            Ok((row::text(found, 0), row::bytes(found, 1), row::count(found, 2) > 0, what))
+        },
     )?;
-    let Some((waiters, digest, has_big_input)) = found else {
+    let Some((waiters, digest, has_big_input, (is_awaited, more))) = found else {
         return Ok(false);
     };
     if is_success && has_big_input {
@@ -77,6 +81,15 @@ pub(super) fn end(
         .flat_map(|waiters| waiters.split_ascii_whitespace())
     {
         tell(tx, ClientId::from(client.to_owned()), ending)?;
+    }
+    if is_awaited || more.is_some() {
+        let what = Ended {
+            id: ending.id,
+            state: ending.state,
+            is_awaited,
+            more: More::read(more.as_deref()),
+        };
+        ended(tx, uses, ttl_ms, &what)?;
     }
     Ok(true)
 }

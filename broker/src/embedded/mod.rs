@@ -8,12 +8,14 @@
 //! - `store`, `schema.sql`: the files; `writer`, `reader`: the threads that use them; `clock`
 //! - `switchboard`, `bell`: who waits here, and how other processes are woken
 //! - `submit`, `outcome`, `replies`, `events`: what clients use
-//! - `reserve`, `settle`, `ending`, `lease`: what hosts use; `times`, `ticker`: what falls due
+//! - `reserve`, `settle`, `ending`, `ended`, `lease`: what hosts use; `place`: where what waits stands;
+//!   `times`, `ticker`: what falls due
 //! - `kv`: the key-value stores of modules; `schedules`: what is submitted again and again
 //! - `modules`, `operations`, `upkeep`: everything else
 
 mod bell;
 mod clock;
+mod ended;
 mod ending;
 mod events;
 mod fault;
@@ -22,6 +24,7 @@ mod lease;
 mod modules;
 mod operations;
 mod outcome;
+mod place;
 mod reader;
 mod replies;
 mod reserve;

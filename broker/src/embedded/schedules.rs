@@ -184,6 +184,15 @@ pub(super) async fn run(broker: &EmbeddedBroker, name: &str) -> Result<Invocatio
     broker.writer.run(run).await
 }
 
+/// A time may wait for the run that has ended: then the tickers look at it.
+pub(super) fn run_ended(tx: &mut Tx<'_>, name: &str) -> Result<(), Fault> {
+    let sql = "UPDATE schedules SET look_at = ?2 WHERE name = ?1 AND waits IS NOT NULL";
+    if tx.execute(sql, (name, tx.now))? > 0 {
+        tx.say(News::Due);
+    }
+    Ok(())
+}
+
 /// When a ticker has to look at a schedule next.
 pub(super) fn next_look(tx: &Tx<'_>) -> Result<Option<u64>, Fault> {
     let sql = "SELECT look_at FROM schedules WHERE look_at IS NOT NULL ORDER BY look_at LIMIT 1";

@@ -236,7 +236,10 @@ impl Schedule {
             id,
             task: self.task.clone(),
             input: self.input.clone(),
-            options: self.options.clone(),
+            options: Options {
+                schedule: Some(self.name.clone()),
+                ..self.options.clone()
+            },
             reply_to: None,
         }
     }

@@ -137,6 +137,8 @@ macro_rules! suite {
                 schedules::times_without_a_host_are_caught_up_once,
                 schedules::times_without_a_host_are_caught_up_one_by_one,
                 schedules::a_time_is_left_out_while_an_earlier_run_goes_on,
+                schedules::one_time_waits_for_the_earlier_run,
+                schedules::the_end_of_a_run_lets_go_of_the_time_that_waits,
                 schedules::runs_overlap_where_they_may,
                 schedules::what_is_paused_does_not_fire_and_what_is_resumed_does,
                 schedules::runs_now_when_somebody_asks,

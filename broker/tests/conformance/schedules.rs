@@ -92,6 +92,7 @@ pub(crate) async fn fires_at_its_times_and_notes_what_it_did(kit: Kit) {
         assert!(taken.reserved_at_ms >= first + index * 150);
         assert_eq!(&taken.input.data[..], b"[1]");
         assert_eq!(taken.header.options.retries, Some(4));
+        assert_eq!(taken.header.options.schedule.as_deref(), Some("beat"));
         assert_eq!(taken.digest, Some(kit.digest));
     }
     let record = kit.client.schedule("beat").await.unwrap();
@@ -181,6 +182,79 @@ pub(crate) async fn a_time_is_left_out_while_an_earlier_run_goes_on(kit: Kit) {
     let next = kit.take().await;
     assert!(next.lease.id.timestamp_ms() > taken.lease.id.timestamp_ms() + 300);
     assert_eq!(count(&runs(&kit).await, RunResult::Fired), 2);
+}
+
+pub(crate) async fn one_time_waits_for_the_earlier_run(kit: Kit) {
+    let mut schedule = every(BEAT);
+    schedule.overlap = Overlap::QueueOne;
+    put(&kit, &schedule).await;
+    let first = kit.take().await;
+    eventually(async || count(&runs(&kit).await, RunResult::Overlapped) >= 2).await;
+    let record = kit.client.schedule("beat").await.unwrap();
+    let waiting = record.waiting_ms.unwrap();
+    assert_eq!(waiting, first.lease.id.timestamp_ms() + 150);
+    assert_eq!(count(&record.runs, RunResult::Fired), 1);
+    // No beat is needed: the end of the run lets it go. A retry is no end.
+    put(
+        &kit,
+        &Schedule {
+            timing: Timing::cron("0 0 1 1 *", "UTC").unwrap(),
+            ..schedule.clone()
+        },
+    )
+    .await;
+    kit.take_all().await;
+    let gone = kit.client.schedule("beat").await.unwrap();
+    assert_eq!(gone.waiting_ms, None, "a time of the timing before");
+}
+
+pub(crate) async fn the_end_of_a_run_lets_go_of_the_time_that_waits(kit: Kit) {
+    let mut schedule = every(Duration::from_secs(1));
+    schedule.overlap = Overlap::QueueOne;
+    put(&kit, &schedule).await;
+    let first = kit.take().await;
+    eventually(async || {
+        kit.client
+            .schedule("beat")
+            .await
+            .unwrap()
+            .waiting_ms
+            .is_some()
+    })
+    .await;
+    // A retry is no end.
+    kit.retry(&first, Duration::ZERO).await;
+    let again = kit.take().await;
+    assert_eq!(again.lease.id, first.lease.id);
+    let waiting = kit
+        .client
+        .schedule("beat")
+        .await
+        .unwrap()
+        .waiting_ms
+        .unwrap();
+    let begun = Instant::now();
+    kit.succeed(&again.lease).await;
+    let second = kit.take().await;
+    assert_eq!(second.lease.id.timestamp_ms(), waiting);
+    assert!(
+        begun.elapsed() < Duration::from_millis(900),
+        "{:?}",
+        begun.elapsed()
+    );
+    // However it ends.
+    eventually(async || {
+        kit.client
+            .schedule("beat")
+            .await
+            .unwrap()
+            .waiting_ms
+            .is_some()
+    })
+    .await;
+    kit.client.cancel(second.lease.id).await.unwrap();
+    kit.host.release(&[second.lease]).await.unwrap();
+    kit.take().await;
 }
 
 pub(crate) async fn runs_overlap_where_they_may(kit: Kit) {

@@ -1,5 +1,5 @@
 -- Stops an invocation: at once when it waits, by a request to its host when it runs.
--- `finish.lua` stands in front of it.
+-- `due.lua`, `ended.lua` and `finish.lua` stand in front of it.
 --
 -- KEYS[1]  key prefix `cel:{p}:`
 -- ARGV     1 head of a cancelled outcome, 2 result TTL ms, 3 reply stream TTL ms, 4 reply stream cap in entries, 5 id

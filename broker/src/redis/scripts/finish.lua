@@ -1,14 +1,16 @@
--- Shared by cancel, release, reserve and tick: ends an invocation that no host settles. Prepended to those scripts.
+-- Shared by cancel, release, reserve and tick: ends an invocation that no host settles. Prepended to those scripts,
+-- behind `ended.lua`.
 --
 -- Expects before it is called: P (key prefix), now (ms), reply_ttl (ms), reply_cap (entries), result_ttl (ms).
 -- finish(id, state, head, record): `head` is an OutcomeHead as JSON, completed here with attempt, queue time,
 -- module and host; `record` is what read(id) returned. Writes the outcome, lets the record expire, gives up the
 -- module and tells every waiter. One stream entry per waiter: <id> <head>.
 
-local FIELDS = {'s', 'h', 'd', 'w', 'l', 'e', 'c', 'x', 't', 'n'}
+local FIELDS = {'s', 'h', 'd', 'w', 'l', 'e', 'c', 'x', 't', 'n', 'm', 'b'}
 
 -- The record's small fields by name, or nil when there is none that can be read. Field s is taken apart:
--- state (letter), token ('' before the first reservation), its host, fence number and attempt. Field h gives at (accepted, ms) and q (queue).
+-- state (letter), token ('' before the first reservation), its host, fence number and attempt. Field h gives at (accepted, ms) and q (queue),
+-- field m gives more: the features that it uses, or nil.
 local function read(id)
   local values = redis.pcall('HMGET', P .. 'i:' .. id, unpack(FIELDS))
   if values.err then return nil end
@@ -20,6 +22,11 @@ local function read(id)
   if not record.q then return nil end
   local state, token = string.match(record.s or 'q', '^(%l)!?(.*)$')
   local host, n, attempt = string.match(token or '', '^(.*)%.(%d+)%.(%d+)$')
+  if record.m then
+    -- What is damaged reads as nothing.
+    local is_read, more = pcall(cjson.decode, record.m)
+    record.more = is_read and more or nil
+  end
   record.state, record.token, record.host = state, token or '', host or ''
   record.fence, record.attempt = tonumber(n or 0), tonumber(attempt or 0)
   return record
@@ -75,5 +82,6 @@ local function finish(id, state, template, record)
   for client in string.gmatch(record.w or '', '%S+') do
     push(client, id, head)
   end
+  if record.m or record.b then ended(id, state, record) end
 end
 

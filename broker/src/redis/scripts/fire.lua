@@ -1,7 +1,7 @@
 end
 -- Fires a schedule: checks that the time which is fired for still stands, submits, and writes the next time. Of many that
 -- fire, one does; and since an id follows from its schedule and its time, no time is submitted twice.
--- `prefix.lua`, `due.lua`, `fire_open.lua` and `submit.lua` stand in front of it.
+-- `prefix.lua`, `due.lua`, `place.lua`, `fire_open.lua` and `submit.lua` stand in front of it.
 --
 -- KEYS[1]  key prefix `cel:{p}:`
 -- ARGV     1 name, 2 revision, 3 its next time as it was read ('' = none), 4 its next time from now on ('' = never),

@@ -1,5 +1,5 @@
 -- Ends attempts, each under its token: with its outcome, of which whoever waits is told, or by scheduling the next
--- attempt. The hot path. `prefix.lua` and `due.lua` stand in front of it.
+-- attempt. The hot path. `settle_head.lua`, `due.lua` and `ended.lua` stand in front of it.
 --
 -- KEYS[1]  key prefix `cel:{p}:`
 -- ARGV     1 result TTL ms, 2 reply stream TTL ms, 3 reply stream cap in entries; then for each settlement, at most 500:
@@ -13,13 +13,12 @@
 -- Order    reads all, then removes leases, then writes: under memory pressure (OOM) the first write of a script decides,
 --          and ZREM is always let through, so that finished work can be written down.
 
-local result_ttl, reply_ttl, reply_cap = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local stale, held, records, seen = {}, {}, {}, {}
 
 for at = 4, #ARGV, 6 do
   local id, token = ARGV[at], ARGV[at + 1]
   if not seen[id] then
-    local record = redis.pcall('HMGET', P .. 'i:' .. id, 's', 'd', 'w', 'l', 'e')
+    local record = redis.pcall('HMGET', P .. 'i:' .. id, 's', 'd', 'w', 'l', 'e', 'm', 'b')
     local state = record[1]
     if state == 'r' .. token then
       seen[id] = token
@@ -64,16 +63,12 @@ local function tell(client, id, result)
   entry.bytes = entry.bytes + #result
 end
 
-local now
-
 -- Whether the next attempt is scheduled: not when somebody wants the invocation cancelled.
 local function retry(id, key, token, wait, trail)
   local record = redis.call('HMGET', key, 'x', 't', 'h')
   local queue = string.match(record[3] or '', '^%d+ (%S+) ')
   if record[1] or not queue then return false end
-  local time = redis.call('TIME')
-  now = time[1] * 1000 + math.floor(time[2] / 1000)
-  local starts, deadline = now + tonumber(wait), tonumber(string.match(record[2] or '', ' (%d+)$') or 0)
+  local starts, deadline = clock() + tonumber(wait), tonumber(string.match(record[2] or '', ' (%d+)$') or 0)
   redis.call('HSET', key, 's', 'w' .. token, 'n', string.format('%.0f', starts), 'a', trail)
   due(id, deadline > 0 and math.min(starts, deadline) or starts)
   scheduled(queue, 1)
@@ -112,6 +107,12 @@ for at = 4, #ARGV, 6 do
       else
         tell(waiters, id, pushed)
       end
+    end
+    if record[6] or record[7] then
+      local is_read, more = pcall(cjson.decode, record[6] or '')
+      local what = {d = digest, w = waiters, l = record[4], e = record[5], b = record[7]}
+      what.more = is_read and more or nil
+      ended(id, letter, what)
     end
   end
 end
