@@ -9,9 +9,9 @@ use tokio::sync::mpsc;
 
 use crate::{
     BrokerError, CancelResult, ClientId, Control, Digest, Event, EventKind, HostId, InvocationId,
-    KeyValueStats, Lease, ModuleName, ModuleRecord, ModuleRef, Namespace, Outcome, Publication,
-    Put, Renewed, Reply, Reserve, Reserved, Schedule, ScheduleRecord, Settled, Settlement, Status,
-    Submission,
+    KeyValueStats, Lease, List, Listing, ModuleName, ModuleRecord, ModuleRef, Namespace, Outcome,
+    Publication, Put, Renewed, Reply, Reserve, Reserved, Schedule, ScheduleRecord, Settled,
+    Settlement, Status, Submission,
 };
 
 /// Moves invocations through their states. Every call is atomic and bounded; each may be repeated
@@ -33,7 +33,7 @@ pub trait Broker: Debug + Send + Sync + 'static {
     /// now is pinned for every attempt.
     ///
     /// # Errors
-    /// For one: `TooLarge`, `NoModule`, `NoTask`, `Invalid`. For all: `Unavailable`.
+    /// For one: `TooLarge`, `NoModule`, `NoTask`, `NoParent`, `Invalid`. For all: `Unavailable`.
     async fn submit(
         &self,
         batch: Vec<Submission>,
@@ -93,6 +93,15 @@ pub trait Broker: Debug + Send + Sync + 'static {
     /// # Errors
     /// `NotFound`, `Expired`.
     async fn cancel(&self, id: InvocationId) -> Result<CancelResult, BrokerError>;
+
+    /// A page of the invocations that a filter asks for, bounded in what it looks at: it may be short or empty and
+    /// not be the last. What is there from the first page to the last, and is asked for all that time, comes at least
+    /// once. Each page is in the order of ids, which is about that of submission; the embedded engine's pages are so
+    /// too among each other, and Redis' are not.
+    ///
+    /// # Errors
+    /// `Invalid` for a cursor or a queue that is none.
+    async fn list(&self, list: &List) -> Result<Listing, BrokerError>;
 
     // ---- hosts --------------------------------------------------------------------------------
 
@@ -381,6 +390,9 @@ pub struct QueueStats {
     pub queue: String,
     /// Invocations that wait for a host.
     pub queued: u64,
+    /// Invocations that wait for others.
+    #[serde(default)]
+    pub blocked: u64,
     /// Invocations that wait for a time.
     #[serde(default)]
     pub scheduled: u64,

@@ -45,11 +45,31 @@ impl Namespace {
     }
 
     /// The id that follows from a time and a hash: the same again for the same two.
-    pub(crate) fn derive(&self, at_ms: u64, hash: [u8; 32]) -> InvocationId {
+    pub(crate) fn derive_at(&self, at_ms: u64, hash: [u8; 32]) -> InvocationId {
         let [random @ .., _, _, _, _, _, _] = hash.first_chunk::<16>().copied().unwrap_or_default();
         let uuid = uuid::Builder::from_unix_timestamp_millis(at_ms, &random).into_uuid();
         let mut bytes = uuid.into_bytes();
         bytes[13] = 0;
+        let [high, low] = self.mark(&bytes);
+        bytes[14] = high;
+        bytes[15] = low;
+        InvocationId(Uuid::from_bytes(bytes))
+    }
+
+    /// An id that follows from `id` and a number: the same each time, and in the same partition.
+    pub(crate) fn derive(&self, id: InvocationId, number: usize) -> InvocationId {
+        let mut bytes = id.0.into_bytes();
+        let hash: [u8; 32] = Sha256::new()
+            .chain_update(self.key.as_bytes())
+            .chain_update(bytes)
+            .chain_update(number.to_be_bytes())
+            .finalize()
+            .into();
+        // The time, the version, the variant and the partition stay as they are.
+        let replaced = bytes.iter_mut().zip(hash).enumerate();
+        for (_, (byte, other)) in replaced.filter(|(at, _)| matches!(at, 7 | 9..=12)) {
+            *byte = other;
+        }
         let [high, low] = self.mark(&bytes);
         bytes[14] = high;
         bytes[15] = low;
@@ -138,6 +158,18 @@ mod tests {
             .count();
         assert!(forged < 3, "{forged} of 100 made-up ids passed");
         assert!(!Namespace::generate().issued(id) || !Namespace::generate().issued(id));
+    }
+
+    #[test]
+    fn derives_the_same_id_each_time() {
+        let namespace = Namespace::generate();
+        let id = namespace.issue(3);
+        let derived: Vec<_> = (0..16).map(|n| namespace.derive(id, n)).collect();
+        for (number, one) in derived.iter().enumerate() {
+            assert_eq!(*one, namespace.derive(id, number));
+            assert!(namespace.issued(*one) && one.partition() == 3 && *one != id);
+            assert_eq!(derived.iter().filter(|other| *other == one).count(), 1);
+        }
     }
 
     #[test]

@@ -11,7 +11,9 @@
 //! - decisions: [`RetryPolicy`].
 
 mod broker;
+mod callback;
 mod connect;
+mod dependency;
 mod digest;
 pub mod embedded;
 mod error;
@@ -19,6 +21,7 @@ mod event;
 mod id;
 mod invocation;
 mod kv;
+mod listing;
 mod manifest;
 mod module;
 mod more;
@@ -36,7 +39,9 @@ mod when;
 
 pub use self::{
     broker::{Broker, Caps, Check, HostInfo, QueueStats, Verdict},
+    callback::{Callback, Target, WEBHOOK_TASK, Webhook},
     connect::{StoreOptions, connect, connect_with, require_fit},
+    dependency::{After, MAX_CHAIN, MAX_DEPENDENTS, MAX_PARENTS, On, OnUnmet},
     digest::Digest,
     error::BrokerError,
     event::{Control, Event, EventKind, LogRecord, Progress, Reply},
@@ -46,6 +51,7 @@ pub use self::{
         Reserve, Reserved, SYSTEM_QUEUE, Settled, Settlement, State, Status, Submission, Token,
     },
     kv::{KeyValueStats, MAX_KEY_BYTES, MAX_PAGE, MAX_VALUE_BYTES, check_key, check_module},
+    listing::{Filter, List, Listing, MAX_LISTED, TaskFilter},
     manifest::{
         Admitted, Finding, Manifest, Need, TaskInfo, TaskOptions, Ungranted, UngrantedNeed,
         UploadReport,

@@ -7,11 +7,12 @@
 //! # Layout
 //! - `store`, `schema.sql`: the files; `writer`, `reader`: the threads that use them; `clock`
 //! - `switchboard`, `bell`: who waits here, and how other processes are woken
-//! - `submit`, `outcome`, `replies`, `events`: what clients use
+//! - `submit`, `join`, `outcome`, `replies`, `events`: what clients use
 //! - `reserve`, `settle`, `ending`, `ended`, `lease`: what hosts use; `place`: where what waits stands;
-//!   `times`, `ticker`: what falls due
+//!   `times`, `ticker`: what falls due;
+//!   `follow`: those who wait for others
 //! - `kv`: the key-value stores of modules; `schedules`: what is submitted again and again
-//! - `modules`, `operations`, `upkeep`: everything else
+//! - `modules`, `operations`, `list`, `upkeep`: everything else
 
 mod bell;
 mod clock;
@@ -19,8 +20,11 @@ mod ended;
 mod ending;
 mod events;
 mod fault;
+mod follow;
+mod join;
 mod kv;
 mod lease;
+mod list;
 mod modules;
 mod operations;
 mod outcome;
@@ -55,9 +59,9 @@ use self::{
 };
 use crate::{
     Broker, BrokerError, CancelResult, Caps, Check, ClientId, Control, Digest, Event, EventKind,
-    HostId, HostInfo, InvocationId, KeyValueStats, Lease, ModuleName, ModuleRecord, ModuleRef,
-    Namespace, Outcome, Publication, Put, QueueStats, Renewed, Reply, Reserve, Reserved, Schedule,
-    ScheduleRecord, Settled, Settlement, Status, Submission,
+    HostId, HostInfo, InvocationId, KeyValueStats, Lease, List, Listing, ModuleName, ModuleRecord,
+    ModuleRef, Namespace, Outcome, Publication, Put, QueueStats, Renewed, Reply, Reserve, Reserved,
+    Schedule, ScheduleRecord, Settled, Settlement, Status, Submission, callback,
 };
 
 /// The longest time to keep a result: ten years.
@@ -234,9 +238,15 @@ impl Broker for EmbeddedBroker {
 
     async fn submit(
         &self,
-        batch: Vec<Submission>,
+        mut batch: Vec<Submission>,
     ) -> Result<Vec<Result<(), BrokerError>>, BrokerError> {
-        submit::submit(self, batch).await
+        match callback::expand(self, &mut batch).await? {
+            None => submit::submit(self, batch).await,
+            Some(mut expanded) => {
+                let batch = std::mem::take(&mut expanded.batch);
+                Ok(expanded.collapse(submit::submit(self, batch).await?))
+            }
+        }
     }
 
     async fn status(&self, id: InvocationId) -> Result<Status, BrokerError> {
@@ -277,6 +287,10 @@ impl Broker for EmbeddedBroker {
 
     async fn cancel(&self, id: InvocationId) -> Result<CancelResult, BrokerError> {
         outcome::cancel(self, id).await
+    }
+
+    async fn list(&self, list: &List) -> Result<Listing, BrokerError> {
+        list::list(self, list).await
     }
 
     async fn reserve(&self, request: &Reserve) -> Result<Vec<Reserved>, BrokerError> {

@@ -5,13 +5,14 @@ use rusqlite::Connection;
 use super::{
     EmbeddedBroker,
     fault::{Fault, damaged},
-    row, submit,
+    row,
+    submit::{self, Terms},
     switchboard::News,
     writer::{Tx, query, query_all},
 };
 use crate::{
-    BrokerError, Caps, InvocationId, MAX_SCHEDULES, Namespace, Overlap, Put, RUNS_KEPT, Run,
-    RunResult, Schedule, ScheduleRecord,
+    BrokerError, InvocationId, MAX_SCHEDULES, Overlap, Put, RUNS_KEPT, Run, RunResult, Schedule,
+    ScheduleRecord,
 };
 
 /// The tables: additional to the layout, made where they are missing.
@@ -160,11 +161,11 @@ fn resume(tx: &mut Tx<'_>, name: &str) -> Result<(), Fault> {
 /// Submits what a schedule would submit, now.
 pub(super) async fn run(broker: &EmbeddedBroker, name: &str) -> Result<InvocationId, BrokerError> {
     let (name, id) = (name.to_owned(), broker.namespace.issue(0));
-    let (namespace, caps) = (broker.namespace.clone(), broker.options.caps);
+    let terms = Terms::of(broker);
     let run = move |tx: &mut Tx<'_>| {
         let record = must_read(tx, &name)?;
         let submission = record.schedule.submission_as(id);
-        let ready = submit::prepare(&namespace, caps, submission)?;
+        let ready = submit::prepare(&terms, submission)?;
         for answer in submit::write_all(tx, vec![ready])? {
             answer?;
         }
@@ -200,13 +201,13 @@ pub(super) fn next_look(tx: &Tx<'_>) -> Result<Option<u64>, Fault> {
 }
 
 /// Fires what is due. One that cannot be read is paused, so that it stands in nobody's way.
-pub(super) fn fire_due(tx: &mut Tx<'_>, namespace: &Namespace, caps: Caps) -> Result<(), Fault> {
+pub(super) fn fire_due(tx: &mut Tx<'_>, terms: &Terms) -> Result<(), Fault> {
     let sql = "SELECT name FROM schedules WHERE look_at <= ?1 ORDER BY look_at LIMIT ?2";
     let due = query_all(tx.db, sql, (tx.now, BATCH), |found| {
         Ok(row::text(found, 0).unwrap_or_default())
     })?;
     for name in due {
-        match fire(tx, namespace, caps, &name) {
+        match fire(tx, terms, &name) {
             Err(Fault::Broker(error)) => {
                 tracing::error!(name, %error, "a schedule cannot be fired and was paused");
                 pause(tx, &name)?;
@@ -217,7 +218,7 @@ pub(super) fn fire_due(tx: &mut Tx<'_>, namespace: &Namespace, caps: Caps) -> Re
     Ok(())
 }
 
-fn fire(tx: &mut Tx<'_>, namespace: &Namespace, caps: Caps, name: &str) -> Result<(), Fault> {
+fn fire(tx: &mut Tx<'_>, terms: &Terms, name: &str) -> Result<(), Fault> {
     let record = must_read(tx, name)?;
     let (schedule, plan) = (&record.schedule, record.plan(tx.now)?);
     let mut is_busy = schedule.overlap != Overlap::Allow && is_busy(tx, &record)?;
@@ -229,8 +230,8 @@ fn fire(tx: &mut Tx<'_>, namespace: &Namespace, caps: Caps, name: &str) -> Resul
             id: None,
         };
         if !is_busy {
-            let id = schedule.id_at(namespace, at_ms);
-            let ready = submit::prepare(namespace, caps, schedule.submission_as(id))?;
+            let id = schedule.id_at(&terms.namespace, at_ms);
+            let ready = submit::prepare(terms, schedule.submission_as(id))?;
             let answer = submit::write_all(tx, vec![ready])?.pop();
             run.result = match answer {
                 None | Some(Ok(_)) => RunResult::Fired,

@@ -10,17 +10,25 @@ use tokio::{
 use super::{
     EmbeddedBroker, ending,
     fault::Fault,
+    follow,
     place::{self, Place},
     row, schedules,
+    submit::Terms,
     switchboard::Switchboard,
     times::{self, Times},
     writer::{Tx, Uses, WeakWriter, query_all},
 };
-use crate::{Caps, Namespace, more::More};
+use crate::more::More;
 use row::Fare;
 
 /// Invocations of each kind in one transaction: a few milliseconds.
 const BATCH: i64 = 250;
+
+/// Parents counted anew in one transaction, unless one invocation has more.
+const CHECKS: usize = 2_000;
+
+/// What waits for others is looked at this often, in case something went missing.
+pub(super) const SWEEP_MS: u64 = 600_000;
 
 /// Looks that are not called for: they cover a ring that went missing.
 const PATROL: Duration = Duration::from_secs(60);
@@ -41,28 +49,17 @@ impl Drop for Ticker {
 impl Ticker {
     pub(super) fn start(broker: &EmbeddedBroker) -> Self {
         let (writer, switchboard) = (broker.writer.downgrade(), Arc::clone(&broker.switchboard));
-        let firing = (broker.namespace.clone(), broker.options.caps);
-        let task = run(writer, switchboard, broker.result_ttl_ms(), firing);
+        let task = run(writer, switchboard, Terms::of(broker));
         Self(tokio::spawn(task).abort_handle())
     }
 }
 
-async fn run(
-    writer: WeakWriter,
-    switchboard: Arc<Switchboard>,
-    ttl_ms: u64,
-    (namespace, caps): (Namespace, Caps),
-) {
+async fn run(writer: WeakWriter, switchboard: Arc<Switchboard>, terms: Terms) {
     loop {
         // Held for the look only: the writer's thread shall end with the broker.
         let Some(desk) = writer.upgrade() else { return };
-        let namespace = namespace.clone();
-        let looked = desk
-            .run(move |tx| {
-                schedules::fire_due(tx, &namespace, caps)?;
-                tick(tx, ttl_ms)
-            })
-            .await;
+        let terms = terms.clone();
+        let looked = desk.run(move |tx| look(tx, &terms)).await;
         drop(desk);
         let wait = match looked {
             Ok(next) => next.map_or(PATROL, Duration::from_millis).min(PATROL),
@@ -76,10 +73,23 @@ async fn run(
     }
 }
 
+/// Fires schedules and does a batch of what is due; milliseconds until the next is.
+fn look(tx: &mut Tx<'_>, terms: &Terms) -> Result<Option<u64>, Fault> {
+    schedules::fire_due(tx, terms)?;
+    tick(tx, terms.result_ttl_ms)
+}
+
 /// Does a batch; milliseconds until the next is due.
 fn tick(tx: &mut Tx<'_>, ttl_ms: u64) -> Result<Option<u64>, Fault> {
+    let is_behind = follow::take_up(tx)?;
     end_what_is_over(tx, ttl_ms)?;
     queue_what_starts(tx)?;
+    // While ends are being told the counts must stay: those who are about to be told would be counted twice.
+    if !is_behind {
+        check_what_is_blocked(tx)?;
+    }
+    // Here, so that what is put off again is seen.
+    follow::work_off(tx)?;
     let next = times::next_due(tx)?;
     let next = next.into_iter().chain(schedules::next_look(tx)?).min();
     Ok(next.map(|next| next.saturating_sub(tx.now)))
@@ -117,6 +127,21 @@ fn end_what_is_over(tx: &mut Tx<'_>, ttl_ms: u64) -> Result<(), Fault> {
         [tx.now],
     )?;
     uses.write(tx)
+}
+
+/// Counts anew what some that wait for others wait for, in case something went missing.
+fn check_what_is_blocked(tx: &mut Tx<'_>) -> Result<(), Fault> {
+    let sql = "SELECT id FROM blocked WHERE look_at <= ?1 ORDER BY look_at LIMIT ?2";
+    let due = query_all(tx.db, sql, (tx.now, BATCH), |found| Ok(row::id(found, 0)))?;
+    let mut checks: usize = CHECKS;
+    for id in due.into_iter().flatten() {
+        if checks == 0 {
+            break;
+        }
+        let seen = follow::recount(tx, id, tx.now + SWEEP_MS)?;
+        checks = checks.saturating_sub(seen.max(1));
+    }
+    Ok(())
 }
 
 fn queue_what_starts(tx: &mut Tx<'_>) -> Result<(), Fault> {

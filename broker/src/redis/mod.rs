@@ -9,7 +9,7 @@
 //! - `submit`, `outcome`, `replies`, `events`: what clients use
 //! - `reserve`, `settle`, `lease`, `ticker`: what hosts use
 //! - `kv`: the key-value stores of modules; `schedules`: what is submitted again and again
-//! - `modules`, `operations`, `check`: everything else
+//! - `modules`, `operations`, `list`, `check`: everything else
 //! - `subscriptions`: one pub/sub connection for everything that listens
 
 mod check;
@@ -17,6 +17,7 @@ mod connection;
 mod events;
 mod kv;
 mod lease;
+mod list;
 mod modules;
 mod operations;
 mod outcome;
@@ -47,9 +48,9 @@ use self::{
 };
 use crate::{
     Broker, BrokerError, CancelResult, Caps, Check, ClientId, Control, Digest, Event, EventKind,
-    HostId, HostInfo, InvocationId, KeyValueStats, Lease, ModuleName, ModuleRecord, ModuleRef,
-    Namespace, Outcome, Publication, Put, QueueStats, Renewed, Reply, Reserve, Reserved, Schedule,
-    ScheduleRecord, Settled, Settlement, Status, Submission, verdict,
+    HostId, HostInfo, InvocationId, KeyValueStats, Lease, List, Listing, ModuleName, ModuleRecord,
+    ModuleRef, Namespace, Outcome, Publication, Put, QueueStats, Renewed, Reply, Reserve, Reserved,
+    Schedule, ScheduleRecord, Settled, Settlement, Status, Submission, callback, verdict,
 };
 
 /// The layout of the keys that this version reads and writes.
@@ -242,9 +243,15 @@ impl Broker for RedisBroker {
 
     async fn submit(
         &self,
-        batch: Vec<Submission>,
+        mut batch: Vec<Submission>,
     ) -> Result<Vec<Result<(), BrokerError>>, BrokerError> {
-        submit::submit(self, batch).await
+        match callback::expand(self, &mut batch).await? {
+            None => submit::submit(self, batch).await,
+            Some(mut expanded) => {
+                let batch = std::mem::take(&mut expanded.batch);
+                Ok(expanded.collapse(submit::submit(self, batch).await?))
+            }
+        }
     }
 
     async fn status(&self, id: InvocationId) -> Result<Status, BrokerError> {
@@ -285,6 +292,10 @@ impl Broker for RedisBroker {
 
     async fn cancel(&self, id: InvocationId) -> Result<CancelResult, BrokerError> {
         outcome::cancel(self, id).await
+    }
+
+    async fn list(&self, list: &List) -> Result<Listing, BrokerError> {
+        list::list(self, list).await
     }
 
     async fn reserve(&self, request: &Reserve) -> Result<Vec<Reserved>, BrokerError> {

@@ -3,9 +3,9 @@
 use ::redis::cmd;
 
 use super::{
-    RedisBroker,
+    REPLY_CAP, RedisBroker,
     connection::Link,
-    key,
+    key, reply_ttl_ms,
     script::{FIRE, SCHEDULE_CHANGE, SCHEDULE_PUT, SCHEDULES},
     submit::Chunk,
     value::{self, damaged},
@@ -108,6 +108,14 @@ pub(super) async fn set_paused(
     Err(contended(broker, name))
 }
 
+/// Where schedules are fired.
+#[derive(Clone, Copy)]
+pub(super) struct Scene<'a> {
+    pub(super) link: &'a Link,
+    pub(super) namespace: &'a Namespace,
+    pub(super) result_ttl_ms: u64,
+}
+
 /// Submits what a schedule would submit, now.
 pub(super) async fn run(broker: &RedisBroker, name: &str) -> Result<InvocationId, BrokerError> {
     for _ in 0..TRIES {
@@ -119,8 +127,13 @@ pub(super) async fn run(broker: &RedisBroker, name: &str) -> Result<InvocationId
             next: None,
             policy: "m",
         };
+        let scene = Scene {
+            link: &broker.link,
+            namespace: &broker.namespace,
+            result_ttl_ms: broker.result_ttl_ms(),
+        };
         let task = || record.schedule.task.clone();
-        return match fire(&broker.link, &firing).await?.as_str() {
+        return match fire(scene, &firing).await?.as_str() {
             "" => continue,
             "n" => Err(BrokerError::NoModule(task().module)),
             "t" => Err(BrokerError::NoTask(task())),
@@ -136,15 +149,11 @@ fn contended(broker: &RedisBroker, name: &str) -> BrokerError {
 }
 
 /// Fires what is due. One that cannot be read is paused, so that it stands in nobody's way.
-pub(super) async fn fire_due(
-    link: &Link,
-    namespace: &Namespace,
-    names: &[String],
-) -> Result<(), BrokerError> {
-    let (now, found) = read(link, names).await?;
+pub(super) async fn fire_due(scene: Scene<'_>, names: &[String]) -> Result<(), BrokerError> {
+    let (now, found) = read(scene.link, names).await?;
     for (name, record) in found {
         let fired = match record {
-            Ok(record) => fire_one(link, namespace, now, &record).await,
+            Ok(record) => fire_one(scene, now, &record).await,
             Err(error) => Err(error),
         };
         match fired {
@@ -152,25 +161,20 @@ pub(super) async fn fire_due(
             Err(error) if error.is_transient() => return Err(error),
             Err(error) => {
                 tracing::error!(name, %error, "a schedule cannot be fired and was paused");
-                change(link, &name, "pause", None, None).await?;
+                change(scene.link, &name, "pause", None, None).await?;
             }
         }
     }
     Ok(())
 }
 
-async fn fire_one(
-    link: &Link,
-    namespace: &Namespace,
-    now: u64,
-    record: &ScheduleRecord,
-) -> Result<(), BrokerError> {
+async fn fire_one(scene: Scene<'_>, now: u64, record: &ScheduleRecord) -> Result<(), BrokerError> {
     let schedule = &record.schedule;
     let plan = record.plan(now)?;
     let times: Vec<_> = plan
         .fires
         .iter()
-        .map(|at| (*at, schedule.id_at(namespace, *at)))
+        .map(|at| (*at, schedule.id_at(scene.namespace, *at)))
         .collect();
     let firing = Firing {
         record,
@@ -182,7 +186,7 @@ async fn fire_one(
             Overlap::QueueOne => "q",
         },
     };
-    let letters = fire(link, &firing).await?;
+    let letters = fire(scene, &firing).await?;
     if letters.contains(['n', 't', 'x']) {
         let name = &schedule.name;
         tracing::warn!(name, task = %schedule.task, "a schedule could not submit: there is no such task");
@@ -198,7 +202,7 @@ struct Firing<'a> {
     policy: &'a str,
 }
 
-async fn fire(link: &Link, firing: &Firing<'_>) -> Result<String, BrokerError> {
+async fn fire(scene: Scene<'_>, firing: &Firing<'_>) -> Result<String, BrokerError> {
     let Firing { record, times, .. } = firing;
     let schedule = &record.schedule;
     let mut chunk = Chunk::default();
@@ -206,10 +210,13 @@ async fn fire(link: &Link, firing: &Firing<'_>) -> Result<String, BrokerError> {
         chunk.add(index, schedule.submission_as(*id))?;
     }
     let mut call = FIRE.call(
-        6 + times.len() + chunk.arguments(),
+        9 + times.len() + chunk.arguments(),
         512 + times.len() * 16 + chunk.bytes(),
     );
-    call.arg(&schedule.name)
+    call.arg(scene.result_ttl_ms)
+        .arg(reply_ttl_ms())
+        .arg(REPLY_CAP)
+        .arg(&schedule.name)
         .arg(record.revision)
         .arg(moment(record.next_ms))
         .arg(moment(firing.next))
@@ -219,7 +226,7 @@ async fn fire(link: &Link, firing: &Firing<'_>) -> Result<String, BrokerError> {
         call.arg(*at);
     }
     chunk.write(&mut call);
-    let letters = link.call(&call).await?;
+    let letters = scene.link.call(&call).await?;
     Ok(value::text(letters).unwrap_or_default())
 }
 

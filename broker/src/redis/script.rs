@@ -24,13 +24,13 @@ macro_rules! scripts {
 }
 
 scripts! {
-    SUBMIT = ["prefix.lua", "due.lua", "place.lua", "submit.lua"];
-    RESERVE = ["reserve_head.lua", "due.lua", "place.lua", "ended.lua", "finish.lua", "reserve.lua"];
-    SETTLE = ["settle_head.lua", "due.lua", "ended.lua", "settle.lua"];
-    TICK = ["release_head.lua", "due.lua", "place.lua", "ended.lua", "finish.lua", "tick.lua"];
-    RELEASE = ["release_head.lua", "due.lua", "place.lua", "ended.lua", "finish.lua", "release.lua"];
+    SUBMIT = ["submit_head.lua", "due.lua", "place.lua", "ended.lua", "finish.lua", "follow.lua", "join.lua", "submit.lua"];
+    RESERVE = ["reserve_head.lua", "due.lua", "place.lua", "ended.lua", "finish.lua", "follow.lua", "reserve.lua"];
+    SETTLE = ["settle_head.lua", "due.lua", "place.lua", "ended.lua", "finish.lua", "follow.lua", "settle.lua"];
+    TICK = ["release_head.lua", "due.lua", "place.lua", "ended.lua", "finish.lua", "follow.lua", "tick.lua"];
+    RELEASE = ["release_head.lua", "due.lua", "place.lua", "ended.lua", "finish.lua", "follow.lua", "release.lua"];
     RENEW = ["renew.lua"];
-    CANCEL = ["release_head.lua", "due.lua", "ended.lua", "finish.lua", "cancel.lua"];
+    CANCEL = ["release_head.lua", "due.lua", "place.lua", "ended.lua", "finish.lua", "follow.lua", "cancel.lua"];
     OUTCOMES = ["outcomes.lua"];
     RECORD = ["record.lua"];
     PUBLISH = ["publish.lua"];
@@ -41,7 +41,9 @@ scripts! {
     SCHEDULES = ["schedules.lua"];
     SCHEDULE_PUT = ["schedule_put.lua"];
     SCHEDULE_CHANGE = ["schedule_change.lua"];
-    FIRE = ["prefix.lua", "due.lua", "place.lua", "fire_open.lua", "submit.lua", "fire.lua"];
+    FIRE = ["submit_head.lua", "due.lua", "place.lua", "ended.lua", "finish.lua", "follow.lua", "join.lua",
+            "fire_open.lua", "submit.lua", "fire.lua"];
+    LIST = ["list.lua"];
     KV_GET = ["kv_get.lua"];
     KV_SET = ["kv_head.lua", "kv_set.lua"];
     KV_DELETE = ["kv_head.lua", "kv_delete.lua"];

@@ -15,7 +15,8 @@ use tokio::{
 use super::{
     REPLY_CAP, RedisBroker,
     connection::Link,
-    key, reply_ttl_ms, schedules,
+    key, reply_ttl_ms,
+    schedules::{self, Scene},
     script::TICK,
     subscriptions::{Notice, Subscription, Subscriptions},
     value,
@@ -145,7 +146,12 @@ impl Watch {
         let schedules = value::list(answer.next().unwrap_or(::redis::Value::Nil))?;
         if !schedules.is_empty() {
             let names: Vec<_> = schedules.into_iter().filter_map(value::text).collect();
-            schedules::fire_due(&self.link, &self.namespace, &names).await?;
+            let scene = Scene {
+                link: &self.link,
+                namespace: &self.namespace,
+                result_ttl_ms: self.result_ttl_ms,
+            };
+            schedules::fire_due(scene, &names).await?;
         }
         let now = Instant::now();
         Ok(Found {

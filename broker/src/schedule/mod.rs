@@ -183,6 +183,11 @@ impl Schedule {
                 ));
             }
         }
+        if !options.after.is_empty() || !options.callbacks.is_empty() {
+            let expected = "none: what a schedule submits waits for nothing and calls nobody back; have its task submit what follows";
+            let got = "dependencies or callbacks";
+            return Err(BrokerError::invalid("option of a schedule", got, expected));
+        }
         if self.input.data.len() > MAX_SCHEDULE_INPUT {
             let got = format!("{} bytes", self.input.data.len());
             let expected = "at most 64 KiB: have the task read more from a file or a store";
@@ -227,7 +232,7 @@ impl Schedule {
             .chain_update(at_ms.to_be_bytes())
             .finalize()
             .into();
-        namespace.derive(at_ms, hash)
+        namespace.derive_at(at_ms, hash)
     }
 
     /// The invocation with this id.

@@ -16,6 +16,7 @@
 //! # Layout
 //! - [`Client`]: connect, push, call, submit; cheap to clone, one for a process.
 //! - [`Call`]: one task with its options, from `Client::task`.
+//! - [`flow::Flow`]: invocations that wait for others, from `Client::flow`.
 //! - [`Handle`]: one invocation: its status, result, events and end.
 //! - `submitter` turns concurrent submits into batches; `mailbox` turns the one stream of replies into awaits.
 
@@ -23,7 +24,9 @@ mod call;
 mod client;
 mod error;
 mod events;
+pub mod flow;
 mod handle;
+mod listing;
 mod mailbox;
 mod modules;
 mod schedules;
@@ -31,8 +34,9 @@ mod submitter;
 
 pub use celeriac_broker as broker;
 pub use celeriac_broker::{
-    Attempt, Backoff, CancelResult, CatchUp, Code, Failure, InvocationId, Outcome, Overlap,
-    Payload, Progress, Schedule, ScheduleRecord, State, Status, Timing, Usage, When,
+    After, Attempt, Backoff, CancelResult, CatchUp, Code, Failure, Filter, InvocationId, List,
+    Listing, On, OnUnmet, Outcome, Overlap, Payload, Progress, Schedule, ScheduleRecord, State,
+    Status, Target, TaskFilter, Timing, Usage, When,
 };
 
 pub use self::{
@@ -40,6 +44,8 @@ pub use self::{
     client::{Client, ConnectOptions},
     error::{Error, TaskFailed},
     events::Events,
+    flow::Flow,
     handle::{Handle, gather},
+    listing::BulkCancel,
     schedules::{Applied, Apply, Change, Schedules},
 };

@@ -16,6 +16,7 @@ mod host;
 mod identities;
 mod key_values;
 mod modules;
+mod parents;
 mod recorder;
 mod renewer;
 mod settler;
@@ -24,6 +25,7 @@ pub(crate) mod translate;
     clippy::module_inception,
     reason = "the worker is what this module is named for"
 )]
+mod webhook;
 mod worker;
 
 pub use host::{Host, HostError, HostOptions};

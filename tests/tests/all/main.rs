@@ -8,11 +8,14 @@
     reason = "a test fails by panicking"
 )]
 
+mod callbacks;
 mod crash;
+mod dependencies;
 mod documented;
 mod drain;
 mod flow;
 mod idle;
+mod operations;
 mod policy;
 mod retries;
 mod runaway;

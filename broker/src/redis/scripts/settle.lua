@@ -1,5 +1,6 @@
 -- Ends attempts, each under its token: with its outcome, of which whoever waits is told, or by scheduling the next
--- attempt. The hot path. `settle_head.lua`, `due.lua` and `ended.lua` stand in front of it.
+-- attempt. The hot path. `due.lua`, `place.lua`, `ended.lua`, `finish.lua` and `follow.lua`
+-- stand in front of it.
 --
 -- KEYS[1]  key prefix `cel:{p}:`
 -- ARGV     1 result TTL ms, 2 reply stream TTL ms, 3 reply stream cap in entries; then for each settlement, at most 500:
@@ -9,7 +10,7 @@
 --          and the result is what the invocation fails with if somebody has asked to cancel it.
 -- Returns  the numbers (from 1) of settlements whose lease was no longer held. A repeated settlement counts as written.
 -- Writes   i:<id>, leases, due, scheduled, uses, e:<id> (expiry), reply:<client>: one entry carries many outcomes:
---            <id> <result> each; the result is '' where it is to be read from the store.
+--            <id> <result> each; the result is '' where it is to be read from the store; for those who wait for it: see `follow.lua`.
 -- Order    reads all, then removes leases, then writes: under memory pressure (OOM) the first write of a script decides,
 --          and ZREM is always let through, so that finished work can be written down.
 
@@ -18,7 +19,7 @@ local stale, held, records, seen = {}, {}, {}, {}
 for at = 4, #ARGV, 6 do
   local id, token = ARGV[at], ARGV[at + 1]
   if not seen[id] then
-    local record = redis.pcall('HMGET', P .. 'i:' .. id, 's', 'd', 'w', 'l', 'e', 'm', 'b')
+    local record = redis.pcall('HMGET', P .. 'i:' .. id, 's', 'd', 'w', 'l', 'e', 'm', 'b', 'j', 'u')
     local state = record[1]
     if state == 'r' .. token then
       seen[id] = token
@@ -108,9 +109,9 @@ for at = 4, #ARGV, 6 do
         tell(waiters, id, pushed)
       end
     end
-    if record[6] or record[7] then
+    if record[6] or record[7] or record[8] then
       local is_read, more = pcall(cjson.decode, record[6] or '')
-      local what = {d = digest, w = waiters, l = record[4], e = record[5], b = record[7]}
+      local what = {d = digest, w = waiters, l = record[4], e = record[5], b = record[7], j = record[8], u = record[9]}
       what.more = is_read and more or nil
       ended(id, letter, what)
     end
@@ -126,5 +127,9 @@ for digest, fewer in pairs(uses) do
     redis.call('HDEL', P .. 'uses', digest)
   end
 end
-if now then write_dues(now) end
+follow_up(200)
+if now then
+  write_places()
+  write_dues(now)
+end
 return stale
