@@ -37,7 +37,7 @@ pub trait Broker: Debug + Send + Sync + 'static {
     async fn submit(
         &self,
         batch: Vec<Submission>,
-    ) -> Result<Vec<Result<(), BrokerError>>, BrokerError>;
+    ) -> Result<Vec<Result<InvocationId, BrokerError>>, BrokerError>;
 
     /// Where an invocation stands.
     ///

@@ -116,7 +116,7 @@ pub(crate) struct Expanded {
     /// Each submission, and behind it what follows it.
     pub(crate) batch: Vec<Submission>,
     /// Of each submission that was handed in: how many stand for it, or why it is refused.
-    parts: Vec<Result<usize, BrokerError>>,
+    parts: Vec<Result<(InvocationId, usize), BrokerError>>,
 }
 
 /// Adds the callbacks of a batch to it; none when there are none, which is the common case.
@@ -144,7 +144,9 @@ pub(crate) async fn expand(
             continue;
         }
         let followers = followers(broker, &submission);
-        expanded.parts.push(Ok(1 + followers.len()));
+        expanded
+            .parts
+            .push(Ok((submission.id, 1 + followers.len())));
         expanded.batch.push(submission);
         expanded.batch.extend(followers);
     }
@@ -155,12 +157,23 @@ impl Expanded {
     /// One answer for each submission that was handed in: its own, or that of the first of its callbacks that was refused.
     pub(crate) fn collapse(
         self,
-        answers: Vec<Result<(), BrokerError>>,
-    ) -> Vec<Result<(), BrokerError>> {
+        answers: Vec<Result<InvocationId, BrokerError>>,
+    ) -> Vec<Result<InvocationId, BrokerError>> {
         let mut answers = answers.into_iter();
-        let own = |part: Result<usize, BrokerError>| {
-            let own: Vec<_> = answers.by_ref().take(part?).collect();
-            own.into_iter().collect()
+        let own = |part: Result<(InvocationId, usize), BrokerError>| {
+            let (id, count) = part?;
+            let mut own: Vec<_> = answers.by_ref().take(count).collect();
+            if let Some(Ok(existing)) = own
+                .first()
+                .filter(|first| !matches!(first, Ok(own) if *own == id))
+            {
+                // Another stands for it, and its callbacks, which wait for what is not there, were refused.
+                return Ok(*existing);
+            }
+            match own.iter().position(Result::is_err) {
+                Some(refused) => own.swap_remove(refused),
+                None => Ok(id),
+            }
         };
         self.parts.into_iter().map(own).collect()
     }

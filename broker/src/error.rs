@@ -56,6 +56,26 @@ pub enum BrokerError {
         /// How many invocations refer to it.
         invocations: u64,
     },
+    /// An idempotency key was used before, for something else.
+    #[error(
+        "idempotency key `{key}` belongs to invocation {existing}, which has another task or input: use a key for one thing only"
+    )]
+    IdempotencyConflict {
+        /// The key.
+        key: String,
+        /// The invocation that has it.
+        existing: InvocationId,
+    },
+    /// Another invocation holds the unique key.
+    #[error(
+        "unique key `{key}` is held by invocation {existing}: await that one, cancel it, or submit with another conflict policy"
+    )]
+    NotUnique {
+        /// The key.
+        key: String,
+        /// The invocation that holds it.
+        existing: InvocationId,
+    },
     /// There is no schedule of this name.
     #[error("there is no schedule `{0}`: `celeriac schedules` lists what there is")]
     NoSchedule(String),

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     After, Attempt, Backoff, BrokerError, Callback, Digest, InvocationId, OnUnmet, Outcome,
-    OutcomeHead, Payload, Progress, TaskRef, When, callback, check_name, dependency,
+    OutcomeHead, Payload, Progress, TaskRef, Unique, When, callback, check_name, dependency, once,
 };
 
 /// The queue of everything that names no other.
@@ -114,6 +114,13 @@ pub struct Options {
     /// Milliseconds that the result is kept after the end; without it the broker's default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub result_ttl_ms: Option<u64>,
+    /// Makes submitting repeatable: the same key with the same task and input is the same invocation, until its result
+    /// has expired.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub idempotency_key: Option<String>,
+    /// That it is the only one with its key for a while.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unique: Option<Unique>,
     /// The schedule that submitted it: set by schedules.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub schedule: Option<String>,
@@ -127,6 +134,12 @@ impl Options {
     pub(crate) fn check(&self) -> Result<(), BrokerError> {
         if let Some(queue) = &self.queue {
             check_name("queue", queue)?;
+        }
+        if let Some(key) = &self.idempotency_key {
+            once::check_key("idempotency key", key)?;
+        }
+        if let Some(unique) = &self.unique {
+            unique.check()?;
         }
         if let Some(schedule) = &self.schedule {
             check_name("schedule name", schedule)?;

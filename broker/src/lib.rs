@@ -26,6 +26,7 @@ mod manifest;
 mod module;
 mod more;
 mod name;
+mod once;
 mod outcome;
 mod payload;
 pub mod redis;
@@ -58,6 +59,7 @@ pub use self::{
     },
     module::{Admit, ModuleName, ModuleRecord, Publication},
     name::{BUILT_IN_MODULE, MAX_NAME_BYTES, ModuleRef, TaskRef, check_name},
+    once::{OnConflict, Scope, Unique},
     outcome::{Code, Failure, LimitHit, Outcome, OutcomeHead, Usage},
     payload::{JSON, Payload},
     retry::{Attempt, Backoff, RetryPolicy, follow, random_unit},

@@ -45,6 +45,13 @@ impl Store for Embedded {
             .unwrap()
     }
 
+    async fn keys_held(&self) -> usize {
+        let sql = "SELECT count(*) FROM once";
+        self.database()
+            .query_row(sql, [], |row| row.get(0))
+            .unwrap()
+    }
+
     async fn timed(&self) -> usize {
         let sql = "SELECT (SELECT count(*) FROM ends) + (SELECT count(*) FROM scheduled)";
         self.database()

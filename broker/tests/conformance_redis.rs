@@ -38,6 +38,16 @@ impl Store for Redis {
         answer.trim().trim_start_matches(':').parse().unwrap()
     }
 
+    async fn keys_held(&self) -> usize {
+        let count = |pattern: &str| {
+            let script = format!("EVAL \"return #redis.call('KEYS','cel:{{0}}:{pattern}:*')\" 0");
+            let answer = self.server.command(&script).unwrap();
+            let count = answer.trim().trim_start_matches(':');
+            count.parse::<usize>().unwrap()
+        };
+        count("idem") + count("unique")
+    }
+
     async fn timed(&self) -> usize {
         let answer = self.server.command("ZCARD cel:{0}:due").unwrap();
         answer.trim().trim_start_matches(':').parse().unwrap()

@@ -11,7 +11,7 @@
 //! - `reserve`, `settle`, `ending`, `ended`, `lease`: what hosts use; `place`: where what waits stands;
 //!   `times`, `ticker`: what falls due;
 //!   `follow`: those who wait for others
-//! - `kv`: the key-value stores of modules; `schedules`: what is submitted again and again
+//! - `kv`: the key-value stores of modules; `schedules`: what is submitted again and again; `once`: keys
 //! - `modules`, `operations`, `list`, `upkeep`: everything else
 
 mod bell;
@@ -26,6 +26,7 @@ mod kv;
 mod lease;
 mod list;
 mod modules;
+mod once;
 mod operations;
 mod outcome;
 mod place;
@@ -239,7 +240,7 @@ impl Broker for EmbeddedBroker {
     async fn submit(
         &self,
         mut batch: Vec<Submission>,
-    ) -> Result<Vec<Result<(), BrokerError>>, BrokerError> {
+    ) -> Result<Vec<Result<InvocationId, BrokerError>>, BrokerError> {
         match callback::expand(self, &mut batch).await? {
             None => submit::submit(self, batch).await,
             Some(mut expanded) => {

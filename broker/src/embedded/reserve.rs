@@ -8,6 +8,7 @@ use super::{
     EmbeddedBroker, ending,
     fault::Fault,
     lease::{millis, put_first, see},
+    once,
     row::{self, Fare},
     ticker::Ticker,
     times::Times,
@@ -16,6 +17,7 @@ use super::{
 use crate::{
     BrokerError, Code, Digest, Header, HostId, InvocationId, Lease, Outcome, Payload, Reserve,
     Reserved, Settlement,
+    more::More,
     verdict::{CANCELLED, QUARANTINED, Verdict},
 };
 
@@ -190,7 +192,7 @@ fn take_head(
     let (mut places, mut last_pos) = (0, 0);
     let mut statement = tx.db.prepare_cached(
         "SELECT r.pos, r.id, r.taken, r.given_back, r.crashes, i.header, i.input, i.digest, r.since, i.big_input,
-           i.start_by, i.deadline, i.submitted_at
+           i.start_by, i.deadline, i.submitted_at, i.more
          FROM ready r LEFT JOIN invocations i ON i.id = r.id AND i.state IS NULL
          WHERE r.queue = ?1 ORDER BY r.pos LIMIT ?2",
     )?;
@@ -256,6 +258,9 @@ fn take_row(
         )?,
     };
     fare.taken += 1;
+    if let Some(more) = row::bytes(row, 13) {
+        once::taken(tx, id, &More::read(Some(&more)))?;
+    }
     let record = read_record(tx, id, row)?;
     found.bytes += record.as_ref().map_or(0, |record| record.input.len());
     found.taken.push(Taken {

@@ -8,6 +8,7 @@ use super::{
     EmbeddedBroker, MAX_TTL_MS,
     fault::{Fault, damaged},
     join::{self, Waiting},
+    once,
     place::{Ends, Place},
     row::Fare,
     times::{self, Times},
@@ -22,7 +23,7 @@ use crate::{
 pub(super) const INLINE_BYTES: usize = 1024;
 
 /// One answer for each submission.
-pub(super) type Answers = Vec<Result<(), BrokerError>>;
+pub(super) type Answers = Vec<Result<InvocationId, BrokerError>>;
 
 /// A submission that is ready to be written.
 pub(super) struct Ready {
@@ -43,6 +44,13 @@ pub(super) struct Ready {
     more: More,
     /// `more` as it is stored.
     more_json: Option<String>,
+}
+
+impl Ready {
+    /// Whether it waits for nothing and has no keys.
+    fn is_plain(&self) -> bool {
+        self.after.is_empty() && self.more.idem.is_none() && self.more.unique.is_none()
+    }
 }
 
 /// Where the invocations of one task go.
@@ -73,8 +81,8 @@ pub(super) async fn submit(
         false => broker.writer.run(move |tx| write_all(tx, ready)).await?,
     }
     .into_iter();
-    let answer = |early: Option<_>| early.or_else(|| written.next()).unwrap_or(Ok(()));
-    Ok(answers.into_iter().map(answer).collect())
+    let answer = |early: Option<_>| early.or_else(|| written.next());
+    Ok(answers.into_iter().filter_map(answer).collect())
 }
 
 /// What a store goes by when it accepts.
@@ -115,12 +123,12 @@ pub(super) fn prepare(terms: &Terms, submission: Submission) -> Result<Ready, Br
         ));
     }
     options.check()?;
-    let more = More::of(&options);
     let header = Header {
         task,
         content_type: input.content_type,
         options,
     };
+    let more = More::of(&header, &input.data);
     Ok(Ready {
         id,
         header: serde_json::to_string(&header).map_err(|error| damaged("a header", error))?,
@@ -155,7 +163,7 @@ pub(super) fn write_all(tx: &mut Tx<'_>, items: Vec<Ready>) -> Result<Answers, F
             }
         };
         answers.push(match target {
-            Err(_) if is_known(tx, item.id)? => Ok(()),
+            Err(_) if is_known(tx, item.id)? => Ok(item.id),
             Err(error) => Err(error.clone()),
             Ok(target) => write(tx, &item, target, &mut ends, &mut uses)?,
         });
@@ -171,8 +179,12 @@ fn write(
     target: &Target,
     ends: &mut Ends,
     uses: &mut Uses,
-) -> Result<Result<(), BrokerError>, Fault> {
-    let parents = match item.after.is_empty() || is_known(tx, item.id)? {
+) -> Result<Result<InvocationId, BrokerError>, Fault> {
+    let is_known = !item.is_plain() && is_known(tx, item.id)?;
+    if let Some(clash) = once::clash(tx, &item.more)?.filter(|_| !is_known) {
+        return Ok(clash.answer(item.more.idempotency_key(), item.more.unique_key()));
+    }
+    let parents = match item.after.is_empty() || is_known {
         true => None,
         false => match join::look(tx, &item.after)? {
             Ok(parents) => Some(parents),
@@ -210,12 +222,13 @@ fn write(
         ),
     )?;
     if inserted == 0 {
-        return Ok(Ok(()));
+        return Ok(Ok(item.id));
     }
     if is_big {
         let insert = "INSERT INTO payloads VALUES (?1, 'i', ?2)";
         tx.execute(insert, (item.id.as_bytes(), item.input.as_ref()))?;
     }
+    once::claim(tx, uses, item.default_ttl_ms, item.id, &item.more)?;
     uses.add(target.digest.as_deref(), 1);
     times.note(tx, item.id, Fare::default())?;
     let starts_at = at(item.start).filter(|starts_at| *starts_at > now);
@@ -233,12 +246,12 @@ fn write(
             ttl_ms: item.default_ttl_ms,
         };
         if parents.join(tx, &waiting)? {
-            return Ok(Ok(()));
+            return Ok(Ok(item.id));
         }
     }
     if let Some(starts_at) = starts_at {
         times::schedule(tx, item.id, &target.queue, starts_at, Fare::default())?;
-        return Ok(Ok(()));
+        return Ok(Ok(item.id));
     }
     let place = Place {
         queue: &target.queue,
@@ -248,7 +261,7 @@ fn write(
         more: &item.more,
     };
     ends.put(tx, &place, pos)?;
-    Ok(Ok(()))
+    Ok(Ok(item.id))
 }
 
 fn is_known(tx: &Tx<'_>, id: InvocationId) -> Result<bool, Fault> {

@@ -244,7 +244,7 @@ impl Broker for RedisBroker {
     async fn submit(
         &self,
         mut batch: Vec<Submission>,
-    ) -> Result<Vec<Result<(), BrokerError>>, BrokerError> {
+    ) -> Result<Vec<Result<InvocationId, BrokerError>>, BrokerError> {
         match callback::expand(self, &mut batch).await? {
             None => submit::submit(self, batch).await,
             Some(mut expanded) => {

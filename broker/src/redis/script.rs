@@ -24,7 +24,8 @@ macro_rules! scripts {
 }
 
 scripts! {
-    SUBMIT = ["submit_head.lua", "due.lua", "place.lua", "ended.lua", "finish.lua", "follow.lua", "join.lua", "submit.lua"];
+    SUBMIT = ["submit_head.lua", "due.lua", "place.lua", "ended.lua", "finish.lua", "follow.lua", "join.lua", "once.lua",
+              "submit.lua"];
     RESERVE = ["reserve_head.lua", "due.lua", "place.lua", "ended.lua", "finish.lua", "follow.lua", "reserve.lua"];
     SETTLE = ["settle_head.lua", "due.lua", "place.lua", "ended.lua", "finish.lua", "follow.lua", "settle.lua"];
     TICK = ["release_head.lua", "due.lua", "place.lua", "ended.lua", "finish.lua", "follow.lua", "tick.lua"];
@@ -42,7 +43,7 @@ scripts! {
     SCHEDULE_PUT = ["schedule_put.lua"];
     SCHEDULE_CHANGE = ["schedule_change.lua"];
     FIRE = ["submit_head.lua", "due.lua", "place.lua", "ended.lua", "finish.lua", "follow.lua", "join.lua",
-            "fire_open.lua", "submit.lua", "fire.lua"];
+            "once.lua", "fire_open.lua", "submit.lua", "fire.lua"];
     LIST = ["list.lua"];
     KV_GET = ["kv_get.lua"];
     KV_SET = ["kv_head.lua", "kv_set.lua"];

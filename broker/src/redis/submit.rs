@@ -9,14 +9,14 @@ use super::{
 };
 use crate::{
     After, BrokerError, DEFAULT_QUEUE, Header, InvocationId, ModuleRef, OnUnmet, Options,
-    SYSTEM_QUEUE, Submission, TaskRef, When, dependency::Refused, more::More,
+    SYSTEM_QUEUE, Submission, TaskRef, When, dependency::Refused, more::More, once::Clash,
 };
 
 /// Parents in one call, unless a single invocation has more.
 const EDGES: usize = 2_000;
 
 /// One answer for each submission.
-type Answers = Vec<Result<(), BrokerError>>;
+type Answers = Vec<Result<InvocationId, BrokerError>>;
 
 /// A submission that is ready to be sent.
 struct Ready {
@@ -36,6 +36,9 @@ struct Ready {
     /// What it waits for, as `submit.lua` reads it; empty for nothing.
     after: String,
     parents: Vec<After>,
+    /// For refusals.
+    idempotency_key: Option<String>,
+    unique_key: Option<String>,
 }
 
 /// What tells targets apart: the task and the queue that the caller asked for.
@@ -64,7 +67,7 @@ pub(super) async fn submit(
             answers.push(Err(error));
             continue;
         }
-        answers.push(Ok(()));
+        answers.push(Ok(submission.id));
         if chunk.is_full(submission.input.data.len()) {
             send(broker, std::mem::take(&mut chunk), &mut answers).await?;
         }
@@ -109,7 +112,6 @@ impl Chunk {
             reply_to,
         } = submission;
         let (result_ttl_ms, times) = (options.result_ttl_ms, times(&options));
-        let more = More::of(&options).to_json()?;
         let after = after(&options);
         let parents = options.after.clone();
         let target = self.target(&task, options.queue.as_deref());
@@ -118,6 +120,10 @@ impl Chunk {
             content_type: input.content_type,
             options,
         };
+        let idempotency_key = header.options.idempotency_key.clone();
+        let unique_key = header.options.unique.as_ref();
+        let unique_key = unique_key.map(|unique| unique.key.clone());
+        let more = More::of(&header, &input.data).to_json()?;
         let header = serde_json::to_string(&header)
             .map_err(|error| value::damaged("a header", error.to_string()))?;
         self.bytes += header.len() + input.data.len() + more.len() + after.len();
@@ -134,6 +140,8 @@ impl Chunk {
             more,
             after,
             parents,
+            idempotency_key,
+            unique_key,
         });
         Ok(())
     }
@@ -243,6 +251,12 @@ fn refuse(chunk: &Chunk, number: &::redis::Value, reason: &::redis::Value, answe
     let Some((task, _)) = chunk.targets.get(item.target.wrapping_sub(1)) else {
         return;
     };
+    if let Some(clash) = clash(reason) {
+        if let Some(answer) = answers.get_mut(item.index) {
+            *answer = clash.answer(item.idempotency_key.as_deref(), item.unique_key.as_deref());
+        }
+        return;
+    }
     let reason = value::count(reason);
     let error = match reason % 100 {
         1 => BrokerError::NoModule(task.module.clone()),
@@ -251,6 +265,22 @@ fn refuse(chunk: &Chunk, number: &::redis::Value, reason: &::redis::Value, answe
     };
     if let Some(answer) = answers.get_mut(item.index) {
         *answer = Err(error);
+    }
+}
+
+/// A letter and the id of another invocation, as `once.lua` has them; none for another reason.
+fn clash(reason: &::redis::Value) -> Option<Clash> {
+    let text = match reason {
+        ::redis::Value::BulkString(text) => std::str::from_utf8(text).ok()?,
+        _ => return None,
+    };
+    let (letter, id) = text.split_at_checked(1)?;
+    let id = id.parse().ok()?;
+    match letter {
+        "e" => Some(Clash::Existing(id)),
+        "i" => Some(Clash::OtherInput(id)),
+        "u" => Some(Clash::NotUnique(id)),
+        _ => None,
     }
 }
 

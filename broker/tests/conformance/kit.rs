@@ -50,6 +50,9 @@ pub(crate) trait Store: Send + Sync {
     /// How many records the store keeps for this client's replies.
     async fn kept_for(&self, client: &ClientId) -> usize;
 
+    /// How many keys are held: idempotency keys and unique keys.
+    async fn keys_held(&self) -> usize;
+
     /// How many times the store keeps for invocations that wait.
     async fn timed(&self) -> usize;
 }
@@ -106,7 +109,7 @@ impl Kit {
             .await
             .unwrap()
             .into_iter()
-            .for_each(Result::unwrap);
+            .for_each(|answer| drop(answer.unwrap()));
         ids
     }
 

@@ -21,6 +21,7 @@ pub(crate) mod kit;
 pub(crate) mod leases;
 pub(crate) mod listing;
 pub(crate) mod modules;
+pub(crate) mod once;
 pub(crate) mod operations;
 pub(crate) mod outcomes;
 pub(crate) mod reserving;
@@ -133,6 +134,23 @@ macro_rules! suite {
                 timing::tells_a_host_what_is_left_until_the_deadline,
                 timing::leaves_no_times_behind,
                 timing::refuses_times_that_make_no_sense,
+            }
+            once {
+                once::the_same_key_and_input_is_the_same_invocation,
+                once::the_same_key_and_another_input_is_refused,
+                once::an_idempotency_key_is_free_when_the_result_has_expired,
+                once::one_batch_knows_its_own_keys,
+                once::a_unique_key_is_held_until_the_end,
+                once::every_end_frees_the_key,
+                once::a_key_may_be_held_only_while_it_waits,
+                once::a_key_may_be_held_for_a_window,
+                once::the_caller_may_get_the_one_that_is_there,
+                once::what_waits_is_replaced_and_what_runs_is_not,
+                once::what_is_refused_leaves_no_key_behind,
+                once::many_at_once_are_one,
+                once::debounces,
+                once::throttles,
+                once::refuses_keys_that_are_none,
             }
             schedules {
                 schedules::fires_at_its_times_and_notes_what_it_did,

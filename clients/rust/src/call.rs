@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use celeriac_broker::{
     After, Backoff, Callback, InvocationId, On, OnUnmet, Options, Payload, Submission, Target,
-    TaskRef, When,
+    TaskRef, Unique, When,
 };
 use futures_util::future::try_join_all;
 use serde::{Serialize, de::DeserializeOwned};
@@ -177,6 +177,21 @@ impl Call {
         self
     }
 
+    /// Makes submitting repeatable, across processes and restarts: the same key with the same task and input is the same
+    /// invocation, until its result has expired. With another input it is refused.
+    #[must_use]
+    pub fn idempotency_key(mut self, key: impl Into<String>) -> Self {
+        self.options.idempotency_key = Some(key.into());
+        self
+    }
+
+    /// Has it be the only one with its key for a while; `unique` says for how long, and what becomes of another.
+    #[must_use]
+    pub fn unique(mut self, unique: Unique) -> Self {
+        self.options.unique = Some(unique);
+        self
+    }
+
     /// Does not have outcomes pushed to this client: for invocations that nobody here will await.
     #[must_use]
     pub fn detached(mut self) -> Self {
@@ -241,7 +256,10 @@ impl Call {
             options: self.options.clone(),
             reply_to,
         };
-        shared.submitter.submit(submission).await?;
+        let accepted = shared.submitter.submit(submission).await?;
+        // A key may have led to another: its outcome is asked for.
+        let awaited = awaited.filter(|_| accepted == id);
+        let id = accepted;
         let handle = awaited.unwrap_or_else(|| Handle::foreign(self.client.clone(), id));
         handle.accept();
         Ok(handle)

@@ -89,6 +89,7 @@ local function take(id)
   end
   if times or state then extra = history(key, times) end
   redis.call('HSET', key, 's', 'r' .. token)
+  if record[6] then free_when_taken(id, record[6]) end
   scored[#scored + 1] = now + lease_ms
   scored[#scored + 1] = id
   local last = #answer
