@@ -32,6 +32,7 @@ mod payload;
 pub mod redis;
 mod retry;
 mod schedule;
+mod simulation;
 mod span;
 #[cfg(feature = "testing")]
 pub mod testing;

@@ -147,6 +147,21 @@ impl EmbeddedBroker {
         }))
     }
 
+    /// Sets the store's clock forward, in a process that simulates time.
+    #[cfg(feature = "testing")]
+    pub fn jump(&self, span: Duration) {
+        self.clock.jump(lease::millis(span));
+    }
+
+    /// Does what is due, in a process that simulates time: nothing else does.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    #[cfg(feature = "testing")]
+    pub async fn tick(&self) -> Result<(), BrokerError> {
+        ticker::tick(self).await
+    }
+
     fn result_ttl_ms(&self) -> u64 {
         lease::millis(self.options.result_ttl).clamp(1, MAX_TTL_MS)
     }

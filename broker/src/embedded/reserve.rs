@@ -76,7 +76,9 @@ pub(super) async fn reserve(
     if request.max == 0 {
         return Ok(Vec::new());
     }
-    broker.ticker.get_or_init(|| Ticker::start(broker));
+    if !crate::simulation::is_simulated() {
+        broker.ticker.get_or_init(|| Ticker::start(broker));
+    }
     let deadline = Instant::now() + request.wait.min(request.lease);
     let hang = broker.switchboard.hang_work_bell();
     hang.map_err(|error| {

@@ -4,6 +4,8 @@ use std::sync::LazyLock;
 
 use ::redis::{Cmd, ToRedisArgs, cmd};
 
+use crate::simulation;
+
 /// The keys of partition 0; more partitions would be more prefixes.
 pub(super) const PREFIX: &str = "cel:{0}:";
 
@@ -57,7 +59,10 @@ scripts! {
 
 impl Script {
     fn new(name: &'static str, parts: &[&str]) -> Self {
-        let source = parts.concat();
+        let mut source = parts.concat();
+        if simulation::is_simulated() {
+            source.insert_str(0, simulation::SHIM);
+        }
         Self {
             name,
             script: ::redis::Script::new(&source),

@@ -1,0 +1,67 @@
+//! What may happen, and how sequences of it are made up.
+
+use proptest::{prelude::*, sample::Index};
+
+/// One thing that happens. Indices choose among what there is: invocations in the order in which they were submitted,
+/// leases in the order in which they were given, those that are lost included. Times are minutes: no sequence takes one.
+#[derive(Clone, Debug)]
+pub(crate) enum Step {
+    /// A client submits.
+    Submit(Wish),
+    /// A client submits once more what it has submitted.
+    SubmitAgain(Index),
+    /// A host asks for work.
+    Reserve { host: u8, max: u8, lease: u8 },
+    /// A host prolongs a lease.
+    Renew { lease: Index, minutes: u8 },
+    /// A host settles.
+    Settle { lease: Index, is_success: bool },
+    /// A host has another attempt follow.
+    Retry { lease: Index, pause: u8 },
+    /// A host gives back.
+    Release(Index),
+    /// Somebody cancels.
+    Cancel(Index),
+    /// Time passes; hosts that have not renewed are dead, and what is due falls due.
+    Jump(u8),
+}
+
+/// What is submitted.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Wish {
+    pub(crate) delay: Option<u8>,
+    pub(crate) expires: Option<u8>,
+    pub(crate) deadline: Option<u8>,
+}
+
+fn seldom(minutes: std::ops::Range<u8>) -> impl Strategy<Value = Option<u8>> {
+    prop_oneof![4 => Just(None), 1 => minutes.prop_map(Some)]
+}
+
+fn wish() -> impl Strategy<Value = Wish> {
+    (seldom(1..4), seldom(4..8), seldom(4..16)).prop_map(|(delay, expires, deadline)| Wish {
+        delay,
+        expires,
+        deadline,
+    })
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let index = any::<Index>;
+    prop_oneof![
+        6 => wish().prop_map(Step::Submit),
+        1 => index().prop_map(Step::SubmitAgain),
+        6 => (0..3_u8, 1..4_u8, 1..6_u8).prop_map(|(host, max, lease)| Step::Reserve { host, max, lease }),
+        2 => (index(), 1..6_u8).prop_map(|(lease, minutes)| Step::Renew { lease, minutes }),
+        4 => (index(), any::<bool>()).prop_map(|(lease, is_success)| Step::Settle { lease, is_success }),
+        2 => (index(), 0..4_u8).prop_map(|(lease, pause)| Step::Retry { lease, pause }),
+        2 => index().prop_map(Step::Release),
+        2 => index().prop_map(Step::Cancel),
+        4 => (1..6_u8).prop_map(Step::Jump),
+    ]
+}
+
+/// Up to two dozen steps.
+pub(crate) fn sequences() -> impl Strategy<Value = Vec<Step>> {
+    prop::collection::vec(step(), 4..24)
+}
