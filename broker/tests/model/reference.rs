@@ -1,12 +1,19 @@
 //! The reference model: what the design says of states, in as few words as can be. It knows no storage, no order and no
 //! concurrency. Times are minutes from the start of the sequence.
 
+use std::collections::HashMap;
+
+use celeriac_broker::{On, OnConflict, Scope};
+
+use crate::step::Wish;
+
 /// Hosts that an invocation may kill.
 const MAX_CRASHES: u32 = 3;
 
 /// Where an invocation stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stand {
+    Blocked,
     Scheduled { at: u32 },
     Queued,
     Running { lease: usize, until: u32 },
@@ -23,14 +30,32 @@ pub(crate) struct Invocation {
     pub(crate) attempts: u32,
     pub(crate) crashes: u32,
     pub(crate) is_unwanted: bool,
+    starts: Option<u32>,
     expires: Option<u32>,
     deadline: Option<u32>,
+    /// What it waits for.
+    parents: Vec<(usize, On)>,
+    is_skipped: bool,
+    /// Its unique key, where that is free as soon as a host has taken it.
+    key_while_queued: Option<u8>,
 }
 
 /// A lease as it was given, held or lost.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Given {
     pub(crate) invocation: usize,
+}
+
+/// What a submit comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Submitted {
+    New,
+    /// The caller gets this one.
+    Existing(usize),
+    /// The idempotency key is this one's, with another input.
+    OtherInput(usize),
+    /// The unique key is held by this one.
+    NotUnique(usize),
 }
 
 /// What a cancel comes to.
@@ -47,13 +72,24 @@ pub(crate) struct Model {
     pub(crate) now: u32,
     pub(crate) invocations: Vec<Invocation>,
     pub(crate) leases: Vec<Given>,
+    /// Who has an idempotency key, and with which input.
+    idem: HashMap<u8, (usize, u8)>,
+    /// Who holds a unique key.
+    unique: HashMap<u8, usize>,
 }
 
 impl Invocation {
-    fn new(now: u32, wish: &crate::step::Wish) -> Self {
+    fn new(now: u32, wish: &Wish, parents: Vec<(usize, On)>) -> Self {
         let at = |minutes: Option<u8>| minutes.map(|minutes| now + u32::from(minutes));
         Self {
-            stand: at(wish.delay).map_or(Stand::Queued, |at| Stand::Scheduled { at }),
+            stand: Stand::Blocked,
+            starts: at(wish.delay),
+            parents,
+            is_skipped: wish.is_skipped,
+            key_while_queued: match wish.unique {
+                Some((key, Scope::Queued, _)) => Some(key),
+                _ => None,
+            },
             attempts: 0,
             crashes: 0,
             is_unwanted: false,
@@ -67,7 +103,10 @@ impl Invocation {
     }
 
     fn waits(&self) -> bool {
-        matches!(self.stand, Stand::Scheduled { .. } | Stand::Queued)
+        matches!(
+            self.stand,
+            Stand::Blocked | Stand::Scheduled { .. } | Stand::Queued
+        )
     }
 
     /// What has fallen due while it waits.
@@ -98,8 +137,37 @@ impl Invocation {
 }
 
 impl Model {
-    pub(crate) fn submit(&mut self, wish: &crate::step::Wish) {
-        self.invocations.push(Invocation::new(self.now, wish));
+    pub(crate) fn submit(&mut self, wish: &Wish, parents: Vec<(usize, On)>) -> Submitted {
+        let number = self.invocations.len();
+        if let Some((key, input)) = wish.idem
+            && let Some((other, its_input)) = self.idem.get(&key)
+        {
+            return match input == *its_input {
+                true => Submitted::Existing(*other),
+                false => Submitted::OtherInput(*other),
+            };
+        }
+        if let Some((key, _, on_conflict)) = wish.unique
+            && let Some(other) = self.unique.get(&key).copied()
+        {
+            match on_conflict {
+                OnConflict::ReturnExisting => return Submitted::Existing(other),
+                OnConflict::Replace if self.invocations[other].waits() => {
+                    self.invocations[other].stand = Stand::Cancelled;
+                }
+                _ => return Submitted::NotUnique(other),
+            }
+        }
+        if let Some((key, input)) = wish.idem {
+            self.idem.insert(key, (number, input));
+        }
+        if let Some((key, ..)) = wish.unique {
+            self.unique.insert(key, number);
+        }
+        self.invocations
+            .push(Invocation::new(self.now, wish, parents));
+        self.settle_down();
+        Submitted::New
     }
 
     /// Time passes.
@@ -110,9 +178,50 @@ impl Model {
 
     /// Everything that is due is done.
     pub(crate) fn settle_down(&mut self) {
-        for invocation in &mut self.invocations {
-            invocation.fall_due(self.now);
+        // Parents stand before those that wait for them.
+        for number in 0..self.invocations.len() {
+            self.invocations[number].fall_due(self.now);
+            if self.invocations[number].stand == Stand::Blocked {
+                self.unblock(number);
+                self.invocations[number].fall_due(self.now);
+            }
         }
+        let invocations = &self.invocations;
+        self.unique
+            .retain(|_, holder| !invocations[*holder].has_ended());
+    }
+
+    /// Looks whether one that waits for others still has to.
+    fn unblock(&mut self, number: usize) {
+        let waiting = &self.invocations[number];
+        let parents = waiting
+            .parents
+            .iter()
+            .map(|(parent, on)| (self.invocations[*parent].stand, *on));
+        let ended = |stand: &Stand| {
+            !matches!(
+                stand,
+                Stand::Blocked | Stand::Scheduled { .. } | Stand::Queued | Stand::Running { .. }
+            )
+        };
+        let is_met = |(stand, on): (Stand, On)| match on {
+            On::Success => stand == Stand::Succeeded,
+            On::Failure => matches!(stand, Stand::Failed | Stand::Expired),
+            On::Done => true,
+        };
+        let is_hopeless = parents
+            .clone()
+            .any(|parent| ended(&parent.0) && !is_met(parent));
+        let is_pending = parents.clone().any(|(stand, _)| !ended(&stand));
+        let stand = match (is_hopeless, is_pending) {
+            (true, _) if waiting.is_skipped => Stand::Cancelled,
+            (true, _) => Stand::Failed,
+            (false, true) => Stand::Blocked,
+            (false, false) => waiting
+                .starts
+                .map_or(Stand::Queued, |at| Stand::Scheduled { at }),
+        };
+        self.invocations[number].stand = stand;
     }
 
     /// Leases that have run out are found by whoever reserves.
@@ -122,6 +231,7 @@ impl Model {
                 invocation.crash(self.now);
             }
         }
+        self.settle_down();
     }
 
     /// How many can be taken.
@@ -139,8 +249,14 @@ impl Model {
         }
         taken.stand = Stand::Running { lease, until };
         taken.attempts += 1;
+        let (answer, key) = ((taken.attempts, taken.crashes), taken.key_while_queued);
         self.leases.push(Given { invocation });
-        Ok((taken.attempts, taken.crashes))
+        if let Some(key) = key {
+            // It may be another's by now.
+            self.unique
+                .retain(|held, holder| *held != key || *holder != invocation);
+        }
+        Ok(answer)
     }
 
     /// The invocation, while the lease is held.
@@ -171,6 +287,7 @@ impl Model {
         } else {
             Stand::Failed
         };
+        self.settle_down();
         true
     }
 
@@ -185,6 +302,7 @@ impl Model {
             false => Stand::Scheduled { at },
         };
         held.fall_due(now);
+        self.settle_down();
         true
     }
 
@@ -197,11 +315,12 @@ impl Model {
             false => Stand::Queued,
         };
         held.fall_due(now);
+        self.settle_down();
     }
 
     pub(crate) fn cancel(&mut self, invocation: usize) -> Cancelled {
         let invocation = &mut self.invocations[invocation];
-        match invocation.stand {
+        let answer = match invocation.stand {
             Stand::Running { .. } => {
                 invocation.is_unwanted = true;
                 Cancelled::Requested
@@ -211,6 +330,8 @@ impl Model {
                 Cancelled::Now
             }
             _ => Cancelled::Ended,
-        }
+        };
+        self.settle_down();
+        answer
     }
 }

@@ -3,16 +3,16 @@
 use std::{collections::HashMap, time::Duration};
 
 use celeriac_broker::{
-    Admit, Attempt, Broker, CancelResult, Code, Digest, Ending, HostId, InvocationId, Lease,
-    Options, Outcome, Payload, Reserve, Reserved, SYSTEM_QUEUE, Settled, Settlement, State, Status,
-    Submission, When,
+    Admit, After, Attempt, Broker, BrokerError, CancelResult, Code, Digest, Ending, HostId,
+    InvocationId, Lease, On, OnUnmet, Options, Outcome, Payload, Reserve, Reserved, SYSTEM_QUEUE,
+    Settled, Settlement, State, Status, Submission, Unique, When,
 };
 use futures_util::future::join_all;
 
 use crate::{
     MINUTE,
     engine::Engine,
-    reference::{Cancelled, Model, Stand},
+    reference::{Cancelled, Model, Stand, Submitted},
     step::{Step, Wish},
 };
 
@@ -100,7 +100,12 @@ impl<E: Engine> Run<'_, E> {
             // What there is nothing to do it to is left out.
             Step::SubmitAgain(index) if invocations > 0 => {
                 let again = self.submissions[index.index(invocations)].clone();
-                self.accept(again).await
+                let id = again.id;
+                let answer = self
+                    .accept(again)
+                    .await
+                    .map_err(|error| format!("refused: {error}"))?;
+                same("the id", answer, id)
             }
             Step::Cancel(index) if invocations > 0 => self.cancel(index.index(invocations)).await,
             Step::Renew { lease, minutes } if leases > 0 => {
@@ -124,26 +129,49 @@ impl<E: Engine> Run<'_, E> {
         }
     }
 
-    async fn accept(&self, submission: Submission) -> Check {
-        let answer = self
-            .broker()
-            .submit(vec![submission])
-            .await
-            .unwrap()
-            .pop()
-            .unwrap();
-        answer
-            .map(drop)
-            .map_err(|error| format!("refused: {error}"))
+    async fn accept(&self, submission: Submission) -> Result<InvocationId, BrokerError> {
+        let answers = self.broker().submit(vec![submission]).await;
+        answers.unwrap().pop().unwrap()
     }
 
     async fn submit(&mut self, wish: &Wish) -> Check {
+        let mut parents: Vec<(usize, On)> = match self.submissions.len() {
+            0 => Vec::new(),
+            there => wish
+                .after
+                .iter()
+                .map(|(parent, on)| (parent.index(there), *on))
+                .collect(),
+        };
+        parents.sort_by_key(|(parent, _)| *parent);
+        parents.dedup_by_key(|(parent, _)| *parent);
         let when = |span: Option<u8>| span.map(|span| When::from(minutes(span)));
         let submission = Submission {
             id: self.broker().namespace().issue(0),
             task: "text/run".parse().unwrap(),
-            input: Payload::json_text("1"),
+            input: Payload::json_text(
+                wish.idem
+                    .map_or("0".to_owned(), |(_, input)| input.to_string()),
+            ),
             options: Options {
+                idempotency_key: wish.idem.map(|(key, _)| self.key(key)),
+                unique: wish.unique.map(|(key, scope, on_conflict)| Unique {
+                    key: self.key(key),
+                    scope,
+                    on_conflict,
+                }),
+                after: parents
+                    .iter()
+                    .map(|(parent, on)| After {
+                        id: self.submissions[*parent].id,
+                        on: *on,
+                    })
+                    .collect(),
+                on_unmet: if wish.is_skipped {
+                    OnUnmet::Skip
+                } else {
+                    OnUnmet::Fail
+                },
                 queue: Some(QUEUE.to_owned()),
                 start: when(wish.delay),
                 expires: when(wish.expires),
@@ -152,11 +180,33 @@ impl<E: Engine> Run<'_, E> {
             },
             reply_to: None,
         };
-        self.accept(submission.clone()).await?;
-        self.numbers.insert(submission.id, self.submissions.len());
-        self.submissions.push(submission);
-        self.model.submit(wish);
+        let (id, answer) = (submission.id, self.accept(submission.clone()).await);
+        let number = |id: InvocationId| self.numbers.get(&id).copied().unwrap_or(usize::MAX);
+        let answer = match answer {
+            Ok(new) if new == id => Submitted::New,
+            Ok(existing) => Submitted::Existing(number(existing)),
+            Err(BrokerError::IdempotencyConflict { existing, .. }) => {
+                Submitted::OtherInput(number(existing))
+            }
+            Err(BrokerError::NotUnique { existing, .. }) => Submitted::NotUnique(number(existing)),
+            Err(error) => return Err(format!("refused: {error}")),
+        };
+        same(
+            "what a submit came to",
+            answer,
+            self.model.submit(wish, parents),
+        )?;
+        if answer == Submitted::New {
+            self.numbers.insert(id, self.submissions.len());
+            self.submissions.push(submission);
+        }
+        self.engine.tick().await;
         Ok(())
+    }
+
+    /// A key of this sequence.
+    fn key(&self, number: u8) -> String {
+        format!("{}/{number}", self.hosts[0])
     }
 
     async fn reserve(&mut self, host: usize, max: usize, lease: u8) -> Check {
@@ -306,6 +356,7 @@ impl<E: Engine> Run<'_, E> {
     fn compare_one(&self, number: usize, status: &Status) -> Check {
         let model = &self.model.invocations[number];
         let state = match model.stand {
+            Stand::Blocked => State::Blocked,
             Stand::Scheduled { .. } => State::Scheduled,
             Stand::Queued => State::Queued,
             Stand::Running { .. } => State::Running,

@@ -1,5 +1,6 @@
 //! What may happen, and how sequences of it are made up.
 
+use celeriac_broker::{On, OnConflict, Scope};
 use proptest::{prelude::*, sample::Index};
 
 /// One thing that happens. Indices choose among what there is: invocations in the order in which they were submitted,
@@ -32,6 +33,12 @@ pub(crate) struct Wish {
     pub(crate) delay: Option<u8>,
     pub(crate) expires: Option<u8>,
     pub(crate) deadline: Option<u8>,
+    /// An idempotency key, and an input.
+    pub(crate) idem: Option<(u8, u8)>,
+    pub(crate) unique: Option<(u8, Scope, OnConflict)>,
+    /// What it waits for, and whether it is skipped when that ends otherwise.
+    pub(crate) after: Vec<(Index, On)>,
+    pub(crate) is_skipped: bool,
 }
 
 fn seldom(minutes: std::ops::Range<u8>) -> impl Strategy<Value = Option<u8>> {
@@ -39,11 +46,38 @@ fn seldom(minutes: std::ops::Range<u8>) -> impl Strategy<Value = Option<u8>> {
 }
 
 fn wish() -> impl Strategy<Value = Wish> {
-    (seldom(1..4), seldom(4..8), seldom(4..16)).prop_map(|(delay, expires, deadline)| Wish {
-        delay,
-        expires,
-        deadline,
-    })
+    let times = (seldom(1..4), seldom(4..8), seldom(4..16));
+    let on = prop::sample::select(vec![On::Success, On::Failure, On::Done]);
+    let after = prop_oneof![
+        3 => Just(Vec::new()),
+        1 => prop::collection::vec((any::<Index>(), on), 1..3),
+    ];
+    let idem = prop_oneof![5 => Just(None), 1 => (0..2_u8, 0..2_u8).prop_map(Some)];
+    let conflicts = vec![
+        OnConflict::Reject,
+        OnConflict::ReturnExisting,
+        OnConflict::Replace,
+    ];
+    let held = (
+        0..2_u8,
+        prop::sample::select(vec![Scope::Queued, Scope::Done]),
+        prop::sample::select(conflicts),
+    );
+    let unique = prop_oneof![2 => Just(None), 1 => held.prop_map(Some)];
+    (times, idem, unique, after, any::<bool>()).prop_map(
+        |(times, idem, unique, after, is_skipped)| {
+            let (delay, expires, deadline) = times;
+            Wish {
+                delay,
+                expires,
+                deadline,
+                idem,
+                unique,
+                after,
+                is_skipped,
+            }
+        },
+    )
 }
 
 fn step() -> impl Strategy<Value = Step> {
