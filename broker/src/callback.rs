@@ -9,8 +9,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::json;
 
 use crate::{
-    After, BUILT_IN_MODULE, Backoff, Broker, BrokerError, Manifest, On, OnUnmet, Options, Payload,
-    Submission, TaskRef,
+    After, BUILT_IN_MODULE, Backoff, Broker, BrokerError, InvocationId, Manifest, On, OnUnmet,
+    Options, Payload, Submission, TaskRef,
 };
 
 /// The most callbacks of one invocation.

@@ -159,7 +159,7 @@ impl EmbeddedBroker {
     /// `Unavailable`.
     #[cfg(feature = "testing")]
     pub async fn tick(&self) -> Result<(), BrokerError> {
-        ticker::tick(self).await
+        ticker::tick_once(self).await
     }
 
     fn result_ttl_ms(&self) -> u64 {

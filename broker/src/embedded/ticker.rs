@@ -75,7 +75,7 @@ async fn run(writer: WeakWriter, switchboard: Arc<Switchboard>, terms: Terms) {
 
 /// Does all that is due, once.
 #[cfg(feature = "testing")]
-pub(super) async fn tick(broker: &EmbeddedBroker) -> Result<(), crate::BrokerError> {
+pub(super) async fn tick_once(broker: &EmbeddedBroker) -> Result<(), crate::BrokerError> {
     let terms = Terms::of(broker);
     loop {
         let terms = terms.clone();
