@@ -109,7 +109,7 @@ impl Kit {
             .await
             .unwrap()
             .into_iter()
-            .for_each(|answer| drop(answer.unwrap()));
+            .for_each(|answer| assert!(answer.is_ok(), "{answer:?}"));
         ids
     }
 

@@ -35,10 +35,10 @@ local function reap()
     local record = read(id)
     if record and record.state == 'r' then
       local crashes = (tonumber(record.c) or 0) + 1
+      redis.call('HSET', P .. 'i:' .. id, 'c', crashes)
       if record.x then
         finish(id, 'c', ARGV[6], record)
       elseif crashes >= tonumber(ARGV[5]) then
-        redis.call('HSET', P .. 'i:' .. id, 'c', crashes)
         finish(id, 'f', ARGV[7], record)
       else
         requeue(id, record, crashes)
