@@ -191,6 +191,22 @@ fn write(
             Err(refused) => return Ok(Err(refused)),
         },
     };
+    if insert(tx, item, target, parents, ends, uses)? {
+        // Last: what it replaces may be what it waits for.
+        once::claim(tx, uses, item.default_ttl_ms, item.id, &item.more)?;
+    }
+    Ok(Ok(item.id))
+}
+
+/// Writes an invocation and puts it where it waits; false when it is there already.
+fn insert(
+    tx: &mut Tx<'_>,
+    item: &Ready,
+    target: &Target,
+    parents: Option<join::Parents>,
+    ends: &mut Ends,
+    uses: &mut Uses,
+) -> Result<bool, Fault> {
     let pos = ends.next(tx, &target.queue)?;
     let is_big = item.input.len() > INLINE_BYTES;
     let now = tx.now;
@@ -222,13 +238,12 @@ fn write(
         ),
     )?;
     if inserted == 0 {
-        return Ok(Ok(item.id));
+        return Ok(false);
     }
     if is_big {
         let insert = "INSERT INTO payloads VALUES (?1, 'i', ?2)";
         tx.execute(insert, (item.id.as_bytes(), item.input.as_ref()))?;
     }
-    once::claim(tx, uses, item.default_ttl_ms, item.id, &item.more)?;
     uses.add(target.digest.as_deref(), 1);
     times.note(tx, item.id, Fare::default())?;
     let starts_at = at(item.start).filter(|starts_at| *starts_at > now);
@@ -246,12 +261,12 @@ fn write(
             ttl_ms: item.default_ttl_ms,
         };
         if parents.join(tx, &waiting)? {
-            return Ok(Ok(item.id));
+            return Ok(true);
         }
     }
     if let Some(starts_at) = starts_at {
         times::schedule(tx, item.id, &target.queue, starts_at, Fare::default())?;
-        return Ok(Ok(item.id));
+        return Ok(true);
     }
     let place = Place {
         queue: &target.queue,
@@ -261,7 +276,7 @@ fn write(
         more: &item.more,
     };
     ends.put(tx, &place, pos)?;
-    Ok(Ok(item.id))
+    Ok(true)
 }
 
 fn is_known(tx: &Tx<'_>, id: InvocationId) -> Result<bool, Fault> {

@@ -146,6 +146,7 @@ macro_rules! suite {
                 once::a_key_may_be_held_for_a_window,
                 once::the_caller_may_get_the_one_that_is_there,
                 once::what_waits_is_replaced_and_what_runs_is_not,
+                once::what_replaces_its_own_parent_does_not_wait_for_ever,
                 once::what_is_refused_leaves_no_key_behind,
                 once::many_at_once_are_one,
                 once::debounces,

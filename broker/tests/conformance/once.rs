@@ -341,3 +341,13 @@ pub(crate) async fn refuses_keys_that_are_none(kit: Kit) {
     let options = unique("k", Scope::WindowMs(0), OnConflict::Reject);
     assert!(submit_with(&kit, &options).await.is_err());
 }
+
+pub(crate) async fn what_replaces_its_own_parent_does_not_wait_for_ever(kit: Kit) {
+    let options = unique("report", Scope::Done, OnConflict::Replace);
+    let first = submit_with(&kit, &options).await.unwrap();
+    let mut follower = options;
+    follower.after = vec![celeriac_broker::After::success(first)];
+    let second = submit_with(&kit, &follower).await.unwrap();
+    assert_eq!(state(&kit, first).await, State::Cancelled);
+    eventually(async || kit.code(second).await == Some(Code::DependencyFailed)).await;
+}

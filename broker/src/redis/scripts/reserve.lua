@@ -16,8 +16,8 @@
 local host, most, lease_ms, budget = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local leases = P .. 'leases'
 
-local function requeue(id, record, crashes)
-  redis.call('HSET', P .. 'i:' .. id, 's', 'q' .. record.token, 'c', crashes)
+local function requeue(id, record)
+  redis.call('HSET', P .. 'i:' .. id, 's', 'q' .. record.token)
   place(record.q, id, record.more, true)
   local verdict, ends = verdict_on(record.t, record.attempt)
   if verdict or ends then due(id, ends or now) end
@@ -41,7 +41,7 @@ local function reap()
       elseif crashes >= tonumber(ARGV[5]) then
         finish(id, 'f', ARGV[7], record)
       else
-        requeue(id, record, crashes)
+        requeue(id, record)
       end
     end
   end
