@@ -203,7 +203,7 @@ fn insert(
     tx: &mut Tx<'_>,
     item: &Ready,
     target: &Target,
-    parents: Option<join::Parents>,
+    parents: Option<join::Parents<'_>>,
     ends: &mut Ends,
     uses: &mut Uses,
 ) -> Result<bool, Fault> {

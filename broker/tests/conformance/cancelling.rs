@@ -97,6 +97,7 @@ pub(crate) async fn what_was_to_stop_does_not_run_again_after_a_crash(kit: Kit) 
         async move { host.reserve(&request()).await.unwrap() }
     });
     super::kit::eventually(async || kit.code(id).await == Some(Code::Cancelled)).await;
+    assert_eq!(kit.client.status(id).await.unwrap().crashes, 1);
     let next = kit.submit().await;
     assert_eq!(waiting.await.unwrap()[0].lease.id, next);
 }
