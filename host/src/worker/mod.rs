@@ -21,11 +21,11 @@ mod recorder;
 mod renewer;
 mod settler;
 pub(crate) mod translate;
+mod webhook;
 #[expect(
     clippy::module_inception,
     reason = "the worker is what this module is named for"
 )]
-mod webhook;
 mod worker;
 
 pub use host::{Host, HostError, HostOptions};
