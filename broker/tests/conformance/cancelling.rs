@@ -108,5 +108,6 @@ pub(crate) async fn what_was_to_stop_does_not_run_again_when_given_back(kit: Kit
     kit.client.cancel(id).await.unwrap();
     kit.host.release(&[lease]).await.unwrap();
     assert_eq!(kit.code(id).await, Some(Code::Cancelled));
+    assert_eq!(kit.client.status(id).await.unwrap().attempts, 0);
     assert!(kit.take_all().await.is_empty());
 }
