@@ -273,11 +273,19 @@ mod tests {
     #[test]
     fn answers_are_those_of_a_submission_and_what_follows_it() {
         let no = || BrokerError::invalid("x", "y", "z");
-        let parts = vec![Ok(1), Err(no()), Ok(3), Ok(2)];
-        let answers = vec![Ok(()), Ok(()), Ok(()), Err(no()), Ok(()), Ok(())];
+        let namespace = crate::Namespace::generate();
+        let [a, b, c, d, other] = std::array::from_fn(|_| namespace.issue(0));
+        let parts = vec![Ok((a, 1)), Err(no()), Ok((b, 3)), Ok((c, 2)), Ok((d, 2))];
+        // Another has the key of the last: what was to follow it was refused.
+        let answers = [
+            vec![Ok(a)],
+            vec![Ok(b), Ok(other), Err(no())],
+            vec![Ok(c), Ok(other)],
+            vec![Ok(other), Err(no())],
+        ];
         let batch = Vec::new();
-        let collapsed = Expanded { batch, parts }.collapse(answers);
-        let is_ok: Vec<_> = collapsed.iter().map(Result::is_ok).collect();
-        assert_eq!(is_ok, [true, false, false, true]);
+        let collapsed = Expanded { batch, parts }.collapse(answers.concat());
+        let ids: Vec<_> = collapsed.into_iter().map(Result::ok).collect();
+        assert_eq!(ids, [Some(a), None, None, Some(c), Some(other)]);
     }
 }
