@@ -224,14 +224,17 @@ impl Model {
         self.invocations[number].stand = stand;
     }
 
-    /// Leases that have run out are found by whoever reserves.
-    pub(crate) fn reap(&mut self) {
+    /// Leases that have run out are found by whoever reserves; how many can surely be taken then. What waited for one
+    /// that is over may come too late for that.
+    pub(crate) fn reap(&mut self) -> usize {
         for invocation in &mut self.invocations {
             if matches!(invocation.stand, Stand::Running { until, .. } if until <= self.now) {
                 invocation.crash(self.now);
             }
         }
+        let surely = self.available();
         self.settle_down();
+        surely
     }
 
     /// How many can be taken.
