@@ -220,6 +220,14 @@ impl<E: Engine> Run<'_, E> {
         let taken = self.broker().reserve(&request).await.unwrap();
         // What came back after its deadline, and was not met on the way, is ended by the ticker.
         self.engine.tick().await;
+        let first = self.reserved.len();
+        // Known before they are looked at: whatever is wrong, they are given back in the end.
+        self.reserved
+            .extend(taken.into_iter().map(|taken| (taken, host)));
+        let taken: Vec<Reserved> = self.reserved[first..]
+            .iter()
+            .map(|(taken, _)| taken.clone())
+            .collect();
         let (surely, at_most) = (self.model.reap(), self.model.available());
         let count = taken.len().clamp(max.min(surely), max.min(at_most));
         same("how many were handed out", taken.len(), count)?;
@@ -236,7 +244,6 @@ impl<E: Engine> Run<'_, E> {
                 (attempt, crashes),
             )?;
             same("its trail", taken.trail.len() <= attempt as usize, true)?;
-            self.reserved.push((taken, host));
         }
         Ok(())
     }
