@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, fmt, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Attempt, Backoff, BrokerError, Digest, InvocationId, Outcome, OutcomeHead, Payload, Progress,
-    TaskRef, When, check_name,
+    Attempt, Backoff, BrokerError, Digest, InvocationId, Outcome, OutcomeHead, Payload, Priority,
+    Progress, TaskRef, When, check_name, priority::check_sharing_key,
 };
 
 /// The queue of everything that names no other.
@@ -105,6 +105,12 @@ pub struct Options {
     /// Milliseconds that the result is kept after the end; without it the broker's default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub result_ttl_ms: Option<u64>,
+    /// What goes first within the queue.
+    #[serde(skip_serializing_if = "Priority::is_normal")]
+    pub priority: Priority,
+    /// Whose it is, such as a tenant: within a queue and a band the keys that wait are served in turn.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fairness_key: Option<String>,
     /// Any other limit of one attempt, by the host's name for it, in its unit.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub limits: BTreeMap<String, u64>,
@@ -115,6 +121,9 @@ impl Options {
     pub(crate) fn check(&self) -> Result<(), BrokerError> {
         if let Some(queue) = &self.queue {
             check_name("queue", queue)?;
+        }
+        if let Some(key) = &self.fairness_key {
+            check_sharing_key("fairness key", key)?;
         }
         for (what, when) in [
             ("start", self.start),
@@ -272,6 +281,9 @@ pub struct Reserve {
     pub host: HostId,
     /// The queues it serves, first come first; `SYSTEM_QUEUE` must be among them.
     pub queues: Vec<String>,
+    /// How many of each queue are taken before the others had theirs, in the order of `queues`; what is left over goes
+    /// to whoever can use it. A queue without a number has no such bound: empty is first come first.
+    pub quotas: Vec<usize>,
     /// How many invocations at most; the caller holds as many pool slots.
     pub max: usize,
     /// How long each lease lasts unless renewed.

@@ -8,7 +8,7 @@
 //! # Layout
 //! - [`Broker`]: the trait; [`redis`] and [`embedded`] implement it.
 //! - the model: [`InvocationId`], [`TaskRef`], [`Payload`], [`Submission`], [`Reserved`], [`Outcome`], [`Status`].
-//! - decisions: [`RetryPolicy`].
+//! - decisions: [`RetryPolicy`], [`Turns`].
 
 mod broker;
 mod connect;
@@ -25,11 +25,13 @@ mod more;
 mod name;
 mod outcome;
 mod payload;
+mod priority;
 pub mod redis;
 mod retry;
 mod span;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod turns;
 mod verdict;
 mod when;
 
@@ -53,6 +55,8 @@ pub use self::{
     name::{BUILT_IN_MODULE, MAX_NAME_BYTES, ModuleRef, TaskRef, check_name},
     outcome::{Code, Failure, LimitHit, Outcome, OutcomeHead, Usage},
     payload::{JSON, Payload},
+    priority::Priority,
     retry::{Attempt, Backoff, RetryPolicy, follow, random_unit},
+    turns::{Served, Turns},
     when::When,
 };

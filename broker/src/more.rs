@@ -2,18 +2,29 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{BrokerError, Options};
+use crate::{BrokerError, Options, Priority};
 
 /// The features that an invocation uses, as the engines keep them beside its record: decided here, once, when it is
 /// submitted, and never changed. An invocation that uses none has none, so that it costs nothing.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub(crate) struct More {}
+pub(crate) struct More {
+    /// The band, where it is not the normal one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) band: Option<u8>,
+    /// The fairness key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) fair: Option<String>,
+}
 
 impl More {
     /// What these options ask for.
-    pub(crate) const fn of(_options: &Options) -> Self {
-        Self {}
+    pub(crate) fn of(options: &Options) -> Self {
+        let priority = Some(options.priority).filter(|priority| !priority.is_normal());
+        Self {
+            band: priority.map(Priority::band),
+            fair: options.fairness_key.clone(),
+        }
     }
 
     /// As it is stored; empty when there is nothing to say.

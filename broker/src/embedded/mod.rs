@@ -8,10 +8,11 @@
 //! - `store`, `schema.sql`: the files; `writer`, `reader`: the threads that use them; `clock`
 //! - `switchboard`, `bell`: who waits here, and how other processes are woken
 //! - `submit`, `outcome`, `replies`, `events`: what clients use
-//! - `reserve`, `settle`, `ending`, `lease`: what hosts use; `place`: where what waits stands; `times`, `ticker`: what falls due
+//! - `reserve`, `settle`, `ending`, `lease`: what hosts use; `place`, `bands`: where what waits stands; `times`, `ticker`: what falls due
 //! - `kv`: the key-value stores of modules
 //! - `modules`, `operations`, `upkeep`: everything else
 
+mod bands;
 mod bell;
 mod clock;
 mod ending;
@@ -54,7 +55,7 @@ use crate::{
     Broker, BrokerError, CancelResult, Caps, Check, ClientId, Control, Digest, Event, EventKind,
     HostId, HostInfo, InvocationId, KeyValueStats, Lease, ModuleName, ModuleRecord, ModuleRef,
     Namespace, Outcome, Publication, QueueStats, Renewed, Reply, Reserve, Reserved, Settled,
-    Settlement, Status, Submission,
+    Settlement, Status, Submission, priority::AGEING,
 };
 
 /// The longest time to keep a result: ten years.
@@ -77,6 +78,8 @@ pub struct EmbeddedOptions {
     pub caps: Caps,
     /// How long a result is kept after the end of its invocation, unless the caller said otherwise.
     pub result_ttl: Duration,
+    /// After this long, what waits in a lower band gets each fourth place.
+    pub ageing: Duration,
     /// What an accepted invocation survives.
     pub durability: Durability,
 }
@@ -87,6 +90,7 @@ impl Default for EmbeddedOptions {
         Self {
             caps: Caps::default(),
             result_ttl: Duration::from_secs(86_400),
+            ageing: AGEING,
             durability: Durability::default(),
         }
     }

@@ -58,8 +58,12 @@ pub(super) async fn queues(broker: &EmbeddedBroker) -> Result<Vec<QueueStats>, B
         let scheduled = counts(db, "SELECT queue, count(*) FROM scheduled GROUP BY queue")?;
         query_all(
             db,
-            "SELECT queue, (SELECT count(*) FROM ready r WHERE r.queue = q.queue),
-               (SELECT r.since FROM ready r WHERE r.queue = q.queue ORDER BY r.pos LIMIT 1)
+            "SELECT queue, (SELECT count(*) FROM ready r WHERE r.list = q.queue AND r.lane IS NULL)
+               + (SELECT count(*) FROM ready r WHERE r.list > q.queue || ':' AND r.list < q.queue || ';' AND r.lane IS NULL),
+               (SELECT min(since) FROM (
+                 SELECT * FROM (SELECT r.since FROM ready r WHERE r.list = q.queue ORDER BY r.pos LIMIT 1)
+                 UNION ALL SELECT * FROM (SELECT r.since FROM ready r WHERE r.list = q.queue || ':0' ORDER BY r.pos LIMIT 1)
+                 UNION ALL SELECT * FROM (SELECT r.since FROM ready r WHERE r.list = q.queue || ':2' ORDER BY r.pos LIMIT 1)))
              FROM queues q ORDER BY queue",
             (),
             |found| {

@@ -94,7 +94,7 @@ fn read_status(db: &Connection, id: InvocationId, now: u64) -> Result<Option<Raw
            s.starts_at, i.start_by, i.deadline, t.data
          FROM invocations i
          LEFT JOIN leases l ON l.id = i.id
-         LEFT JOIN ready r ON r.queue = i.queue AND r.pos = i.pos AND r.id = i.id
+         LEFT JOIN ready r ON r.list = coalesce(i.list, i.queue) AND r.pos = i.pos AND r.id = i.id
          LEFT JOIN scheduled s ON s.id = i.id
          LEFT JOIN progress p ON p.id = i.id
          LEFT JOIN trails t ON t.id = i.id

@@ -148,7 +148,10 @@ fn write(
     ends: &mut Ends,
     uses: &mut Uses,
 ) -> Result<(), Fault> {
-    let pos = ends.next(tx, &target.queue)?;
+    let pos = match Ends::is_plain(&item.more) {
+        true => ends.next(tx, &target.queue)?,
+        false => 0,
+    };
     let is_big = item.input.len() > INLINE_BYTES;
     let now = tx.now;
     let at = |when: Option<When>| when.map(|when| when.resolve(now));

@@ -48,7 +48,7 @@ use crate::{
     Broker, BrokerError, CancelResult, Caps, Check, ClientId, Control, Digest, Event, EventKind,
     HostId, HostInfo, InvocationId, KeyValueStats, Lease, ModuleName, ModuleRecord, ModuleRef,
     Namespace, Outcome, Publication, QueueStats, Renewed, Reply, Reserve, Reserved, Settled,
-    Settlement, Status, Submission, verdict,
+    Settlement, Status, Submission, priority::AGEING, verdict,
 };
 
 /// The layout of the keys that this version reads and writes.
@@ -78,6 +78,8 @@ pub struct RedisOptions {
     pub caps: Caps,
     /// How long a result is kept after the end of its invocation, unless the caller said otherwise.
     pub result_ttl: Duration,
+    /// After this long, what waits in a lower band gets each fourth place.
+    pub ageing: Duration,
     /// How long to try to connect.
     pub connect_timeout: Duration,
     /// Events kept of one invocation, roughly.
@@ -90,6 +92,7 @@ impl Default for RedisOptions {
         Self {
             caps: Caps::default(),
             result_ttl: Duration::from_secs(86_400),
+            ageing: AGEING,
             connect_timeout: Duration::from_secs(5),
             events_kept: 1000,
         }

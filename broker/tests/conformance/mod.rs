@@ -19,6 +19,7 @@ pub(crate) mod kit;
 pub(crate) mod leases;
 pub(crate) mod modules;
 pub(crate) mod operations;
+pub(crate) mod ordering;
 pub(crate) mod outcomes;
 pub(crate) mod reserving;
 pub(crate) mod retrying;
@@ -90,6 +91,19 @@ macro_rules! suite {
                 reserving::given_back_invocations_go_first_in_their_order,
                 reserving::takes_eight_mebibytes_at_once_and_at_least_one,
                 reserving::takes_nothing_when_there_is_no_room,
+            }
+            order {
+                ordering::a_higher_band_goes_first_and_a_band_is_first_in_first_out,
+                ordering::what_has_aged_in_a_lower_band_gets_each_fourth_place,
+                ordering::keys_are_served_in_turn,
+                ordering::a_million_of_one_key_do_not_delay_another,
+                ordering::what_comes_back_goes_first_in_its_band_and_key,
+                ordering::what_is_due_enters_its_band,
+                ordering::what_is_cancelled_leaves_no_hole,
+                ordering::quotas_share_and_leave_nothing_unused,
+                ordering::a_host_that_waits_hears_of_every_band,
+                ordering::random_orders_lose_nothing_and_leave_nothing_behind,
+                ordering::refuses_keys_that_are_no_words,
             }
             settle {
                 outcomes::an_output_over_the_cap_becomes_a_failure,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use celeriac_broker::{Backoff, Options, Payload, Submission, TaskRef, When};
+use celeriac_broker::{Backoff, Options, Payload, Priority, Submission, TaskRef, When};
 use futures_util::future::try_join_all;
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -31,6 +31,21 @@ impl Call {
     #[must_use]
     pub fn queue(mut self, queue: impl Into<String>) -> Self {
         self.options.queue = Some(queue.into());
+        self
+    }
+
+    /// Goes before or after others of its queue.
+    #[must_use]
+    pub fn priority(mut self, priority: Priority) -> Self {
+        self.options.priority = priority;
+        self
+    }
+
+    /// Says whose it is, such as a tenant: within a queue and a priority the keys that wait are served in turn, so that
+    /// one with a million invocations does not delay another's only one.
+    #[must_use]
+    pub fn fairness_key(mut self, key: impl Into<String>) -> Self {
+        self.options.fairness_key = Some(key.into());
         self
     }
 

@@ -30,8 +30,8 @@ mod submitter;
 
 pub use celeriac_broker as broker;
 pub use celeriac_broker::{
-    Attempt, Backoff, CancelResult, Code, Failure, InvocationId, Outcome, Payload, Progress, State,
-    Status, Usage, When,
+    Attempt, Backoff, CancelResult, Code, Failure, InvocationId, Outcome, Payload, Priority,
+    Progress, State, Status, Usage, When,
 };
 
 pub use self::{

@@ -6,7 +6,7 @@ use celeriac::{
     engine::{LimitOptions, Limits},
     settings::{Settings, units},
 };
-use celeriac_broker::{Backoff, Options, TaskRef, When};
+use celeriac_broker::{Backoff, Options, Priority, TaskRef, When};
 use celeriac_client::{Client, Handle};
 use clap::Args;
 use serde_json::json;
@@ -54,6 +54,14 @@ pub(crate) struct CallArgs {
     /// The queue, instead of the task's own
     #[arg(long)]
     queue: Option<String>,
+
+    /// What goes first within the queue: `high`, `normal` or `low`
+    #[arg(long, value_name = "PRIORITY", default_value_t)]
+    priority: Priority,
+
+    /// Whose it is, such as a tenant: those that wait in a queue are served in turn
+    #[arg(long, value_name = "KEY")]
+    fairness_key: Option<String>,
 
     /// How long the result is kept after the end, such as `1h`
     #[arg(long, value_parser = units::parse_duration, value_name = "DURATION")]
@@ -188,6 +196,8 @@ impl CallArgs {
     fn options(&self) -> Options {
         Options {
             queue: self.queue.clone(),
+            priority: self.priority,
+            fairness_key: self.fairness_key.clone(),
             result_ttl_ms: self.ttl.map(ms),
             retries: self.retry.retries,
             backoff: self.retry.backoff.clone(),

@@ -11,7 +11,7 @@
 --            '' or the features that it uses: one JSON object (`More`), kept as field m
 -- Returns  a flat list of refusals: number of the invocation (from 1), 1 = no such module or 2 = no such task.
 --          What is not listed is accepted; an id that is known already is accepted and left as it is.
--- Writes   i:<id>, q:<queue>:1, wake:<queue>, queues, uses, due, scheduled.
+-- Writes   i:<id>, queues, uses, due, scheduled, and what `place.lua` writes.
 
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)

@@ -7,7 +7,7 @@
 -- Returns  ms until the next one is due, -1 when there is none; ms until this ticker may take over, 0 when it leads.
 --          Every host has a ticker. The one that leads comes when something is due, the others when its term is over,
 --          so that hosts do not all come for each invocation, and one that dies delays by a term at most.
--- Writes   due, scheduled, ticker, i:<id>, q:<queue>:1, wake:<queue>; for what it ends: stale, uses, e:<id>, reply:<client>.
+-- Writes   due, scheduled, ticker, i:<id>, and what `place.lua` writes; for what it ends: stale, uses, e:<id>, reply:<client>.
 -- Order    ZREM first: under memory pressure (OOM) the first write of a script decides, and it is always let through.
 
 local ids = redis.call('ZRANGEBYSCORE', P .. 'due', '-inf', now, 'LIMIT', 0, ARGV[8])
