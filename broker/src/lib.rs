@@ -19,6 +19,7 @@ mod event;
 mod id;
 mod invocation;
 mod kv;
+mod listing;
 mod manifest;
 mod module;
 mod more;
@@ -47,6 +48,7 @@ pub use self::{
         Reserve, Reserved, SYSTEM_QUEUE, Settled, Settlement, State, Status, Submission, Token,
     },
     kv::{KeyValueStats, MAX_KEY_BYTES, MAX_PAGE, MAX_VALUE_BYTES, check_key, check_module},
+    listing::{Filter, List, Listing, MAX_LISTED, TaskFilter},
     manifest::{
         Admitted, Finding, Manifest, Need, TaskInfo, TaskOptions, Ungranted, UngrantedNeed,
         UploadReport,

@@ -10,7 +10,7 @@
 //! - `submit`, `outcome`, `replies`, `events`: what clients use
 //! - `reserve`, `settle`, `ending`, `lease`: what hosts use; `place`, `bands`: where what waits stands; `times`, `ticker`: what falls due
 //! - `kv`: the key-value stores of modules
-//! - `modules`, `operations`, `upkeep`: everything else
+//! - `modules`, `operations`, `list`, `upkeep`: everything else
 
 mod bands;
 mod bell;
@@ -20,6 +20,7 @@ mod events;
 mod fault;
 mod kv;
 mod lease;
+mod list;
 mod modules;
 mod operations;
 mod outcome;
@@ -53,9 +54,9 @@ use self::{
 };
 use crate::{
     Broker, BrokerError, CancelResult, Caps, Check, ClientId, Control, Digest, Event, EventKind,
-    HostId, HostInfo, InvocationId, KeyValueStats, Lease, ModuleName, ModuleRecord, ModuleRef,
-    Namespace, Outcome, Publication, QueueStats, Renewed, Reply, Reserve, Reserved, Settled,
-    Settlement, Status, Submission, priority::AGEING,
+    HostId, HostInfo, InvocationId, KeyValueStats, Lease, List, Listing, ModuleName, ModuleRecord,
+    ModuleRef, Namespace, Outcome, Publication, QueueStats, Renewed, Reply, Reserve, Reserved,
+    Settled, Settlement, Status, Submission, priority::AGEING,
 };
 
 /// The longest time to keep a result: ten years.
@@ -278,6 +279,10 @@ impl Broker for EmbeddedBroker {
 
     async fn cancel(&self, id: InvocationId) -> Result<CancelResult, BrokerError> {
         outcome::cancel(self, id).await
+    }
+
+    async fn list(&self, list: &List) -> Result<Listing, BrokerError> {
+        list::list(self, list).await
     }
 
     async fn reserve(&self, request: &Reserve) -> Result<Vec<Reserved>, BrokerError> {

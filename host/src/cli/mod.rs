@@ -16,6 +16,7 @@ mod follow;
 mod hosts;
 mod input;
 mod kv;
+mod list;
 mod log_line;
 mod logging;
 mod logs;
@@ -98,6 +99,7 @@ enum Command {
     Modules(modules::ModulesArgs),
     Call(Box<call::CallArgs>),
     Status(status::StatusArgs),
+    List(list::ListArgs),
     Wait(wait::WaitArgs),
     Cancel(cancel::CancelArgs),
     Logs(logs::LogsArgs),
@@ -136,6 +138,7 @@ impl Command {
             Self::Modules(args) => modules::modules(args, settings, out).await,
             Self::Call(args) => call::call(*args, settings, out).await,
             Self::Status(args) => status::status(args, settings, out).await,
+            Self::List(args) => list::list(args, settings, out).await,
             Self::Wait(args) => wait::wait(args, settings, out).await,
             Self::Cancel(args) => cancel::cancel(args, settings, out).await,
             Self::Logs(args) => logs::logs(args, settings, out).await,
