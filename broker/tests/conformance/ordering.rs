@@ -292,7 +292,10 @@ pub(crate) async fn random_orders_lose_nothing_and_leave_nothing_behind(kit: Kit
                 3 => held.extend(take_some(&kit.host, 1 + dice.roll(3), &mut lanes, seed).await),
                 4 if !held.is_empty() => {
                     let (back, of) = held.swap_remove(dice.roll(held.len()));
-                    kit.host.release(&[back.lease.clone()]).await.unwrap();
+                    kit.host
+                        .release(std::slice::from_ref(&back.lease))
+                        .await
+                        .unwrap();
                     lanes.get_mut(&of).unwrap().push_front(back.lease.id);
                 }
                 _ => {
