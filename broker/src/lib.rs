@@ -19,6 +19,7 @@ mod event;
 mod id;
 mod invocation;
 mod kv;
+mod limit;
 mod listing;
 mod manifest;
 mod module;
@@ -37,7 +38,7 @@ mod verdict;
 mod when;
 
 pub use self::{
-    broker::{Broker, Caps, Check, HostInfo, QueueStats, Verdict},
+    broker::{Broker, Caps, Check, HostInfo, MAX_CHUNK, MAX_CHUNK_BYTES, QueueStats, Verdict},
     connect::{StoreOptions, connect, connect_with, require_fit},
     digest::Digest,
     error::BrokerError,
@@ -48,6 +49,7 @@ pub use self::{
         Reserve, Reserved, SYSTEM_QUEUE, Settled, Settlement, State, Status, Submission, Token,
     },
     kv::{KeyValueStats, MAX_KEY_BYTES, MAX_PAGE, MAX_VALUE_BYTES, check_key, check_module},
+    limit::{Limit, LimitScope, Limited},
     listing::{Filter, List, Listing, MAX_LISTED, TaskFilter},
     manifest::{
         Admitted, Finding, Manifest, Need, TaskInfo, TaskOptions, Ungranted, UngrantedNeed,

@@ -8,13 +8,14 @@
 //! - `store`, `schema.sql`: the files; `writer`, `reader`: the threads that use them; `clock`
 //! - `switchboard`, `bell`: who waits here, and how other processes are woken
 //! - `submit`, `outcome`, `replies`, `events`: what clients use
-//! - `reserve`, `settle`, `ending`, `lease`: what hosts use; `place`, `bands`: where what waits stands; `times`, `ticker`: what falls due
+//! - `reserve`, `settle`, `ending`, `lease`: what hosts use; `place`, `bands`, `depth`: where what waits stands; `times`, `ticker`: what falls due
 //! - `kv`: the key-value stores of modules
 //! - `modules`, `operations`, `list`, `upkeep`: everything else
 
 mod bands;
 mod bell;
 mod clock;
+mod depth;
 mod ending;
 mod events;
 mod fault;
@@ -54,9 +55,9 @@ use self::{
 };
 use crate::{
     Broker, BrokerError, CancelResult, Caps, Check, ClientId, Control, Digest, Event, EventKind,
-    HostId, HostInfo, InvocationId, KeyValueStats, Lease, List, Listing, ModuleName, ModuleRecord,
-    ModuleRef, Namespace, Outcome, Publication, QueueStats, Renewed, Reply, Reserve, Reserved,
-    Settled, Settlement, Status, Submission, priority::AGEING,
+    HostId, HostInfo, InvocationId, KeyValueStats, Lease, Limit, LimitScope, Limited, List,
+    Listing, ModuleName, ModuleRecord, ModuleRef, Namespace, Outcome, Publication, QueueStats,
+    Renewed, Reply, Reserve, Reserved, Settled, Settlement, Status, Submission, priority::AGEING,
 };
 
 /// The longest time to keep a result: ten years.
@@ -241,6 +242,10 @@ impl Broker for EmbeddedBroker {
         submit::submit(self, batch).await
     }
 
+    async fn submit_whole(&self, batch: Vec<Submission>) -> Result<(), BrokerError> {
+        submit::submit_whole(self, batch).await
+    }
+
     async fn status(&self, id: InvocationId) -> Result<Status, BrokerError> {
         outcome::status(self, id).await
     }
@@ -414,6 +419,18 @@ impl Broker for EmbeddedBroker {
 
     async fn hosts(&self) -> Result<Vec<HostInfo>, BrokerError> {
         operations::hosts(self).await
+    }
+
+    async fn limits(&self) -> Result<Vec<Limited>, BrokerError> {
+        operations::limits(self).await
+    }
+
+    async fn set_limit(
+        &self,
+        scope: &LimitScope,
+        limit: Option<&Limit>,
+    ) -> Result<(), BrokerError> {
+        operations::set_limit(self, scope, limit).await
     }
 
     async fn check(&self) -> Result<Vec<Check>, BrokerError> {

@@ -9,14 +9,14 @@ use std::{
 use rusqlite::Connection;
 
 use super::{
-    Durability, EmbeddedBroker,
+    Durability, EmbeddedBroker, depth,
     fault::{Fault, damaged},
     lease::millis,
     row,
     store::LAYOUT_VERSION,
     writer::{query, query_all},
 };
-use crate::{BrokerError, Check, HostInfo, QueueStats, Verdict};
+use crate::{BrokerError, Check, HostInfo, Limit, LimitScope, Limited, QueueStats, Verdict};
 
 /// A host that is silent for longer does not live: it reserves or renews every ten seconds.
 const ALIVE: Duration = Duration::from_secs(30);
@@ -118,6 +118,41 @@ pub(super) async fn hosts(broker: &EmbeddedBroker) -> Result<Vec<HostInfo>, Brok
         hosts.collect()
     };
     broker.reader.run(read).await
+}
+
+/// Each limit that is set.
+pub(super) async fn limits(broker: &EmbeddedBroker) -> Result<Vec<Limited>, BrokerError> {
+    let read = move |db: &Connection| {
+        let sql = "SELECT scope, config FROM limits";
+        query_all(db, sql, (), |found| {
+            Ok((
+                row::text(found, 0).unwrap_or_default(),
+                row::bytes(found, 1).unwrap_or_default(),
+            ))
+        })
+    };
+    let mut limits = Vec::new();
+    for (scope, config) in broker.reader.run(read).await? {
+        limits.push(Limited {
+            scope: scope.parse()?,
+            limit: Limit::read(&config)?,
+        });
+    }
+    limits.sort_by(|a, b| a.scope.cmp(&b.scope));
+    Ok(limits)
+}
+
+/// Sets a limit, or removes it.
+pub(super) async fn set_limit(
+    broker: &EmbeddedBroker,
+    scope: &LimitScope,
+    limit: Option<&Limit>,
+) -> Result<(), BrokerError> {
+    let (scope, limit) = (scope.clone(), limit.copied());
+    broker
+        .writer
+        .run(move |tx| depth::set(tx, &scope, limit.as_ref()))
+        .await
 }
 
 /// Everything that is checked.

@@ -51,6 +51,10 @@ CREATE TABLE ready (
   PRIMARY KEY (list, pos)
 ) STRICT, WITHOUT ROWID;
 
+-- What operators bound: JSON. Depths of the queues that are bounded, kept by triggers that `depth.rs` makes.
+CREATE TABLE limits (scope TEXT PRIMARY KEY, config TEXT NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE depths (queue TEXT PRIMARY KEY, most INTEGER NOT NULL, n INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+
 -- Where the turn of each lane stands.
 CREATE TABLE lanes (list TEXT PRIMARY KEY, main TEXT NOT NULL, pos INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 

@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::{
     EmbeddedBroker, MAX_TTL_MS,
+    depth::Depths,
     fault::{Fault, damaged},
     place::{Ends, Place},
     row::Fare,
@@ -14,7 +15,7 @@ use super::{
 };
 use crate::{
     BrokerError, ClientId, DEFAULT_QUEUE, Header, InvocationId, ModuleRef, SYSTEM_QUEUE,
-    Submission, TaskRef, When, more::More,
+    Submission, TaskRef, When, broker::check_chunk, more::More,
 };
 
 /// Payloads above this many bytes are stored apart: SQLite keeps a row of about this size on its page.
@@ -71,6 +72,26 @@ pub(super) async fn submit(
     Ok(answers.into_iter().map(answer).collect())
 }
 
+/// Accepts all of a batch, or nothing.
+pub(super) async fn submit_whole(
+    broker: &EmbeddedBroker,
+    batch: Vec<Submission>,
+) -> Result<(), BrokerError> {
+    check_chunk(&batch)?;
+    let ready = batch
+        .into_iter()
+        .map(|submission| prepare(broker, submission));
+    let ready = ready.collect::<Result<Vec<_>, _>>()?;
+    broker
+        .writer
+        .run(move |tx| {
+            let answers = write_all(tx, ready)?;
+            // An error takes back what was written before.
+            Ok(answers.into_iter().collect::<Result<(), _>>()?)
+        })
+        .await
+}
+
 fn prepare(broker: &EmbeddedBroker, submission: Submission) -> Result<Ready, BrokerError> {
     broker
         .options
@@ -118,6 +139,7 @@ fn write_all(tx: &mut Tx<'_>, items: Vec<Ready>) -> Result<Answers, Fault> {
     let mut targets = HashMap::new();
     let mut ends = Ends::default();
     let mut uses = Uses::default();
+    let mut depths = Depths::read(tx)?;
     let mut answers = Vec::with_capacity(items.len());
     for item in items {
         let target = match targets.entry((item.task.clone(), item.queue.clone())) {
@@ -130,10 +152,16 @@ fn write_all(tx: &mut Tx<'_>, items: Vec<Ready>) -> Result<Answers, Fault> {
         answers.push(match target {
             Err(_) if is_known(tx, item.id)? => Ok(()),
             Err(error) => Err(error.clone()),
-            Ok(target) => {
-                write(tx, &item, target, &mut ends, &mut uses)?;
-                Ok(())
-            }
+            Ok(target) => match depths.check(&target.queue) {
+                Err(_) if is_known(tx, item.id)? => Ok(()),
+                Err(overloaded) => Err(overloaded),
+                Ok(()) => {
+                    if write(tx, &item, target, &mut ends, &mut uses)? {
+                        depths.add(&target.queue);
+                    }
+                    Ok(())
+                }
+            },
         });
     }
     uses.write(tx)?;
@@ -141,13 +169,14 @@ fn write_all(tx: &mut Tx<'_>, items: Vec<Ready>) -> Result<Answers, Fault> {
     Ok(answers)
 }
 
+/// False when it is known already.
 fn write(
     tx: &mut Tx<'_>,
     item: &Ready,
     target: &Target,
     ends: &mut Ends,
     uses: &mut Uses,
-) -> Result<(), Fault> {
+) -> Result<bool, Fault> {
     let pos = match Ends::is_plain(&item.more) {
         true => ends.next(tx, &target.queue)?,
         false => 0,
@@ -180,7 +209,7 @@ fn write(
         ),
     )?;
     if inserted == 0 {
-        return Ok(());
+        return Ok(false);
     }
     if is_big {
         let insert = "INSERT INTO payloads VALUES (?1, 'i', ?2)";
@@ -192,7 +221,8 @@ fn write(
         // Its place is where it stands when it starts.
         let insert = "INSERT OR IGNORE INTO queues VALUES (?1)";
         tx.execute(insert, [&target.queue])?;
-        return times::schedule(tx, item.id, &target.queue, starts_at, Fare::default());
+        times::schedule(tx, item.id, &target.queue, starts_at, Fare::default())?;
+        return Ok(true);
     }
     let place = Place {
         queue: &target.queue,
@@ -201,7 +231,8 @@ fn write(
         since: now,
         more: &item.more,
     };
-    ends.put(tx, &place, pos)
+    ends.put(tx, &place, pos)?;
+    Ok(true)
 }
 
 fn is_known(tx: &Tx<'_>, id: InvocationId) -> Result<bool, Fault> {

@@ -38,6 +38,7 @@ scripts! {
     ANNOUNCE = ["announce.lua"];
     RUNNING = ["running.lua"];
     QUEUE = ["queue.lua"];
+    LIMIT = ["limit.lua"];
     LIST = ["list.lua"];
     KV_GET = ["kv_get.lua"];
     KV_SET = ["kv_head.lua", "kv_set.lua"];

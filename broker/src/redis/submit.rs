@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     BrokerError, DEFAULT_QUEUE, Header, InvocationId, ModuleRef, Options, SYSTEM_QUEUE, Submission,
-    TaskRef, When, more::More,
+    TaskRef, When, broker::check_chunk, more::More,
 };
 
 /// One answer for each submission.
@@ -41,6 +41,8 @@ struct Chunk {
     numbers: HashMap<Target, usize>,
     items: Vec<Ready>,
     bytes: usize,
+    /// Whether nothing of it is accepted when something is refused.
+    is_whole: bool,
 }
 
 /// Accepts a batch, in order.
@@ -63,6 +65,26 @@ pub(super) async fn submit(
     }
     send(broker, chunk, &mut answers).await?;
     Ok(answers)
+}
+
+/// Accepts all of a batch, or nothing.
+pub(super) async fn submit_whole(
+    broker: &RedisBroker,
+    batch: Vec<Submission>,
+) -> Result<(), BrokerError> {
+    check_chunk(&batch)?;
+    let mut answers: Answers = Vec::with_capacity(batch.len());
+    let mut chunk = Chunk {
+        is_whole: true,
+        ..Chunk::default()
+    };
+    for (index, submission) in batch.into_iter().enumerate() {
+        admit(broker, &submission)?;
+        answers.push(Ok(()));
+        chunk.add(index, submission)?;
+    }
+    send(broker, chunk, &mut answers).await?;
+    answers.into_iter().collect()
 }
 
 /// What must hold before anything is sent.
@@ -163,10 +185,10 @@ async fn send(
         return Ok(());
     }
     let mut call = SUBMIT.call(
-        1 + 4 * chunk.targets.len() + 8 * chunk.items.len(),
+        2 + 4 * chunk.targets.len() + 8 * chunk.items.len(),
         chunk.bytes + 80 * chunk.items.len(),
     );
-    call.arg(chunk.targets.len());
+    call.arg(u8::from(chunk.is_whole)).arg(chunk.targets.len());
     for (task, queue) in &chunk.targets {
         add_target(&mut call, task, queue);
     }
@@ -183,8 +205,8 @@ async fn send(
         call.arg(item.times.as_str()).arg(item.more.as_str());
     }
     let refused = value::list(broker.link.call(&call).await?)?;
-    for [number, reason] in value::records::<2>(refused) {
-        refuse(&chunk, &number, &reason, answers);
+    for refusal in value::records::<5>(refused) {
+        refuse(&chunk, refusal, answers);
     }
     Ok(())
 }
@@ -201,16 +223,22 @@ fn add_target(call: &mut Call, task: &TaskRef, queue: &str) {
         .arg(queue);
 }
 
-fn refuse(chunk: &Chunk, number: &::redis::Value, reason: &::redis::Value, answers: &mut Answers) {
-    let item = usize::try_from(value::count(number))
+fn refuse(chunk: &Chunk, refusal: [::redis::Value; 5], answers: &mut Answers) {
+    let [number, reason, queue, depth, limit] = refusal;
+    let item = usize::try_from(value::count(&number))
         .ok()
         .and_then(|n| chunk.items.get(n.checked_sub(1)?));
     let Some(item) = item else { return };
     let Some((task, _)) = chunk.targets.get(item.target.wrapping_sub(1)) else {
         return;
     };
-    let error = match value::count(reason) {
+    let error = match value::count(&reason) {
         1 => BrokerError::NoModule(task.module.clone()),
+        3 => BrokerError::Overloaded {
+            queue: value::text(queue).unwrap_or_default(),
+            depth: value::count(&depth),
+            limit: value::count(&limit),
+        },
         _ => BrokerError::NoTask(task.clone()),
     };
     if let Some(answer) = answers.get_mut(item.index) {

@@ -11,6 +11,7 @@
     reason = "cases are tests: they end at the first surprise"
 )]
 
+pub(crate) mod admission;
 pub(crate) mod awaiting;
 pub(crate) mod cancelling;
 pub(crate) mod events;
@@ -105,6 +106,14 @@ macro_rules! suite {
                 ordering::a_host_that_waits_hears_of_every_band,
                 ordering::random_orders_lose_nothing_and_leave_nothing_behind,
                 ordering::refuses_keys_that_are_no_words,
+            }
+            admission {
+                admission::refuses_what_has_no_room_and_says_why,
+                admission::a_bound_holds_at_once_for_every_process_and_goes_at_once,
+                admission::what_was_accepted_comes_back_to_a_full_queue,
+                admission::a_batch_is_accepted_whole_or_not_at_all,
+                admission::ten_thousand_in_chunks,
+                admission::the_depth_is_right_in_every_order,
             }
             settle {
                 outcomes::an_output_over_the_cap_becomes_a_failure,

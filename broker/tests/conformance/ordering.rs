@@ -259,10 +259,10 @@ pub(crate) async fn a_host_that_waits_hears_of_every_band(kit: Kit) {
 }
 
 /// The next of a sequence that looks random; the same for the same seed.
-struct Dice(u64);
+pub(crate) struct Dice(pub(crate) u64);
 
 impl Dice {
-    fn roll(&mut self, sides: usize) -> usize {
+    pub(crate) fn roll(&mut self, sides: usize) -> usize {
         self.0 = self
             .0
             .wrapping_mul(6_364_136_223_846_793_005)

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use celeriac_broker::{Backoff, Options, Payload, Priority, Submission, TaskRef, When};
+use celeriac_broker::{
+    Backoff, ClientId, InvocationId, Options, Payload, Priority, Submission, TaskRef, When,
+};
 use futures_util::future::try_join_all;
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -11,9 +13,9 @@ use crate::{Client, Error, Handle};
 /// One task with its options, ready to be called any number of times.
 #[derive(Clone, Debug)]
 pub struct Call {
-    client: Client,
-    task: TaskRef,
-    options: Options,
+    pub(crate) client: Client,
+    pub(crate) task: TaskRef,
+    pub(crate) options: Options,
     is_awaited: bool,
 }
 
@@ -161,11 +163,30 @@ impl Call {
     /// # Errors
     /// `Error::Encode`, or `Error::Broker` when it was not accepted.
     pub async fn submit(&self, input: &impl Serialize) -> Result<Handle, Error> {
-        let payload = Payload::json(input).map_err(|error| Error::Encode {
+        self.submit_payload(self.payload(input)?).await
+    }
+
+    pub(crate) fn payload(&self, input: &impl Serialize) -> Result<Payload, Error> {
+        Payload::json(input).map_err(|error| Error::Encode {
             task: self.task.to_string(),
             reason: error.to_string(),
-        })?;
-        self.submit_payload(payload).await
+        })
+    }
+
+    /// Where outcomes are pushed.
+    pub(crate) async fn reply_to(&self) -> Result<Option<ClientId>, Error> {
+        match self.is_awaited {
+            true => Ok(Some(self.client.shared.mailbox.open().await?)),
+            false => Ok(None),
+        }
+    }
+
+    /// The handle on an invocation that is about to be submitted.
+    pub(crate) fn handle(&self, id: InvocationId) -> Handle {
+        match self.is_awaited {
+            true => Handle::submitted(self.client.clone(), id),
+            false => Handle::foreign(self.client.clone(), id),
+        }
     }
 
     /// Hands in one invocation with any payload, such as raw bytes.
@@ -175,10 +196,7 @@ impl Call {
     pub async fn submit_payload(&self, input: Payload) -> Result<Handle, Error> {
         let shared = &self.client.shared;
         let id = shared.broker.namespace().issue(0);
-        let reply_to = match self.is_awaited {
-            true => Some(shared.mailbox.open().await?),
-            false => None,
-        };
+        let reply_to = self.reply_to().await?;
         // Registered before it is submitted: the reply may come before the submit returns.
         let awaited = self
             .is_awaited
@@ -196,7 +214,8 @@ impl Call {
         Ok(handle)
     }
 
-    /// Hands in many invocations at once, in order. They travel in as few requests as fit.
+    /// Hands in many invocations at once, in order. They travel in as few requests as fit, along with what else this
+    /// client submits. `submit_batch` says how far it came.
     ///
     /// # Errors
     /// The first error; those that were accepted before it run all the same.

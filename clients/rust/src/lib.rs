@@ -19,6 +19,7 @@
 //! - [`Handle`]: one invocation: its status, result, events and end.
 //! - `submitter` turns concurrent submits into batches; `mailbox` turns the one stream of replies into awaits.
 
+mod batch;
 mod call;
 mod client;
 mod error;
@@ -36,6 +37,7 @@ pub use celeriac_broker::{
 };
 
 pub use self::{
+    batch::BatchError,
     call::Call,
     client::{Client, ConnectOptions},
     error::{Error, TaskFailed},

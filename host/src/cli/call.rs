@@ -12,6 +12,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::{
+    batch::batch,
     connect::{connect, serve_command},
     error::CliError,
     exit::Exit,
@@ -32,6 +33,7 @@ Examples:
   celeriac call images@1.2.0/thumbnail --input @photo.jpg --content-type image/jpeg --output small.png
   cat orders.csv | celeriac call data/to-json --input - --content-type text/csv | jq .
   id=$(celeriac call compute/primes --input 100000 --detach); celeriac wait $id
+  celeriac call mail/send --batch recipients.jsonl --priority low > ids
   celeriac call reports/send --retries 5 --backoff 'exponential(1s, 60s)' --deadline 1h
   celeriac call reports/send --at '2026-11-21 09:00 Europe/Berlin' --expires 2h --detach")]
 pub(crate) struct CallArgs {
@@ -41,6 +43,11 @@ pub(crate) struct CallArgs {
 
     #[command(flatten)]
     input: InputArgs,
+
+    /// One invocation for each line of this file, its input as JSON; prints their ids and goes
+    #[arg(long, value_name = "FILE|-")]
+    #[arg(conflicts_with_all = ["input", "content_type", "output", "logs", "wait"])]
+    batch: Option<String>,
 
     #[command(flatten)]
     limits: LimitArgs,
@@ -180,6 +187,11 @@ pub(crate) async fn call(
     settings: Settings,
     out: &Output,
 ) -> Result<ExitCode, CliError> {
+    if let Some(source) = &args.batch {
+        let client = connect(&settings).await?;
+        let call = client.task(&args.task.to_string())?.options(args.options());
+        return batch(&call.detached(), source, out).await;
+    }
     let input = args.input.read(settings.caps.input_bytes)?;
     let client = connect(&settings).await?;
     let call = client.task(&args.task.to_string())?.options(args.options());
