@@ -33,13 +33,14 @@ pub trait Broker: Debug + Send + Sync + 'static {
     /// now is pinned for every attempt.
     ///
     /// # Errors
-    /// For one: `TooLarge`, `NoModule`, `NoTask`, `Invalid`, `Overloaded`. For all: `Unavailable`.
+    /// For one: `TooLarge`, `NoModule`, `NoTask`, `NoParent`, `Invalid`, `Overloaded`. For all: `Unavailable`.
     async fn submit(
         &self,
         batch: Vec<Submission>,
     ) -> Result<Vec<Result<(), BrokerError>>, BrokerError>;
 
-    /// Accepts all of a batch or, when one of it is refused, nothing: for the same reasons as `submit`. At most
+    /// Accepts all of a batch or, when one of it is refused, nothing: for the same reasons as `submit`. Of invocations
+    /// that wait for no others and have no callbacks, as those come in pieces of their own. At most
     /// `MAX_CHUNK` invocations with `MAX_CHUNK_BYTES` of input, unless it is a single one.
     ///
     /// # Errors
@@ -299,6 +300,17 @@ pub(crate) fn check_chunk(batch: &[Submission]) -> Result<(), BrokerError> {
         .iter()
         .map(|submission| submission.input.data.len())
         .sum();
+    if batch
+        .iter()
+        .any(|submission| !submission.options.stands_alone())
+    {
+        let expected = "invocations that wait for no others and have no callbacks: use `submit`";
+        return Err(BrokerError::invalid(
+            "batch",
+            "what is accepted whole",
+            expected,
+        ));
+    }
     if batch.len() <= 1 || (batch.len() <= MAX_CHUNK && bytes <= MAX_CHUNK_BYTES) {
         return Ok(());
     }
@@ -385,6 +397,9 @@ pub struct QueueStats {
     pub queue: String,
     /// Invocations that wait for a host.
     pub queued: u64,
+    /// Invocations that wait for others.
+    #[serde(default)]
+    pub blocked: u64,
     /// Invocations that wait for a time.
     #[serde(default)]
     pub scheduled: u64,

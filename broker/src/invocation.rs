@@ -5,8 +5,9 @@ use std::{collections::BTreeMap, fmt, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Attempt, Backoff, BrokerError, Digest, InvocationId, Outcome, OutcomeHead, Payload, Priority,
-    Progress, TaskRef, When, check_name, priority::check_sharing_key,
+    After, Attempt, Backoff, BrokerError, Callback, Digest, InvocationId, OnUnmet, Outcome,
+    OutcomeHead, Payload, Priority, Progress, TaskRef, When, callback, check_name, dependency,
+    priority::check_sharing_key,
 };
 
 /// The queue of everything that names no other.
@@ -102,6 +103,15 @@ pub struct Options {
     /// When it fails unless it has ended, retries and all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub deadline: Option<When>,
+    /// What must have ended before it may start.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub after: Vec<After>,
+    /// What becomes of it when one of these ends otherwise.
+    #[serde(skip_serializing_if = "OnUnmet::is_fail")]
+    pub on_unmet: OnUnmet,
+    /// What follows its end.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub callbacks: Vec<Callback>,
     /// Milliseconds that the result is kept after the end; without it the broker's default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub result_ttl_ms: Option<u64>,
@@ -125,6 +135,8 @@ impl Options {
         if let Some(key) = &self.fairness_key {
             check_sharing_key("fairness key", key)?;
         }
+        dependency::check(&self.after)?;
+        callback::check(&self.callbacks)?;
         for (what, when) in [
             ("start", self.start),
             ("expiry", self.expires),
@@ -138,6 +150,11 @@ impl Options {
             }
         }
         Ok(())
+    }
+
+    /// Whether it neither waits for others nor is followed by callbacks.
+    pub(crate) fn stands_alone(&self) -> bool {
+        self.after.is_empty() && self.callbacks.is_empty()
     }
 
     /// Whether the broker has to look at a clock for it.
@@ -359,6 +376,9 @@ pub struct Status {
     /// When it fails unless it has ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline_at_ms: Option<u64>,
+    /// What it waits for, or has waited for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub after: Vec<After>,
     /// Attempts started so far.
     pub attempts: u32,
     /// Hosts that died while they ran it.

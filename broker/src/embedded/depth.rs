@@ -77,11 +77,12 @@ impl Depths {
         }
     }
 
-    /// One more waits.
-    pub(super) fn add(&mut self, queue: &str) {
-        if let Some((depth, _)) = self.0.get_mut(queue) {
-            *depth += 1;
+    /// After something was written: the depths are as they are now.
+    pub(super) fn look_again(&mut self, tx: &Tx<'_>) -> Result<(), Fault> {
+        if !self.0.is_empty() {
+            *self = Self::read(tx)?;
         }
+        Ok(())
     }
 }
 

@@ -7,8 +7,10 @@
 //! # Layout
 //! - `store`, `schema.sql`: the files; `writer`, `reader`: the threads that use them; `clock`
 //! - `switchboard`, `bell`: who waits here, and how other processes are woken
-//! - `submit`, `outcome`, `replies`, `events`: what clients use
-//! - `reserve`, `settle`, `ending`, `lease`: what hosts use; `place`, `bands`, `depth`: where what waits stands; `times`, `ticker`: what falls due
+//! - `submit`, `join`, `outcome`, `replies`, `events`: what clients use
+//! - `reserve`, `settle`, `ending`, `ended`, `lease`: what hosts use; `place`, `bands`, `depth`: where what waits stands;
+//!   `times`, `ticker`: what falls due;
+//!   `follow`: those who wait for others
 //! - `kv`: the key-value stores of modules
 //! - `modules`, `operations`, `list`, `upkeep`: everything else
 
@@ -16,9 +18,12 @@ mod bands;
 mod bell;
 mod clock;
 mod depth;
+mod ended;
 mod ending;
 mod events;
 mod fault;
+mod follow;
+mod join;
 mod kv;
 mod lease;
 mod list;
@@ -57,7 +62,8 @@ use crate::{
     Broker, BrokerError, CancelResult, Caps, Check, ClientId, Control, Digest, Event, EventKind,
     HostId, HostInfo, InvocationId, KeyValueStats, Lease, Limit, LimitScope, Limited, List,
     Listing, ModuleName, ModuleRecord, ModuleRef, Namespace, Outcome, Publication, QueueStats,
-    Renewed, Reply, Reserve, Reserved, Settled, Settlement, Status, Submission, priority::AGEING,
+    Renewed, Reply, Reserve, Reserved, Settled, Settlement, Status, Submission, callback,
+    priority::AGEING,
 };
 
 /// The longest time to keep a result: ten years.
@@ -237,9 +243,15 @@ impl Broker for EmbeddedBroker {
 
     async fn submit(
         &self,
-        batch: Vec<Submission>,
+        mut batch: Vec<Submission>,
     ) -> Result<Vec<Result<(), BrokerError>>, BrokerError> {
-        submit::submit(self, batch).await
+        match callback::expand(self, &mut batch).await? {
+            None => submit::submit(self, batch).await,
+            Some(mut expanded) => {
+                let batch = std::mem::take(&mut expanded.batch);
+                Ok(expanded.collapse(submit::submit(self, batch).await?))
+            }
+        }
     }
 
     async fn submit_whole(&self, batch: Vec<Submission>) -> Result<(), BrokerError> {

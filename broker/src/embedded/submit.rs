@@ -8,14 +8,15 @@ use super::{
     EmbeddedBroker, MAX_TTL_MS,
     depth::Depths,
     fault::{Fault, damaged},
+    join::{self, Waiting},
     place::{Ends, Place},
     row::Fare,
     times::{self, Times},
     writer::{Tx, Uses},
 };
 use crate::{
-    BrokerError, ClientId, DEFAULT_QUEUE, Header, InvocationId, ModuleRef, SYSTEM_QUEUE,
-    Submission, TaskRef, When, broker::check_chunk, more::More,
+    After, BrokerError, ClientId, DEFAULT_QUEUE, Header, InvocationId, ModuleRef, OnUnmet,
+    SYSTEM_QUEUE, Submission, TaskRef, When, broker::check_chunk, more::More,
 };
 
 /// Payloads above this many bytes are stored apart: SQLite keeps a row of about this size on its page.
@@ -36,6 +37,10 @@ struct Ready {
     start: Option<When>,
     expires: Option<When>,
     deadline: Option<When>,
+    after: Vec<After>,
+    on_unmet: OnUnmet,
+    /// How long results are kept unless the caller said otherwise.
+    default_ttl_ms: u64,
     more: More,
     /// `more` as it is stored.
     more_json: Option<String>,
@@ -127,6 +132,9 @@ fn prepare(broker: &EmbeddedBroker, submission: Submission) -> Result<Ready, Bro
         more_json: Some(more.to_json()?).filter(|json| !json.is_empty()),
         more,
         result_ttl_ms: header.options.result_ttl_ms,
+        after: header.options.after,
+        on_unmet: header.options.on_unmet,
+        default_ttl_ms: broker.result_ttl_ms(),
         start: header.options.start,
         expires: header.options.expires,
         deadline: header.options.deadline,
@@ -153,13 +161,14 @@ fn write_all(tx: &mut Tx<'_>, items: Vec<Ready>) -> Result<Answers, Fault> {
             Err(_) if is_known(tx, item.id)? => Ok(()),
             Err(error) => Err(error.clone()),
             Ok(target) => match depths.check(&target.queue) {
-                Err(_) if is_known(tx, item.id)? => Ok(()),
+                Err(_) if !item.after.is_empty() || is_known(tx, item.id)? => {
+                    write(tx, &item, target, &mut ends, &mut uses)?
+                }
                 Err(overloaded) => Err(overloaded),
                 Ok(()) => {
-                    if write(tx, &item, target, &mut ends, &mut uses)? {
-                        depths.add(&target.queue);
-                    }
-                    Ok(())
+                    let written = write(tx, &item, target, &mut ends, &mut uses)?;
+                    depths.look_again(tx)?;
+                    written
                 }
             },
         });
@@ -176,7 +185,14 @@ fn write(
     target: &Target,
     ends: &mut Ends,
     uses: &mut Uses,
-) -> Result<bool, Fault> {
+) -> Result<Result<(), BrokerError>, Fault> {
+    let parents = match item.after.is_empty() || is_known(tx, item.id)? {
+        true => None,
+        false => match join::look(tx, &item.after)? {
+            Ok(parents) => Some(parents),
+            Err(refused) => return Ok(Err(refused)),
+        },
+    };
     let pos = match Ends::is_plain(&item.more) {
         true => ends.next(tx, &target.queue)?,
         false => 0,
@@ -190,8 +206,9 @@ fn write(
     };
     let inserted = tx.execute(
         "INSERT INTO invocations
-           (id, header, input, big_input, digest, queue, pos, submitted_at, waiters, result_ttl, start_by, deadline, more)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13) ON CONFLICT DO NOTHING",
+           (id, header, input, big_input, digest, queue, pos, submitted_at, waiters, result_ttl, start_by, deadline, more,
+            chain)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14) ON CONFLICT DO NOTHING",
         (
             item.id.as_bytes(),
             &item.header,
@@ -206,10 +223,11 @@ fn write(
             times.start_by,
             times.deadline,
             &item.more_json,
+            parents.as_ref().map(|parents| parents.chain),
         ),
     )?;
     if inserted == 0 {
-        return Ok(false);
+        return Ok(Ok(()));
     }
     if is_big {
         let insert = "INSERT INTO payloads VALUES (?1, 'i', ?2)";
@@ -217,12 +235,27 @@ fn write(
     }
     uses.add(target.digest.as_deref(), 1);
     times.note(tx, item.id, Fare::default())?;
-    if let Some(starts_at) = at(item.start).filter(|starts_at| *starts_at > now) {
+    let starts_at = at(item.start).filter(|starts_at| *starts_at > now);
+    if starts_at.is_some() || parents.is_some() {
         // Its place is where it stands when it starts.
         let insert = "INSERT OR IGNORE INTO queues VALUES (?1)";
         tx.execute(insert, [&target.queue])?;
+    }
+    if let Some(parents) = parents {
+        let waiting = Waiting {
+            id: item.id,
+            queue: &target.queue,
+            on_unmet: item.on_unmet,
+            starts_at,
+            ttl_ms: item.default_ttl_ms,
+        };
+        if parents.join(tx, &waiting)? {
+            return Ok(Ok(()));
+        }
+    }
+    if let Some(starts_at) = starts_at {
         times::schedule(tx, item.id, &target.queue, starts_at, Fare::default())?;
-        return Ok(true);
+        return Ok(Ok(()));
     }
     let place = Place {
         queue: &target.queue,
@@ -232,7 +265,7 @@ fn write(
         more: &item.more,
     };
     ends.put(tx, &place, pos)?;
-    Ok(true)
+    Ok(Ok(()))
 }
 
 fn is_known(tx: &Tx<'_>, id: InvocationId) -> Result<bool, Fault> {

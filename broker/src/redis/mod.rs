@@ -52,7 +52,7 @@ use crate::{
     HostId, HostInfo, InvocationId, KeyValueStats, Lease, Limit, LimitScope, Limited, List,
     Listing, MAX_CHUNK, MAX_CHUNK_BYTES, ModuleName, ModuleRecord, ModuleRef, Namespace, Outcome,
     Publication, QueueStats, Renewed, Reply, Reserve, Reserved, Settled, Settlement, Status,
-    Submission, priority::AGEING, verdict,
+    Submission, callback, priority::AGEING, verdict,
 };
 
 /// The layout of the keys that this version reads and writes.
@@ -248,9 +248,15 @@ impl Broker for RedisBroker {
 
     async fn submit(
         &self,
-        batch: Vec<Submission>,
+        mut batch: Vec<Submission>,
     ) -> Result<Vec<Result<(), BrokerError>>, BrokerError> {
-        submit::submit(self, batch).await
+        match callback::expand(self, &mut batch).await? {
+            None => submit::submit(self, batch).await,
+            Some(mut expanded) => {
+                let batch = std::mem::take(&mut expanded.batch);
+                Ok(expanded.collapse(submit::submit(self, batch).await?))
+            }
+        }
     }
 
     async fn submit_whole(&self, batch: Vec<Submission>) -> Result<(), BrokerError> {

@@ -3,14 +3,17 @@
 use std::collections::HashMap;
 
 use super::{
-    CHUNK, CHUNK_BYTES, RedisBroker,
+    CHUNK, CHUNK_BYTES, REPLY_CAP, RedisBroker, reply_ttl_ms,
     script::{Call, SUBMIT},
     ttl_ms, value,
 };
 use crate::{
-    BrokerError, DEFAULT_QUEUE, Header, InvocationId, ModuleRef, Options, SYSTEM_QUEUE, Submission,
-    TaskRef, When, broker::check_chunk, more::More,
+    After, BrokerError, DEFAULT_QUEUE, Header, InvocationId, ModuleRef, OnUnmet, Options,
+    SYSTEM_QUEUE, Submission, TaskRef, When, broker::check_chunk, dependency::Refused, more::More,
 };
+
+/// Parents in one call, unless a single invocation has more.
+const EDGES: usize = 2_000;
 
 /// One answer for each submission.
 type Answers = Vec<Result<(), BrokerError>>;
@@ -30,6 +33,9 @@ struct Ready {
     times: String,
     /// The features that it uses, JSON; empty for none.
     more: String,
+    /// What it waits for, as `submit.lua` reads it; empty for nothing.
+    after: String,
+    parents: Vec<After>,
 }
 
 /// What tells targets apart: the task and the queue that the caller asked for.
@@ -41,6 +47,8 @@ struct Chunk {
     numbers: HashMap<Target, usize>,
     items: Vec<Ready>,
     bytes: usize,
+    /// Parents that are waited for.
+    edges: usize,
     /// Whether nothing of it is accepted when something is refused.
     is_whole: bool,
 }
@@ -107,7 +115,9 @@ fn admit(broker: &RedisBroker, submission: &Submission) -> Result<(), BrokerErro
 
 impl Chunk {
     fn is_full(&self, next: usize) -> bool {
-        self.items.len() >= CHUNK || (!self.items.is_empty() && self.bytes + next > CHUNK_BYTES)
+        self.items.len() >= CHUNK
+            || self.edges >= EDGES
+            || (!self.items.is_empty() && self.bytes + next > CHUNK_BYTES)
     }
 
     fn add(&mut self, index: usize, submission: Submission) -> Result<(), BrokerError> {
@@ -120,6 +130,8 @@ impl Chunk {
         } = submission;
         let (result_ttl_ms, times) = (options.result_ttl_ms, times(&options));
         let more = More::of(&options).to_json()?;
+        let after = after(&options);
+        let parents = options.after.clone();
         let target = self.target(&task, options.queue.as_deref());
         let header = Header {
             task,
@@ -128,7 +140,8 @@ impl Chunk {
         };
         let header = serde_json::to_string(&header)
             .map_err(|error| value::damaged("a header", error.to_string()))?;
-        self.bytes += header.len() + input.data.len() + more.len();
+        self.bytes += header.len() + input.data.len() + more.len() + after.len();
+        self.edges += parents.len();
         self.items.push(Ready {
             index,
             id,
@@ -139,6 +152,8 @@ impl Chunk {
             result_ttl_ms,
             times,
             more,
+            after,
+            parents,
         });
         Ok(())
     }
@@ -185,10 +200,16 @@ async fn send(
         return Ok(());
     }
     let mut call = SUBMIT.call(
-        2 + 4 * chunk.targets.len() + 8 * chunk.items.len(),
+        4 + 4 * chunk.targets.len() + 9 * chunk.items.len(),
         chunk.bytes + 80 * chunk.items.len(),
     );
-    call.arg(u8::from(chunk.is_whole)).arg(chunk.targets.len());
+    call.arg(broker.result_ttl_ms())
+        .arg(reply_ttl_ms())
+        .arg(REPLY_CAP)
+        .arg(match chunk.is_whole {
+            true => format!("{} whole", chunk.targets.len()),
+            false => chunk.targets.len().to_string(),
+        });
     for (task, queue) in &chunk.targets {
         add_target(&mut call, task, queue);
     }
@@ -202,11 +223,13 @@ async fn send(
             Some(ttl) => call.arg(ttl_ms(ttl)),
             None => call.arg(""),
         };
-        call.arg(item.times.as_str()).arg(item.more.as_str());
+        call.arg(item.times.as_str())
+            .arg(item.more.as_str())
+            .arg(item.after.as_str());
     }
     let refused = value::list(broker.link.call(&call).await?)?;
-    for refusal in value::records::<5>(refused) {
-        refuse(&chunk, refusal, answers);
+    for [number, reason] in value::records::<2>(refused) {
+        refuse(&chunk, &number, reason, answers);
     }
     Ok(())
 }
@@ -223,27 +246,70 @@ fn add_target(call: &mut Call, task: &TaskRef, queue: &str) {
         .arg(queue);
 }
 
-fn refuse(chunk: &Chunk, refusal: [::redis::Value; 5], answers: &mut Answers) {
-    let [number, reason, queue, depth, limit] = refusal;
-    let item = usize::try_from(value::count(&number))
+/// Why a queue takes no more, as `submit.lua` says it.
+fn overloaded(reason: &::redis::Value) -> Option<BrokerError> {
+    let reason = value::text(reason.clone())?;
+    let mut parts = reason.splitn(3, ' ');
+    let (depth, limit) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+    let queue = parts.next()?.to_owned();
+    Some(BrokerError::Overloaded {
+        queue,
+        depth,
+        limit,
+    })
+}
+
+fn refuse(chunk: &Chunk, number: &::redis::Value, reason: ::redis::Value, answers: &mut Answers) {
+    let item = usize::try_from(value::count(number))
         .ok()
         .and_then(|n| chunk.items.get(n.checked_sub(1)?));
     let Some(item) = item else { return };
     let Some((task, _)) = chunk.targets.get(item.target.wrapping_sub(1)) else {
         return;
     };
-    let error = match value::count(&reason) {
+    if let Some(overloaded) = overloaded(&reason) {
+        if let Some(answer) = answers.get_mut(item.index) {
+            *answer = Err(overloaded);
+        }
+        return;
+    }
+    let reason = value::count(&reason);
+    let error = match reason % 100 {
         1 => BrokerError::NoModule(task.module.clone()),
-        3 => BrokerError::Overloaded {
-            queue: value::text(queue).unwrap_or_default(),
-            depth: value::count(&depth),
-            limit: value::count(&limit),
-        },
-        _ => BrokerError::NoTask(task.clone()),
+        2 => BrokerError::NoTask(task.clone()),
+        kind => refused_parent(item, kind, reason / 100),
     };
     if let Some(answer) = answers.get_mut(item.index) {
         *answer = Err(error);
     }
+}
+
+/// Why an invocation cannot wait for its parent number `number`, from 1.
+fn refused_parent(item: &Ready, kind: u64, number: u64) -> BrokerError {
+    let index = usize::try_from(number).unwrap_or(0).wrapping_sub(1);
+    let parent = item.parents.get(index).map_or(item.id, |after| after.id);
+    match kind {
+        11 => Refused::Unknown,
+        12 => Refused::Crowded,
+        _ => Refused::TooLong,
+    }
+    .error(parent)
+}
+
+/// What it waits for as `submit.lua` reads it.
+fn after(options: &Options) -> String {
+    if options.after.is_empty() {
+        return String::new();
+    }
+    let policy = match options.on_unmet {
+        OnUnmet::Fail => "f",
+        OnUnmet::Skip => "k",
+    };
+    let edges = options.after.iter();
+    policy.to_owned()
+        + &edges
+            .map(|after| format!("{}{}", after.id, after.on.letter()))
+            .collect::<String>()
 }
 
 // The script falls back to the same queue.

@@ -3,7 +3,7 @@
 -- KEYS[1]  key prefix `cel:{p}:`
 -- ARGV     1 queue
 -- Returns  invocations that wait for a host; ms that the one that has waited longest has waited (looked for among the
---          first 100 entries of each band); invocations that wait for a time
+--          first 100 entries of each band); invocations that wait for a time; invocations that wait for others
 -- Writes   nothing.
 
 local P = KEYS[1]
@@ -35,4 +35,5 @@ for band = 0, 2 do
   oldest = math.min(oldest, first(list .. band) or now)
 end
 local scheduled = tonumber(redis.call('HGET', P .. 'scheduled', ARGV[1]) or 0)
-return {math.max(depth, 0), math.max(0, now - oldest), scheduled}
+local blocked = tonumber(redis.call('HGET', P .. 'blocked', ARGV[1]) or 0)
+return {math.max(depth, 0), math.max(0, now - oldest), scheduled, blocked}
