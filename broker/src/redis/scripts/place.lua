@@ -84,5 +84,6 @@ local function write_places()
       redis.call('HDEL', P .. 'aside', queue)
     end
   end
+  places, asides = {}, {}
 end
 

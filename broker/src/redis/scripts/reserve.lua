@@ -241,7 +241,6 @@ for argument = 15, #ARGV, 2 do
   end
   stales[queue] = nil
 end
-write_places()
 
 for from = 1, #scored, 1000 do
   redis.call('ZADD', leases, unpack(scored, from, math.min(from + 999, #scored)))
