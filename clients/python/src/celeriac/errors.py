@@ -164,7 +164,7 @@ class NoSuchTask(CeleriacError):
         self.task = task
 
 
-class Overloaded(CeleriacError):
+class QueueFull(CeleriacError):
     """A queue takes no more: nothing of this invocation was accepted, and it is not tried again by itself."""
 
     def __init__(self, queue: str, depth: int, limit: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from ..errors import CeleriacError, NoSuchModule, NoSuchTask, Overloaded
+from ..errors import CeleriacError, NoSuchModule, NoSuchTask, QueueFull
 from ..names import SYSTEM_QUEUE
 from ..options import times
 from .scripts import script
@@ -80,7 +80,7 @@ def _refusal(submission: Submission, reason: int | bytes | str) -> CeleriacError
         return NoSuchModule(ref.module) if reason == 1 else NoSuchTask(ref.text)
     text = reason.decode() if isinstance(reason, bytes) else reason
     depth, limit, queue = text.split(" ", 2)
-    return Overloaded(queue, int(depth), int(limit))
+    return QueueFull(queue, int(depth), int(limit))
 
 
 def header(submission: Submission) -> str:
