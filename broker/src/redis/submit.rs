@@ -229,7 +229,7 @@ async fn send(
     }
     let refused = value::list(broker.link.call(&call).await?)?;
     for [number, reason] in value::records::<2>(refused) {
-        refuse(&chunk, &number, reason, answers);
+        refuse(&chunk, &number, &reason, answers);
     }
     Ok(())
 }
@@ -259,7 +259,7 @@ fn overloaded(reason: &::redis::Value) -> Option<BrokerError> {
     })
 }
 
-fn refuse(chunk: &Chunk, number: &::redis::Value, reason: ::redis::Value, answers: &mut Answers) {
+fn refuse(chunk: &Chunk, number: &::redis::Value, reason: &::redis::Value, answers: &mut Answers) {
     let item = usize::try_from(value::count(number))
         .ok()
         .and_then(|n| chunk.items.get(n.checked_sub(1)?));
@@ -267,13 +267,13 @@ fn refuse(chunk: &Chunk, number: &::redis::Value, reason: ::redis::Value, answer
     let Some((task, _)) = chunk.targets.get(item.target.wrapping_sub(1)) else {
         return;
     };
-    if let Some(overloaded) = overloaded(&reason) {
+    if let Some(overloaded) = overloaded(reason) {
         if let Some(answer) = answers.get_mut(item.index) {
             *answer = Err(overloaded);
         }
         return;
     }
-    let reason = value::count(&reason);
+    let reason = value::count(reason);
     let error = match reason % 100 {
         1 => BrokerError::NoModule(task.module.clone()),
         2 => BrokerError::NoTask(task.clone()),
