@@ -15,6 +15,9 @@ pub(crate) struct More {
     /// The fairness key.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) fair: Option<String>,
+    /// The schedule that submitted it, a time of which may wait for its end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) schedule: Option<String>,
 }
 
 impl More {
@@ -24,6 +27,7 @@ impl More {
         Self {
             band: priority.map(Priority::band),
             fair: options.fairness_key.clone(),
+            schedule: options.schedule.clone(),
         }
     }
 
