@@ -98,6 +98,20 @@ pub enum BrokerError {
         /// The setting that raises the limit.
         setting: &'static str,
     },
+    /// A queue takes no more. Nothing of this invocation was accepted; it is not tried again by itself, so that whoever
+    /// submits can slow down.
+    #[error(
+        "queue `{queue}` is overloaded: {depth} invocations wait in it and {limit} may. Submit again when some have run, \
+         have more hosts serve it, or raise the limit: `celeriac limits set queue:{queue} --max-queue N`"
+    )]
+    Overloaded {
+        /// The queue.
+        queue: String,
+        /// How many wait.
+        depth: u64,
+        /// How many may.
+        limit: u64,
+    },
     /// A module's key-value store takes no more.
     #[error("the key-value store of module `{module}` takes at most {limit} {what}: {remedy}")]
     KeyValueLimit {

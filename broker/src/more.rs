@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{BrokerError, Header, Unique, once};
+use crate::{BrokerError, Header, Priority, Unique, once};
 
 /// The features that an invocation uses, as the engines keep them beside its record: decided here, once, when it is
 /// submitted, and never changed. An invocation that uses none has none, so that it costs nothing.
@@ -15,6 +15,12 @@ pub(crate) struct More {
     /// Its unique key.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) unique: Option<Unique>,
+    /// The band, where it is not the normal one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) band: Option<u8>,
+    /// The fairness key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) fair: Option<String>,
     /// The schedule that submitted it, a time of which may wait for its end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) schedule: Option<String>,
@@ -31,12 +37,15 @@ impl More {
     /// What these options ask for.
     pub(crate) fn of(header: &Header, input: &[u8]) -> Self {
         let options = &header.options;
+        let priority = Some(options.priority).filter(|priority| !priority.is_normal());
         Self {
             idem: options.idempotency_key.as_ref().map(|key| Idem {
                 key: key.clone(),
                 print: once::fingerprint(header, input),
             }),
             unique: options.unique.clone(),
+            band: priority.map(Priority::band),
+            fair: options.fairness_key.clone(),
             schedule: options.schedule.clone(),
         }
     }

@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::{
     EmbeddedBroker, MAX_TTL_MS,
+    depth::Depths,
     fault::{Fault, damaged},
     join::{self, Waiting},
     once,
@@ -16,7 +17,7 @@ use super::{
 };
 use crate::{
     After, BrokerError, Caps, ClientId, DEFAULT_QUEUE, Header, InvocationId, ModuleRef, Namespace,
-    OnUnmet, SYSTEM_QUEUE, Submission, TaskRef, When, more::More,
+    OnUnmet, SYSTEM_QUEUE, Submission, TaskRef, When, broker::check_chunk, more::More,
 };
 
 /// Payloads above this many bytes are stored apart: SQLite keeps a row of about this size on its page.
@@ -83,6 +84,30 @@ pub(super) async fn submit(
     .into_iter();
     let answer = |early: Option<_>| early.or_else(|| written.next());
     Ok(answers.into_iter().filter_map(answer).collect())
+}
+
+/// Accepts all of a batch, or nothing.
+pub(super) async fn submit_whole(
+    broker: &EmbeddedBroker,
+    batch: Vec<Submission>,
+) -> Result<(), BrokerError> {
+    check_chunk(&batch)?;
+    let terms = Terms::of(broker);
+    let ready = batch
+        .into_iter()
+        .map(|submission| prepare(&terms, submission));
+    let ready = ready.collect::<Result<Vec<_>, _>>()?;
+    broker
+        .writer
+        .run(move |tx| {
+            let answers = write_all(tx, ready)?;
+            // An error takes back what was written before.
+            for answer in answers {
+                answer?;
+            }
+            Ok(())
+        })
+        .await
 }
 
 /// What a store goes by when it accepts.
@@ -153,6 +178,7 @@ pub(super) fn write_all(tx: &mut Tx<'_>, items: Vec<Ready>) -> Result<Answers, F
     let mut targets = HashMap::new();
     let mut ends = Ends::default();
     let mut uses = Uses::default();
+    let mut depths = Depths::read(tx)?;
     let mut answers = Vec::with_capacity(items.len());
     for item in items {
         let target = match targets.entry((item.task.clone(), item.queue.clone())) {
@@ -165,7 +191,21 @@ pub(super) fn write_all(tx: &mut Tx<'_>, items: Vec<Ready>) -> Result<Answers, F
         answers.push(match target {
             Err(_) if is_known(tx, item.id)? => Ok(item.id),
             Err(error) => Err(error.clone()),
-            Ok(target) => write(tx, &item, target, &mut ends, &mut uses)?,
+            Ok(target) => match depths.check(&target.queue) {
+                Err(_)
+                    if !item.after.is_empty()
+                        || is_known(tx, item.id)?
+                        || once::clash(tx, &item.more)?.is_some() =>
+                {
+                    write(tx, &item, target, &mut ends, &mut uses)?
+                }
+                Err(overloaded) => Err(overloaded),
+                Ok(()) => {
+                    let written = write(tx, &item, target, &mut ends, &mut uses)?;
+                    depths.look_again(tx)?;
+                    written
+                }
+            },
         });
     }
     uses.write(tx)?;
@@ -173,6 +213,7 @@ pub(super) fn write_all(tx: &mut Tx<'_>, items: Vec<Ready>) -> Result<Answers, F
     Ok(answers)
 }
 
+/// False when it is known already.
 fn write(
     tx: &mut Tx<'_>,
     item: &Ready,
@@ -207,7 +248,10 @@ fn insert(
     ends: &mut Ends,
     uses: &mut Uses,
 ) -> Result<bool, Fault> {
-    let pos = ends.next(tx, &target.queue)?;
+    let pos = match Ends::is_plain(&item.more) {
+        true => ends.next(tx, &target.queue)?,
+        false => 0,
+    };
     let is_big = item.input.len() > INLINE_BYTES;
     let now = tx.now;
     let at = |when: Option<When>| when.map(|when| when.resolve(now));

@@ -112,7 +112,7 @@ fn end_what_is_over(tx: &mut Tx<'_>, ttl_ms: u64) -> Result<(), Fault> {
     let sql = "SELECT e.id, i.start_by, i.deadline,
            coalesce(r.taken, s.taken), coalesce(r.given_back, s.given_back), coalesce(r.crashes, s.crashes)
          FROM ends e JOIN invocations i ON i.id = e.id
-         LEFT JOIN ready r ON r.queue = i.queue AND r.pos = i.pos AND r.id = i.id
+         LEFT JOIN ready r ON r.list = coalesce(i.list, i.queue) AND r.pos = i.pos AND r.id = i.id
          LEFT JOIN scheduled s ON s.id = i.id
          WHERE e.at <= ?1 ORDER BY e.at LIMIT ?2";
     let due = query_all(tx.db, sql, (tx.now, BATCH), |found| {

@@ -41,6 +41,7 @@ scripts! {
     ANNOUNCE = ["announce.lua"];
     RUNNING = ["running.lua"];
     QUEUE = ["queue.lua"];
+    LIMIT = ["limit.lua"];
     SCHEDULES = ["schedules.lua"];
     SCHEDULE_PUT = ["schedule_put.lua"];
     SCHEDULE_CHANGE = ["schedule_change.lua"];

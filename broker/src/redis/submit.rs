@@ -9,7 +9,8 @@ use super::{
 };
 use crate::{
     After, BrokerError, DEFAULT_QUEUE, Header, InvocationId, ModuleRef, OnUnmet, Options,
-    SYSTEM_QUEUE, Submission, TaskRef, When, dependency::Refused, more::More, once::Clash,
+    SYSTEM_QUEUE, Submission, TaskRef, When, broker::check_chunk, dependency::Refused, more::More,
+    once::Clash,
 };
 
 /// Parents in one call, unless a single invocation has more.
@@ -53,6 +54,8 @@ pub(super) struct Chunk {
     bytes: usize,
     /// Parents that are waited for.
     edges: usize,
+    /// Whether nothing of it is accepted when something is refused.
+    is_whole: bool,
 }
 
 /// Accepts a batch, in order.
@@ -75,6 +78,29 @@ pub(super) async fn submit(
     }
     send(broker, chunk, &mut answers).await?;
     Ok(answers)
+}
+
+/// Accepts all of a batch, or nothing.
+pub(super) async fn submit_whole(
+    broker: &RedisBroker,
+    batch: Vec<Submission>,
+) -> Result<(), BrokerError> {
+    check_chunk(&batch)?;
+    let mut answers: Answers = Vec::with_capacity(batch.len());
+    let mut chunk = Chunk {
+        is_whole: true,
+        ..Chunk::default()
+    };
+    for (index, submission) in batch.into_iter().enumerate() {
+        admit(broker, &submission)?;
+        answers.push(Ok(submission.id));
+        chunk.add(index, submission)?;
+    }
+    send(broker, chunk, &mut answers).await?;
+    for answer in answers {
+        answer?;
+    }
+    Ok(())
 }
 
 /// What must hold before anything is sent.
@@ -158,7 +184,10 @@ impl Chunk {
 
     /// Adds the arguments that `submit.lua` takes.
     pub(super) fn write(&self, call: &mut Call) {
-        call.arg(self.targets.len());
+        call.arg(match self.is_whole {
+            true => format!("{} whole", self.targets.len()),
+            false => self.targets.len().to_string(),
+        });
         for (task, queue) in &self.targets {
             add_target(call, task, queue);
         }
@@ -243,6 +272,19 @@ fn add_target(call: &mut Call, task: &TaskRef, queue: &str) {
         .arg(queue);
 }
 
+/// Why a queue takes no more, as `submit.lua` says it.
+fn overloaded(reason: &::redis::Value) -> Option<BrokerError> {
+    let reason = value::text(reason.clone())?;
+    let mut parts = reason.splitn(3, ' ');
+    let (depth, limit) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+    let queue = parts.next()?.to_owned();
+    Some(BrokerError::Overloaded {
+        queue,
+        depth,
+        limit,
+    })
+}
+
 fn refuse(chunk: &Chunk, number: &::redis::Value, reason: &::redis::Value, answers: &mut Answers) {
     let item = usize::try_from(value::count(number))
         .ok()
@@ -254,6 +296,12 @@ fn refuse(chunk: &Chunk, number: &::redis::Value, reason: &::redis::Value, answe
     if let Some(clash) = clash(reason) {
         if let Some(answer) = answers.get_mut(item.index) {
             *answer = clash.answer(item.idempotency_key.as_deref(), item.unique_key.as_deref());
+        }
+        return;
+    }
+    if let Some(overloaded) = overloaded(reason) {
+        if let Some(answer) = answers.get_mut(item.index) {
+            *answer = Err(overloaded);
         }
         return;
     }

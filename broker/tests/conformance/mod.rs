@@ -11,6 +11,7 @@
     reason = "cases are tests: they end at the first surprise"
 )]
 
+pub(crate) mod admission;
 pub(crate) mod awaiting;
 pub(crate) mod cancelling;
 pub(crate) mod depending;
@@ -23,6 +24,7 @@ pub(crate) mod listing;
 pub(crate) mod modules;
 pub(crate) mod once;
 pub(crate) mod operations;
+pub(crate) mod ordering;
 pub(crate) mod outcomes;
 pub(crate) mod reserving;
 pub(crate) mod retrying;
@@ -95,6 +97,27 @@ macro_rules! suite {
                 reserving::given_back_invocations_go_first_in_their_order,
                 reserving::takes_eight_mebibytes_at_once_and_at_least_one,
                 reserving::takes_nothing_when_there_is_no_room,
+            }
+            order {
+                ordering::a_higher_band_goes_first_and_a_band_is_first_in_first_out,
+                ordering::what_has_aged_in_a_lower_band_gets_each_fourth_place,
+                ordering::keys_are_served_in_turn,
+                ordering::a_million_of_one_key_do_not_delay_another,
+                ordering::what_comes_back_goes_first_in_its_band_and_key,
+                ordering::what_is_due_enters_its_band,
+                ordering::what_is_cancelled_leaves_no_hole,
+                ordering::quotas_share_and_leave_nothing_unused,
+                ordering::a_host_that_waits_hears_of_every_band,
+                ordering::random_orders_lose_nothing_and_leave_nothing_behind,
+                ordering::refuses_keys_that_are_no_words,
+            }
+            admission {
+                admission::refuses_what_has_no_room_and_says_why,
+                admission::a_bound_holds_at_once_for_every_process_and_goes_at_once,
+                admission::what_was_accepted_comes_back_to_a_full_queue,
+                admission::a_batch_is_accepted_whole_or_not_at_all,
+                admission::ten_thousand_in_chunks,
+                admission::the_depth_is_right_in_every_order,
             }
             settle {
                 outcomes::an_output_over_the_cap_becomes_a_failure,

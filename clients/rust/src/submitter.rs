@@ -81,17 +81,28 @@ async fn submit_with_patience(
     batch: Vec<Submission>,
     patience: Duration,
 ) -> Vec<Result<InvocationId, BrokerError>> {
+    let answers = patiently(patience, || broker.submit(batch.clone())).await;
+    answers.unwrap_or_else(|error| batch.iter().map(|_| Err(error.clone())).collect())
+}
+
+/// Makes a request again while the broker does not answer.
+pub(crate) async fn patiently<T, F>(
+    patience: Duration,
+    request: impl Fn() -> F,
+) -> Result<T, BrokerError>
+where
+    F: Future<Output = Result<T, BrokerError>>,
+{
     let deadline = Instant::now() + patience;
     let mut pause = Duration::from_millis(20);
     loop {
-        match broker.submit(batch.clone()).await {
-            Ok(results) => return results,
+        match request().await {
             Err(error) if error.is_transient() && Instant::now() + pause < deadline => {
                 tracing::debug!(%error, "submit is tried again");
                 sleep(pause).await;
                 pause = (pause * 2).min(Duration::from_secs(1));
             }
-            Err(error) => return batch.iter().map(|_| Err(error.clone())).collect(),
+            result => return result,
         }
     }
 }

@@ -142,6 +142,19 @@ impl From<BrokerError> for CliError {
                 format!("{module} is in use by {invocations} unfinished invocations"),
                 "wait for them or cancel them, then remove it".to_owned(),
             ),
+            BrokerError::Overloaded {
+                queue,
+                depth,
+                limit,
+            } => (
+                Exit::Failed,
+                format!(
+                    "queue `{queue}` is overloaded: {depth} invocations wait in it and {limit} may"
+                ),
+                format!(
+                    "submit again when some have run, have more hosts serve it, or `celeriac limits set queue:{queue} --max-queue N`"
+                ),
+            ),
             BrokerError::TooLarge {
                 what,
                 bytes,

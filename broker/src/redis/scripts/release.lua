@@ -6,7 +6,7 @@
 -- ARGV     1 head of a cancelled outcome, 2 result TTL ms, 3 reply stream TTL ms, 4 reply stream cap in entries;
 --          then id, token for each lease, at most 500
 -- Returns  how many were held.
--- Writes   i:<id>, leases, q:<queue>:1, wake:<queue>, due; for what it cancels: uses, e:<id>, reply:<client>.
+-- Writes   i:<id>, leases, due, and what `place.lua` writes; for what it cancels: uses, e:<id>, reply:<client>.
 
 local released = 0
 -- Backwards, so that the first one stands first again.
