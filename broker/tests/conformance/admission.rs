@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use celeriac_broker::{
-    BrokerError, Limit, LimitScope, MAX_CHUNK, Options, Priority, State, Submission,
+    BrokerError, InvocationId, Limit, LimitScope, MAX_CHUNK, Options, Priority, State, Submission,
 };
 
 use super::{
@@ -32,7 +32,7 @@ async fn waiting(kit: &Kit) -> u64 {
     default.map_or(0, |queue| queue.queued + queue.scheduled)
 }
 
-async fn offer(kit: &Kit, submission: Submission) -> Result<(), BrokerError> {
+async fn offer(kit: &Kit, submission: Submission) -> Result<InvocationId, BrokerError> {
     kit.client
         .submit(vec![submission])
         .await
@@ -41,7 +41,7 @@ async fn offer(kit: &Kit, submission: Submission) -> Result<(), BrokerError> {
         .unwrap()
 }
 
-fn is_overloaded(answer: &Result<(), BrokerError>, expected: (u64, u64)) -> bool {
+fn is_overloaded<T>(answer: &Result<T, BrokerError>, expected: (u64, u64)) -> bool {
     matches!(answer, Err(BrokerError::Overloaded { queue, depth, limit })
         if queue == "default" && (*depth, *limit) == expected)
 }
