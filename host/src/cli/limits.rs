@@ -96,7 +96,7 @@ pub(crate) async fn limits(
 
 fn show(limits: &[Limited], out: &Output) -> Result<(), CliError> {
     if out.is_json {
-        return Ok(out.document(&json!({ "limits": limits }))?);
+        return out.document(&json!({ "limits": limits }));
     }
     if limits.is_empty() {
         out.note("no limit is set: `celeriac limits set SCOPE …` sets one");
@@ -106,5 +106,5 @@ fn show(limits: &[Limited], out: &Output) -> Result<(), CliError> {
     let rows = limits
         .iter()
         .map(|Limited { scope, limit }| [Cell::new(scope), Cell::new(number(limit.max_queue))]);
-    Ok(out.table(["SCOPE", "MAX QUEUE"], rows.collect())?)
+    out.table(["SCOPE", "MAX QUEUE"], rows.collect())
 }
