@@ -157,6 +157,7 @@ impl Queue {
         Reserve {
             host: self.host.clone(),
             queues: vec![SYSTEM_QUEUE.to_owned(), DEFAULT_QUEUE.to_owned()],
+            quotas: Vec::new(),
             max: BATCH,
             lease: Duration::from_secs(10),
             wait: Duration::from_secs(1),

@@ -53,6 +53,7 @@ fn host(broker: Handle, max: usize) -> tokio::task::JoinHandle<()> {
         let request = Reserve {
             host: HostId::random("probe"),
             queues: vec![SYSTEM_QUEUE.to_owned()],
+            quotas: Vec::new(),
             max,
             lease: Duration::from_secs(10),
             wait: Duration::from_secs(5),

@@ -9,9 +9,9 @@ use tokio::sync::mpsc;
 
 use crate::{
     BrokerError, CancelResult, ClientId, Control, Digest, Event, EventKind, HostId, InvocationId,
-    KeyValueStats, Lease, List, Listing, ModuleName, ModuleRecord, ModuleRef, Namespace, Outcome,
-    Publication, Put, Renewed, Reply, Reserve, Reserved, Schedule, ScheduleRecord, Settled,
-    Settlement, Status, Submission,
+    KeyValueStats, Lease, Limit, LimitScope, Limited, List, Listing, ModuleName, ModuleRecord,
+    ModuleRef, Namespace, Outcome, Publication, Put, Renewed, Reply, Reserve, Reserved, Schedule,
+    ScheduleRecord, Settled, Settlement, Status, Submission,
 };
 
 /// Moves invocations through their states. Every call is atomic and bounded; each may be repeated
@@ -33,11 +33,19 @@ pub trait Broker: Debug + Send + Sync + 'static {
     /// now is pinned for every attempt.
     ///
     /// # Errors
-    /// For one: `TooLarge`, `NoModule`, `NoTask`, `NoParent`, `Invalid`. For all: `Unavailable`.
+    /// For one: `TooLarge`, `NoModule`, `NoTask`, `NoParent`, `Invalid`, `Overloaded`. For all: `Unavailable`.
     async fn submit(
         &self,
         batch: Vec<Submission>,
-    ) -> Result<Vec<Result<(), BrokerError>>, BrokerError>;
+    ) -> Result<Vec<Result<InvocationId, BrokerError>>, BrokerError>;
+
+    /// Accepts all of a batch or, when one of it is refused, nothing: for the same reasons as `submit`. Of invocations
+    /// that wait for no others and have no callbacks, as those come in pieces of their own. At most
+    /// `MAX_CHUNK` invocations with `MAX_CHUNK_BYTES` of input, unless it is a single one.
+    ///
+    /// # Errors
+    /// Why the first one that was refused was; `Invalid` for a batch that is too large; `Unavailable`.
+    async fn submit_whole(&self, batch: Vec<Submission>) -> Result<(), BrokerError>;
 
     /// Where an invocation stands.
     ///
@@ -308,8 +316,47 @@ pub trait Broker: Debug + Send + Sync + 'static {
     /// Each host that lives.
     async fn hosts(&self) -> Result<Vec<HostInfo>, BrokerError>;
 
+    /// Each limit that is set, by scope.
+    async fn limits(&self) -> Result<Vec<Limited>, BrokerError>;
+
+    /// Sets the limit of a scope, in place of the one that it has; none removes it. It holds from now on.
+    async fn set_limit(&self, scope: &LimitScope, limit: Option<&Limit>)
+    -> Result<(), BrokerError>;
+
     /// What is right and wrong with the store's set-up, for `celeriac doctor`.
     async fn check(&self) -> Result<Vec<Check>, BrokerError>;
+}
+
+/// Invocations in one chunk of a batch: a script of this size holds the server for about two milliseconds.
+pub const MAX_CHUNK: usize = 500;
+
+/// Bytes of input in one chunk, unless a single one is larger.
+pub const MAX_CHUNK_BYTES: usize = 4 << 20;
+
+/// Refuses a batch that is more than one chunk.
+pub(crate) fn check_chunk(batch: &[Submission]) -> Result<(), BrokerError> {
+    let bytes: usize = batch
+        .iter()
+        .map(|submission| submission.input.data.len())
+        .sum();
+    if batch
+        .iter()
+        .any(|submission| !submission.options.stands_alone())
+    {
+        let expected =
+            "invocations that wait for no others and have neither callbacks nor keys: use `submit`";
+        return Err(BrokerError::invalid(
+            "batch",
+            "what is accepted whole",
+            expected,
+        ));
+    }
+    if batch.len() <= 1 || (batch.len() <= MAX_CHUNK && bytes <= MAX_CHUNK_BYTES) {
+        return Ok(());
+    }
+    let got = format!("{} invocations with {bytes} bytes", batch.len());
+    let expected = format!("at most {MAX_CHUNK} with {MAX_CHUNK_BYTES} bytes: split it");
+    Err(BrokerError::invalid("batch", &got, expected))
 }
 
 /// The most that a broker takes: payloads in bytes, and what a module may keep.

@@ -67,6 +67,7 @@ pub async fn connect_with(
                 caps,
                 result_ttl,
                 durability,
+                ..EmbeddedOptions::default()
             };
             open_embedded(PathBuf::from(directory), options).await
         }

@@ -56,6 +56,26 @@ pub enum BrokerError {
         /// How many invocations refer to it.
         invocations: u64,
     },
+    /// An idempotency key was used before, for something else.
+    #[error(
+        "idempotency key `{key}` belongs to invocation {existing}, which has another task or input: use a key for one thing only"
+    )]
+    IdempotencyConflict {
+        /// The key.
+        key: String,
+        /// The invocation that has it.
+        existing: InvocationId,
+    },
+    /// Another invocation holds the unique key.
+    #[error(
+        "unique key `{key}` is held by invocation {existing}: await that one, cancel it, or submit with another conflict policy"
+    )]
+    NotUnique {
+        /// The key.
+        key: String,
+        /// The invocation that holds it.
+        existing: InvocationId,
+    },
     /// There is no schedule of this name.
     #[error("there is no schedule `{0}`: `celeriac schedules` lists what there is")]
     NoSchedule(String),
@@ -77,6 +97,20 @@ pub enum BrokerError {
         limit: u64,
         /// The setting that raises the limit.
         setting: &'static str,
+    },
+    /// A queue takes no more. Nothing of this invocation was accepted; it is not tried again by itself, so that whoever
+    /// submits can slow down.
+    #[error(
+        "queue `{queue}` is overloaded: {depth} invocations wait in it and {limit} may. Submit again when some have run, \
+         have more hosts serve it, or raise the limit: `celeriac limits set queue:{queue} --max-queue N`"
+    )]
+    Overloaded {
+        /// The queue.
+        queue: String,
+        /// How many wait.
+        depth: u64,
+        /// How many may.
+        limit: u64,
     },
     /// A module's key-value store takes no more.
     #[error("the key-value store of module `{module}` takes at most {limit} {what}: {remedy}")]

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     After, Attempt, Backoff, BrokerError, Callback, Digest, InvocationId, OnUnmet, Outcome,
-    OutcomeHead, Payload, Progress, TaskRef, When, callback, check_name, dependency,
+    OutcomeHead, Payload, Priority, Progress, TaskRef, Unique, When, callback, check_name,
+    dependency, once, priority::check_sharing_key,
 };
 
 /// The queue of everything that names no other.
@@ -114,6 +115,19 @@ pub struct Options {
     /// Milliseconds that the result is kept after the end; without it the broker's default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub result_ttl_ms: Option<u64>,
+    /// Makes submitting repeatable: the same key with the same task and input is the same invocation, until its result
+    /// has expired.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub idempotency_key: Option<String>,
+    /// That it is the only one with its key for a while.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unique: Option<Unique>,
+    /// What goes first within the queue.
+    #[serde(skip_serializing_if = "Priority::is_normal")]
+    pub priority: Priority,
+    /// Whose it is, such as a tenant: within a queue and a band the keys that wait are served in turn.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fairness_key: Option<String>,
     /// The schedule that submitted it: set by schedules.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub schedule: Option<String>,
@@ -127,6 +141,15 @@ impl Options {
     pub(crate) fn check(&self) -> Result<(), BrokerError> {
         if let Some(queue) = &self.queue {
             check_name("queue", queue)?;
+        }
+        if let Some(key) = &self.idempotency_key {
+            once::check_key("idempotency key", key)?;
+        }
+        if let Some(unique) = &self.unique {
+            unique.check()?;
+        }
+        if let Some(key) = &self.fairness_key {
+            check_sharing_key("fairness key", key)?;
         }
         if let Some(schedule) = &self.schedule {
             check_name("schedule name", schedule)?;
@@ -146,6 +169,12 @@ impl Options {
             }
         }
         Ok(())
+    }
+
+    /// Whether it neither waits for others, nor is followed by callbacks, nor may turn out to be another.
+    pub(crate) fn stands_alone(&self) -> bool {
+        let has_keys = self.idempotency_key.is_some() || self.unique.is_some();
+        self.after.is_empty() && self.callbacks.is_empty() && !has_keys
     }
 
     /// Whether the broker has to look at a clock for it.
@@ -289,6 +318,9 @@ pub struct Reserve {
     pub host: HostId,
     /// The queues it serves, first come first; `SYSTEM_QUEUE` must be among them.
     pub queues: Vec<String>,
+    /// How many of each queue are taken before the others had theirs, in the order of `queues`; what is left over goes
+    /// to whoever can use it. A queue without a number has no such bound: empty is first come first.
+    pub quotas: Vec<usize>,
     /// How many invocations at most; the caller holds as many pool slots.
     pub max: usize,
     /// How long each lease lasts unless renewed.

@@ -8,7 +8,7 @@
 //! # Layout
 //! - [`Broker`]: the trait; [`redis`] and [`embedded`] implement it.
 //! - the model: [`InvocationId`], [`TaskRef`], [`Payload`], [`Submission`], [`Reserved`], [`Outcome`], [`Status`].
-//! - decisions: [`RetryPolicy`].
+//! - decisions: [`RetryPolicy`], [`Turns`].
 
 mod broker;
 mod callback;
@@ -21,24 +21,29 @@ mod event;
 mod id;
 mod invocation;
 mod kv;
+mod limit;
 mod listing;
 mod manifest;
 mod module;
 mod more;
 mod name;
+mod once;
 mod outcome;
 mod payload;
+mod priority;
 pub mod redis;
 mod retry;
 mod schedule;
+mod simulation;
 mod span;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod turns;
 mod verdict;
 mod when;
 
 pub use self::{
-    broker::{Broker, Caps, Check, HostInfo, QueueStats, Verdict},
+    broker::{Broker, Caps, Check, HostInfo, MAX_CHUNK, MAX_CHUNK_BYTES, QueueStats, Verdict},
     callback::{Callback, Target, WEBHOOK_TASK, Webhook},
     connect::{StoreOptions, connect, connect_with, require_fit},
     dependency::{After, MAX_CHAIN, MAX_DEPENDENTS, MAX_PARENTS, On, OnUnmet},
@@ -51,6 +56,7 @@ pub use self::{
         Reserve, Reserved, SYSTEM_QUEUE, Settled, Settlement, State, Status, Submission, Token,
     },
     kv::{KeyValueStats, MAX_KEY_BYTES, MAX_PAGE, MAX_VALUE_BYTES, check_key, check_module},
+    limit::{Limit, LimitScope, Limited},
     listing::{Filter, List, Listing, MAX_LISTED, TaskFilter},
     manifest::{
         Admitted, Finding, Manifest, Need, TaskInfo, TaskOptions, Ungranted, UngrantedNeed,
@@ -58,12 +64,15 @@ pub use self::{
     },
     module::{Admit, ModuleName, ModuleRecord, Publication},
     name::{BUILT_IN_MODULE, MAX_NAME_BYTES, ModuleRef, TaskRef, check_name},
+    once::{OnConflict, Scope, Unique},
     outcome::{Code, Failure, LimitHit, Outcome, OutcomeHead, Usage},
     payload::{JSON, Payload},
+    priority::Priority,
     retry::{Attempt, Backoff, RetryPolicy, follow, random_unit},
     schedule::{
         CatchUp, MAX_SCHEDULE_INPUT, MAX_SCHEDULES, Overlap, Put, RUNS_KEPT, Run, RunResult,
         Schedule, ScheduleRecord, Timing,
     },
+    turns::{Served, Turns},
     when::When,
 };

@@ -45,6 +45,20 @@ impl Store for Embedded {
             .unwrap()
     }
 
+    async fn keys_held(&self) -> usize {
+        let sql = "SELECT count(*) FROM once";
+        self.database()
+            .query_row(sql, [], |row| row.get(0))
+            .unwrap()
+    }
+
+    async fn ordered(&self) -> usize {
+        let sql = "SELECT (SELECT count(*) FROM ready) + (SELECT count(*) FROM lanes) + (SELECT count(*) FROM turns)";
+        self.database()
+            .query_row(sql, [], |row| row.get(0))
+            .unwrap()
+    }
+
     async fn timed(&self) -> usize {
         let sql = "SELECT (SELECT count(*) FROM ends) + (SELECT count(*) FROM scheduled)";
         self.database()
@@ -57,6 +71,7 @@ impl Embedded {
     fn new(settings: Settings) -> Self {
         let options = EmbeddedOptions {
             caps: settings.caps,
+            ageing: settings.ageing,
             ..EmbeddedOptions::default()
         };
         let dir =
@@ -103,7 +118,7 @@ async fn a_damaged_record_ends_as_a_failure_and_does_not_block_its_queue() {
     damage("UPDATE invocations SET input = NULL WHERE id = ?1", 1);
     damage("DELETE FROM invocations WHERE id = ?1", 2);
     db.execute(
-        "INSERT INTO ready VALUES ('default', -5, x'00', 0, 0, 0, 0)",
+        "INSERT INTO ready VALUES ('default', -5, x'00', 0, 0, 0, 0, NULL)",
         [],
     )
     .unwrap();

@@ -8,14 +8,16 @@
 //! - `store`, `schema.sql`: the files; `writer`, `reader`: the threads that use them; `clock`
 //! - `switchboard`, `bell`: who waits here, and how other processes are woken
 //! - `submit`, `join`, `outcome`, `replies`, `events`: what clients use
-//! - `reserve`, `settle`, `ending`, `ended`, `lease`: what hosts use; `place`: where what waits stands;
+//! - `reserve`, `settle`, `ending`, `ended`, `lease`: what hosts use; `place`, `bands`, `depth`: where what waits stands;
 //!   `times`, `ticker`: what falls due;
 //!   `follow`: those who wait for others
-//! - `kv`: the key-value stores of modules; `schedules`: what is submitted again and again
+//! - `kv`: the key-value stores of modules; `schedules`: what is submitted again and again; `once`: keys
 //! - `modules`, `operations`, `list`, `upkeep`: everything else
 
+mod bands;
 mod bell;
 mod clock;
+mod depth;
 mod ended;
 mod ending;
 mod events;
@@ -26,6 +28,7 @@ mod kv;
 mod lease;
 mod list;
 mod modules;
+mod once;
 mod operations;
 mod outcome;
 mod place;
@@ -59,9 +62,10 @@ use self::{
 };
 use crate::{
     Broker, BrokerError, CancelResult, Caps, Check, ClientId, Control, Digest, Event, EventKind,
-    HostId, HostInfo, InvocationId, KeyValueStats, Lease, List, Listing, ModuleName, ModuleRecord,
-    ModuleRef, Namespace, Outcome, Publication, Put, QueueStats, Renewed, Reply, Reserve, Reserved,
-    Schedule, ScheduleRecord, Settled, Settlement, Status, Submission, callback,
+    HostId, HostInfo, InvocationId, KeyValueStats, Lease, Limit, LimitScope, Limited, List,
+    Listing, ModuleName, ModuleRecord, ModuleRef, Namespace, Outcome, Publication, Put, QueueStats,
+    Renewed, Reply, Reserve, Reserved, Schedule, ScheduleRecord, Settled, Settlement, Status,
+    Submission, callback, priority::AGEING,
 };
 
 /// The longest time to keep a result: ten years.
@@ -84,6 +88,8 @@ pub struct EmbeddedOptions {
     pub caps: Caps,
     /// How long a result is kept after the end of its invocation, unless the caller said otherwise.
     pub result_ttl: Duration,
+    /// After this long, what waits in a lower band gets each fourth place.
+    pub ageing: Duration,
     /// What an accepted invocation survives.
     pub durability: Durability,
 }
@@ -94,6 +100,7 @@ impl Default for EmbeddedOptions {
         Self {
             caps: Caps::default(),
             result_ttl: Duration::from_secs(86_400),
+            ageing: AGEING,
             durability: Durability::default(),
         }
     }
@@ -144,6 +151,21 @@ impl EmbeddedBroker {
             ticker: OnceLock::new(),
             writer,
         }))
+    }
+
+    /// Sets the store's clock forward, in a process that simulates time.
+    #[cfg(feature = "testing")]
+    pub fn jump(&self, span: Duration) {
+        self.clock.jump(lease::millis(span));
+    }
+
+    /// Does what is due, in a process that simulates time: nothing else does.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    #[cfg(feature = "testing")]
+    pub async fn tick(&self) -> Result<(), BrokerError> {
+        ticker::tick_once(self).await
     }
 
     fn result_ttl_ms(&self) -> u64 {
@@ -239,7 +261,7 @@ impl Broker for EmbeddedBroker {
     async fn submit(
         &self,
         mut batch: Vec<Submission>,
-    ) -> Result<Vec<Result<(), BrokerError>>, BrokerError> {
+    ) -> Result<Vec<Result<InvocationId, BrokerError>>, BrokerError> {
         match callback::expand(self, &mut batch).await? {
             None => submit::submit(self, batch).await,
             Some(mut expanded) => {
@@ -247,6 +269,10 @@ impl Broker for EmbeddedBroker {
                 Ok(expanded.collapse(submit::submit(self, batch).await?))
             }
         }
+    }
+
+    async fn submit_whole(&self, batch: Vec<Submission>) -> Result<(), BrokerError> {
+        submit::submit_whole(self, batch).await
     }
 
     async fn status(&self, id: InvocationId) -> Result<Status, BrokerError> {
@@ -446,6 +472,18 @@ impl Broker for EmbeddedBroker {
 
     async fn hosts(&self) -> Result<Vec<HostInfo>, BrokerError> {
         operations::hosts(self).await
+    }
+
+    async fn limits(&self) -> Result<Vec<Limited>, BrokerError> {
+        operations::limits(self).await
+    }
+
+    async fn set_limit(
+        &self,
+        scope: &LimitScope,
+        limit: Option<&Limit>,
+    ) -> Result<(), BrokerError> {
+        operations::set_limit(self, scope, limit).await
     }
 
     async fn check(&self) -> Result<Vec<Check>, BrokerError> {

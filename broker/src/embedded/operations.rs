@@ -9,14 +9,14 @@ use std::{
 use rusqlite::Connection;
 
 use super::{
-    Durability, EmbeddedBroker,
+    Durability, EmbeddedBroker, depth,
     fault::{Fault, damaged},
     lease::millis,
     row,
     store::LAYOUT_VERSION,
     writer::{query, query_all},
 };
-use crate::{BrokerError, Check, HostInfo, QueueStats, Verdict};
+use crate::{BrokerError, Check, HostInfo, Limit, LimitScope, Limited, QueueStats, Verdict};
 
 /// A host that is silent for longer does not live: it reserves or renews every ten seconds.
 const ALIVE: Duration = Duration::from_secs(30);
@@ -59,8 +59,12 @@ pub(super) async fn queues(broker: &EmbeddedBroker) -> Result<Vec<QueueStats>, B
         let blocked = counts(db, "SELECT queue, count(*) FROM blocked GROUP BY queue")?;
         query_all(
             db,
-            "SELECT queue, (SELECT count(*) FROM ready r WHERE r.queue = q.queue),
-               (SELECT r.since FROM ready r WHERE r.queue = q.queue ORDER BY r.pos LIMIT 1)
+            "SELECT queue, (SELECT count(*) FROM ready r WHERE r.list = q.queue AND r.lane IS NULL)
+               + (SELECT count(*) FROM ready r WHERE r.list > q.queue || ':' AND r.list < q.queue || ';' AND r.lane IS NULL),
+               (SELECT min(since) FROM (
+                 SELECT * FROM (SELECT r.since FROM ready r WHERE r.list = q.queue ORDER BY r.pos LIMIT 1)
+                 UNION ALL SELECT * FROM (SELECT r.since FROM ready r WHERE r.list = q.queue || ':0' ORDER BY r.pos LIMIT 1)
+                 UNION ALL SELECT * FROM (SELECT r.since FROM ready r WHERE r.list = q.queue || ':2' ORDER BY r.pos LIMIT 1)))
              FROM queues q ORDER BY queue",
             (),
             |found| {
@@ -116,6 +120,41 @@ pub(super) async fn hosts(broker: &EmbeddedBroker) -> Result<Vec<HostInfo>, Brok
         hosts.collect()
     };
     broker.reader.run(read).await
+}
+
+/// Each limit that is set.
+pub(super) async fn limits(broker: &EmbeddedBroker) -> Result<Vec<Limited>, BrokerError> {
+    let read = move |db: &Connection| {
+        let sql = "SELECT scope, config FROM limits";
+        query_all(db, sql, (), |found| {
+            Ok((
+                row::text(found, 0).unwrap_or_default(),
+                row::bytes(found, 1).unwrap_or_default(),
+            ))
+        })
+    };
+    let mut limits = Vec::new();
+    for (scope, config) in broker.reader.run(read).await? {
+        limits.push(Limited {
+            scope: scope.parse()?,
+            limit: Limit::read(&config)?,
+        });
+    }
+    limits.sort_by(|a, b| a.scope.cmp(&b.scope));
+    Ok(limits)
+}
+
+/// Sets a limit, or removes it.
+pub(super) async fn set_limit(
+    broker: &EmbeddedBroker,
+    scope: &LimitScope,
+    limit: Option<&Limit>,
+) -> Result<(), BrokerError> {
+    let (scope, limit) = (scope.clone(), limit.copied());
+    broker
+        .writer
+        .run(move |tx| depth::set(tx, &scope, limit.as_ref()))
+        .await
 }
 
 /// Everything that is checked.

@@ -98,7 +98,7 @@ pub(super) const SELECT_STATUS: &str =
        s.starts_at, i.start_by, i.deadline, t.data, i.id, i.expires_at IS NULL OR i.expires_at > ?2, b.id IS NOT NULL
      FROM invocations i
      LEFT JOIN leases l ON l.id = i.id
-     LEFT JOIN ready r ON r.queue = i.queue AND r.pos = i.pos AND r.id = i.id
+     LEFT JOIN ready r ON r.list = coalesce(i.list, i.queue) AND r.pos = i.pos AND r.id = i.id
      LEFT JOIN scheduled s ON s.id = i.id
      LEFT JOIN blocked b ON b.id = i.id
      LEFT JOIN progress p ON p.id = i.id

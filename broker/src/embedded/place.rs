@@ -1,4 +1,7 @@
 //! The one way into `ready`: where an invocation that may run stands among those that wait.
+//!
+//! A queue has one list for each band; the normal band's bears the queue's name. An entry is an invocation, or the turn
+//! of a fairness key, whose invocations stand in a list of their own, its lane. A key has one turn as long as it has invocations.
 
 use std::collections::HashMap;
 
@@ -8,7 +11,10 @@ use super::{
     switchboard::News,
     writer::Tx,
 };
-use crate::{InvocationId, more::More};
+use crate::{InvocationId, Priority, more::More};
+
+/// The band of what says nothing.
+const NORMAL: u8 = Priority::Normal.band();
 
 /// An invocation that may run from now on.
 pub(super) struct Place<'a> {
@@ -18,30 +24,68 @@ pub(super) struct Place<'a> {
     /// When it might first have been taken.
     pub(super) since: u64,
     /// The features that it uses.
-    #[expect(dead_code, reason = "nothing stands elsewhere because of them yet")]
     pub(super) more: &'a More,
+}
+
+impl Place<'_> {
+    fn band(&self) -> u8 {
+        self.more.band.unwrap_or(NORMAL)
+    }
+}
+
+/// The list of a band. No queue's name holds a colon.
+pub(super) fn list_of(queue: &str, band: u8) -> String {
+    match band {
+        NORMAL => queue.to_owned(),
+        band => format!("{queue}:{band}"),
+    }
+}
+
+/// The list of a key's invocations.
+pub(super) fn lane_of(queue: &str, band: u8, key: &str) -> String {
+    format!("{queue}:{band} @{key}")
 }
 
 /// Where the queues end, for a request that puts many into them.
 #[derive(Debug, Default)]
-pub(super) struct Ends(HashMap<String, i64>);
+pub(super) struct Ends(HashMap<String, Option<i64>>);
 
 impl Ends {
-    /// The place behind the last one of a queue.
+    /// Whether an invocation stands in its queue's plain list, whose end is remembered.
+    pub(super) fn is_plain(more: &More) -> bool {
+        more.band.is_none() && more.fair.is_none()
+    }
+
+    /// The place behind the last one of a queue's plain list.
     pub(super) fn next(&self, tx: &Tx<'_>, queue: &str) -> Result<i64, Fault> {
         match self.0.get(queue) {
-            Some(end) => Ok(end + 1),
-            None => next_pos(tx, queue),
+            Some(Some(end)) => Ok(end + 1),
+            _ => next_pos(tx, queue),
         }
     }
 
-    /// Puts an invocation whose record has `pos` there. The news is said with `announce`.
-    pub(super) fn put(&mut self, tx: &Tx<'_>, place: &Place<'_>, pos: i64) -> Result<(), Fault> {
-        insert(tx, place, pos)?;
+    /// Puts an invocation at the end, where it has `pos` in its record if it is plain. The news is said with `announce`.
+    pub(super) fn put(
+        &mut self,
+        tx: &mut Tx<'_>,
+        place: &Place<'_>,
+        pos: i64,
+    ) -> Result<(), Fault> {
+        let end = match Self::is_plain(place.more) {
+            true => {
+                insert(tx, place.queue, place, pos)?;
+                Some(pos)
+            }
+            // A turn may have been put behind the end.
+            false => {
+                self::place(tx, place, false)?;
+                None
+            }
+        };
         match self.0.get_mut(place.queue) {
-            Some(end) => *end = pos,
+            Some(known) => *known = end,
             None => {
-                self.0.insert(place.queue.to_owned(), pos);
+                self.0.insert(place.queue.to_owned(), end);
             }
         }
         Ok(())
@@ -57,26 +101,72 @@ impl Ends {
     }
 }
 
-/// Puts an invocation at the head or the end of its queue, unless it has ended.
+/// Puts an invocation at the head or the end of its band, or of its key's lane, unless it has ended.
 pub(super) fn place(tx: &mut Tx<'_>, place: &Place<'_>, in_front: bool) -> Result<(), Fault> {
-    let pos = match in_front {
-        true => first_pos(tx, place.queue)?,
-        false => next_pos(tx, place.queue)?,
-    };
-    let sql = "UPDATE invocations SET pos = ?2 WHERE id = ?1 AND state IS NULL";
-    if tx.execute(sql, (place.id.as_bytes(), pos))? == 0 {
+    let main = list_of(place.queue, place.band());
+    let lane = (place.more.fair.as_deref()).map(|key| lane_of(place.queue, place.band(), key));
+    let list = lane.as_deref().unwrap_or(&main);
+    let pos = pos_in(tx, list, in_front)?;
+    let sql = "UPDATE invocations SET pos = ?2, list = ?3 WHERE id = ?1 AND state IS NULL";
+    let named = Some(list).filter(|list| *list != place.queue);
+    if tx.execute(sql, (place.id.as_bytes(), pos, named))? == 0 {
         return Ok(());
     }
-    insert(tx, place, pos)?;
+    insert(tx, list, place, pos)?;
+    if let (Some(key), Some(lane)) = (&place.more.fair, &lane) {
+        let sql = "SELECT 1 FROM lanes WHERE list = ?1";
+        if tx.query(sql, [lane], |_| Ok(()))?.is_none() {
+            put_turn(tx, (&main, lane, key), place.since, in_front)?;
+        }
+    }
     tx.say(News::Work(place.queue.to_owned()));
     Ok(())
 }
 
-fn insert(tx: &Tx<'_>, place: &Place<'_>, pos: i64) -> Result<(), Fault> {
+/// Puts the turn of a key, whose first has waited since then, into its band's list.
+pub(super) fn put_turn(
+    tx: &Tx<'_>,
+    (main, lane, key): (&str, &str, &str),
+    since: u64,
+    in_front: bool,
+) -> Result<(), Fault> {
+    let pos = pos_in(tx, main, in_front)?;
     tx.execute(
-        "INSERT INTO ready VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        "INSERT INTO ready VALUES (?1, ?2, x'', 0, 0, 0, ?3, ?4)",
+        (main, pos, since, key),
+    )?;
+    let sql = "INSERT OR REPLACE INTO lanes VALUES (?1, ?2, ?3)";
+    tx.execute(sql, (lane, main, pos))?;
+    Ok(())
+}
+
+/// An invocation has been taken out of `list`: a lane that is empty has no turn.
+pub(super) fn left(tx: &Tx<'_>, list: &str) -> Result<(), Fault> {
+    if !list.contains(" @") || first_since(tx, list)?.is_some() {
+        return Ok(());
+    }
+    let turn = tx.query(
+        "DELETE FROM lanes WHERE list = ?1 RETURNING main, pos",
+        [list],
+        |found| Ok((row::text(found, 0), row::number(found, 1))),
+    )?;
+    if let Some(turn) = turn {
+        tx.execute("DELETE FROM ready WHERE list = ?1 AND pos = ?2", turn)?;
+    }
+    Ok(())
+}
+
+/// Since when the first of a list has waited; none when it is empty.
+pub(super) fn first_since(tx: &Tx<'_>, list: &str) -> Result<Option<u64>, Fault> {
+    let sql = "SELECT since FROM ready WHERE list = ?1 ORDER BY pos LIMIT 1";
+    tx.query(sql, [list], |found| Ok(row::count(found, 0)))
+}
+
+fn insert(tx: &Tx<'_>, list: &str, place: &Place<'_>, pos: i64) -> Result<(), Fault> {
+    tx.execute(
+        "INSERT INTO ready VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, NULL)",
         (
-            place.queue,
+            list,
             pos,
             place.id.as_bytes(),
             place.fare.taken,
@@ -88,14 +178,19 @@ fn insert(tx: &Tx<'_>, place: &Place<'_>, pos: i64) -> Result<(), Fault> {
     Ok(())
 }
 
-fn first_pos(tx: &Tx<'_>, queue: &str) -> Result<i64, Fault> {
-    let sql = "SELECT coalesce(min(pos), 1) - 1 FROM ready WHERE queue = ?1";
-    let pos = tx.query(sql, [queue], |found| Ok(row::number(found, 0)))?;
-    Ok(pos.flatten().unwrap_or(0))
+fn pos_in(tx: &Tx<'_>, list: &str, in_front: bool) -> Result<i64, Fault> {
+    match in_front {
+        true => {
+            let sql = "SELECT coalesce(min(pos), 1) - 1 FROM ready WHERE list = ?1";
+            let pos = tx.query(sql, [list], |found| Ok(row::number(found, 0)))?;
+            Ok(pos.flatten().unwrap_or(0))
+        }
+        false => next_pos(tx, list),
+    }
 }
 
-fn next_pos(tx: &Tx<'_>, queue: &str) -> Result<i64, Fault> {
-    let sql = "SELECT coalesce(max(pos), 0) + 1 FROM ready WHERE queue = ?1";
-    let pos = tx.query(sql, [queue], |found| Ok(row::number(found, 0)))?;
+fn next_pos(tx: &Tx<'_>, list: &str) -> Result<i64, Fault> {
+    let sql = "SELECT coalesce(max(pos), 0) + 1 FROM ready WHERE list = ?1";
+    let pos = tx.query(sql, [list], |found| Ok(row::number(found, 0)))?;
     Ok(pos.flatten().unwrap_or(1))
 }

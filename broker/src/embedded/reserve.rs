@@ -5,9 +5,12 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{
-    EmbeddedBroker, ending,
+    EmbeddedBroker,
+    bands::Bands,
+    ending,
     fault::Fault,
     lease::{millis, put_first, see},
+    once,
     row::{self, Fare},
     ticker::Ticker,
     times::Times,
@@ -16,6 +19,7 @@ use super::{
 use crate::{
     BrokerError, Code, Digest, Header, HostId, InvocationId, Lease, Outcome, Payload, Reserve,
     Reserved, Settlement,
+    more::More,
     verdict::{CANCELLED, QUARANTINED, Verdict},
 };
 
@@ -40,7 +44,7 @@ struct Look {
 }
 
 /// An invocation as it was taken: its record is read outside the transaction.
-struct Taken {
+pub(super) struct Taken {
     lease: Lease,
     fare: Fare,
     record: Option<Record>,
@@ -52,12 +56,19 @@ struct Taken {
 
 /// What the queues yield in one transaction.
 #[derive(Default)]
-struct Yield {
-    taken: Vec<Taken>,
+pub(super) struct Yield {
+    pub(super) taken: Vec<Taken>,
     /// Bytes of input.
     bytes: usize,
     /// What has waited too long: ended instead of taken.
     over: Vec<(InvocationId, Fare, Verdict)>,
+}
+
+impl Yield {
+    /// Whether more may be taken.
+    pub(super) fn has_room(&self, enough: usize) -> bool {
+        self.taken.len() < enough && self.bytes < BUDGET
+    }
 }
 
 struct Record {
@@ -74,7 +85,9 @@ pub(super) async fn reserve(
     if request.max == 0 {
         return Ok(Vec::new());
     }
-    broker.ticker.get_or_init(|| Ticker::start(broker));
+    if !crate::simulation::is_simulated() {
+        broker.ticker.get_or_init(|| Ticker::start(broker));
+    }
     let deadline = Instant::now() + request.wait.min(request.lease);
     let hang = broker.switchboard.hang_work_bell();
     hang.map_err(|error| {
@@ -101,11 +114,12 @@ pub(super) async fn reserve(
 
 async fn look(broker: &EmbeddedBroker, request: &Reserve) -> Result<Look, BrokerError> {
     let (request, ttl_ms) = (request.clone(), broker.result_ttl_ms());
+    let ageing = broker.options.ageing;
     broker
         .writer
         .run(move |tx| {
             reap(tx, ttl_ms)?;
-            let taken = take(tx, &request, ttl_ms)?;
+            let taken = take(tx, &request, ageing, ttl_ms)?;
             see(tx, &request.host)?;
             let sql = "SELECT until FROM leases ORDER BY until LIMIT 1";
             let until = tx.query(sql, (), |found| Ok(row::count(found, 0)))?;
@@ -161,14 +175,31 @@ fn reap(tx: &mut Tx<'_>, ttl_ms: u64) -> Result<(), Fault> {
     uses.write(tx)
 }
 
-fn take(tx: &mut Tx<'_>, request: &Reserve, ttl_ms: u64) -> Result<Vec<Taken>, Fault> {
+fn take(
+    tx: &mut Tx<'_>,
+    request: &Reserve,
+    ageing: Duration,
+    ttl_ms: u64,
+) -> Result<Vec<Taken>, Fault> {
     let mut found = Yield::default();
-    for queue in &request.queues {
-        // Rows without a record are dropped, and others are looked for in their place.
-        while found.taken.len() < request.max && found.bytes < BUDGET {
-            if take_head(tx, request, queue, &mut found)? == 0 {
-                break;
+    // The first round gives each queue its share; the second gives what is left to whoever can use it.
+    for has_quotas in [true, false] {
+        for (index, queue) in request.queues.iter().enumerate() {
+            let quota = request.quotas.get(index).filter(|_| has_quotas);
+            let enough = quota.map_or(request.max, |quota| {
+                request.max.min(found.taken.len().saturating_add(*quota))
+            });
+            let bands = Bands {
+                request,
+                queue,
+                ageing,
+            };
+            if found.has_room(enough) {
+                bands.take(tx, enough, &mut found)?;
             }
+        }
+        if request.quotas.is_empty() {
+            break;
         }
     }
     let mut uses = Uses::default();
@@ -180,25 +211,26 @@ fn take(tx: &mut Tx<'_>, request: &Reserve, ttl_ms: u64) -> Result<Vec<Taken>, F
     Ok(found.taken)
 }
 
-/// Takes the head of one queue; how many places of it.
-fn take_head(
-    tx: &mut Tx<'_>,
+/// Takes the head of one list, at most so many, up to the next turn of a key; how many places of it. Rows without a
+/// record are dropped, and others are looked for in their place.
+pub(super) fn take_rows(
+    tx: &Tx<'_>,
     request: &Reserve,
-    queue: &str,
+    list: &str,
+    most: usize,
     found: &mut Yield,
 ) -> Result<usize, Fault> {
     let (mut places, mut last_pos) = (0, 0);
     let mut statement = tx.db.prepare_cached(
         "SELECT r.pos, r.id, r.taken, r.given_back, r.crashes, i.header, i.input, i.digest, r.since, i.big_input,
-           i.start_by, i.deadline, i.submitted_at
+           i.start_by, i.deadline, i.submitted_at, r.lane IS NOT NULL, i.more
          FROM ready r LEFT JOIN invocations i ON i.id = r.id AND i.state IS NULL
-         WHERE r.queue = ?1 ORDER BY r.pos LIMIT ?2",
+         WHERE r.list = ?1 ORDER BY r.pos LIMIT ?2",
     )?;
-    let most = request.max - found.taken.len();
-    let mut rows = statement.query((queue, i64::try_from(most).unwrap_or(i64::MAX)))?;
+    let mut rows = statement.query((list, i64::try_from(most).unwrap_or(i64::MAX)))?;
     let first = found.taken.len();
     while let Some(row) = rows.next()? {
-        if found.bytes >= BUDGET {
+        if found.bytes >= BUDGET || row::count(row, 13) > 0 {
             break;
         }
         last_pos = row::number(row, 0).unwrap_or(last_pos);
@@ -208,8 +240,8 @@ fn take_head(
     drop(rows);
     if places > 0 {
         tx.execute(
-            "DELETE FROM ready WHERE queue = ?1 AND pos <= ?2",
-            (queue, last_pos),
+            "DELETE FROM ready WHERE list = ?1 AND pos <= ?2",
+            (list, last_pos),
         )?;
     }
     let until = tx.now.saturating_add(millis(request.lease));
@@ -256,6 +288,9 @@ fn take_row(
         )?,
     };
     fare.taken += 1;
+    if let Some(more) = row::bytes(row, 14) {
+        once::taken(tx, id, &More::read(Some(&more)))?;
+    }
     let record = read_record(tx, id, row)?;
     found.bytes += record.as_ref().map_or(0, |record| record.input.len());
     found.taken.push(Taken {

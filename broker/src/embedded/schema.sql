@@ -19,6 +19,7 @@ CREATE TABLE invocations (
   digest       BLOB,              -- the module that every attempt runs; NULL for built-in tasks
   queue        TEXT NOT NULL,
   pos          INTEGER NOT NULL,  -- its last place in ready
+  list         TEXT,              -- its last list in ready; NULL: its queue's normal band
   submitted_at INTEGER NOT NULL,
   waiters      TEXT,              -- clients, separated by blanks
   result_ttl   INTEGER,           -- NULL: the broker's default
@@ -42,13 +43,25 @@ CREATE INDEX invocations_expiry ON invocations (expires_at) WHERE expires_at IS 
 -- Inputs and outputs above 1 KiB: SQLite writes a changed row as a whole.
 CREATE TABLE payloads (id BLOB, kind TEXT, data BLOB NOT NULL, PRIMARY KEY (id, kind)) STRICT, WITHOUT ROWID;
 
--- What waits for a host. taken: tokens made so far; given_back: those that did not count; crashes:
+-- What waits for a host, in lists: `default` (the normal band), `default:0` (the high one), `default:1 @key` (the lane of
+-- a fairness key). An entry with a lane is the turn of that key: its id is empty. taken: tokens made so far; given_back: those that did not count; crashes:
 -- hosts lost; since: when it might first have been taken.
 CREATE TABLE ready (
-  queue TEXT, pos INTEGER, id BLOB NOT NULL,
+  list TEXT, pos INTEGER, id BLOB NOT NULL,
   taken INTEGER NOT NULL, given_back INTEGER NOT NULL, crashes INTEGER NOT NULL, since INTEGER NOT NULL,
-  PRIMARY KEY (queue, pos)
+  lane TEXT,
+  PRIMARY KEY (list, pos)
 ) STRICT, WITHOUT ROWID;
+
+-- What operators bound: JSON. Depths of the queues that are bounded, kept by triggers that `depth.rs` makes.
+CREATE TABLE limits (scope TEXT PRIMARY KEY, config TEXT NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE depths (queue TEXT PRIMARY KEY, most INTEGER NOT NULL, n INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+
+-- Where the turn of each lane stands.
+CREATE TABLE lanes (list TEXT PRIMARY KEY, main TEXT NOT NULL, pos INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+
+-- Places given while something had aged in a lower band.
+CREATE TABLE turns (queue TEXT PRIMARY KEY, n INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 
 -- What waits for a time.
 CREATE TABLE scheduled (

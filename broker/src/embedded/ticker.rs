@@ -73,6 +73,19 @@ async fn run(writer: WeakWriter, switchboard: Arc<Switchboard>, terms: Terms) {
     }
 }
 
+/// Does all that is due, once.
+#[cfg(feature = "testing")]
+pub(super) async fn tick_once(broker: &EmbeddedBroker) -> Result<(), crate::BrokerError> {
+    let terms = Terms::of(broker);
+    loop {
+        let terms = terms.clone();
+        let next = broker.writer.run(move |tx| look(tx, &terms)).await?;
+        if next != Some(0) {
+            return Ok(());
+        }
+    }
+}
+
 /// Fires schedules and does a batch of what is due; milliseconds until the next is.
 fn look(tx: &mut Tx<'_>, terms: &Terms) -> Result<Option<u64>, Fault> {
     schedules::fire_due(tx, terms)?;
@@ -99,7 +112,7 @@ fn end_what_is_over(tx: &mut Tx<'_>, ttl_ms: u64) -> Result<(), Fault> {
     let sql = "SELECT e.id, i.start_by, i.deadline,
            coalesce(r.taken, s.taken), coalesce(r.given_back, s.given_back), coalesce(r.crashes, s.crashes)
          FROM ends e JOIN invocations i ON i.id = e.id
-         LEFT JOIN ready r ON r.queue = i.queue AND r.pos = i.pos AND r.id = i.id
+         LEFT JOIN ready r ON r.list = coalesce(i.list, i.queue) AND r.pos = i.pos AND r.id = i.id
          LEFT JOIN scheduled s ON s.id = i.id
          WHERE e.at <= ?1 ORDER BY e.at LIMIT ?2";
     let due = query_all(tx.db, sql, (tx.now, BATCH), |found| {

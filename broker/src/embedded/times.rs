@@ -4,7 +4,7 @@ use rusqlite::Row;
 
 use super::{
     fault::Fault,
-    follow,
+    follow, place,
     row::{self, Fare},
     switchboard::News,
     writer::Tx,
@@ -89,13 +89,14 @@ pub(super) fn schedule(
 pub(super) fn take_out(tx: &Tx<'_>, id: InvocationId) -> Result<Option<Fare>, Fault> {
     tx.execute("DELETE FROM ends WHERE id = ?1", [id.as_bytes()])?;
     let ready = tx.query(
-        "DELETE FROM ready WHERE (queue, pos) = (SELECT queue, pos FROM invocations WHERE id = ?1) AND id = ?1
-         RETURNING taken, given_back, crashes",
+        "DELETE FROM ready WHERE (list, pos) = (SELECT coalesce(list, queue), pos FROM invocations WHERE id = ?1) AND id = ?1
+         RETURNING taken, given_back, crashes, list",
         [id.as_bytes()],
-        |found| Ok(Fare::read(found, 0)),
+        |found| Ok((Fare::read(found, 0), row::text(found, 3))),
     )?;
-    if ready.is_some() {
-        return Ok(ready);
+    if let Some((fare, list)) = ready {
+        place::left(tx, list.as_deref().unwrap_or_default())?;
+        return Ok(Some(fare));
     }
     let scheduled = tx.query(
         "DELETE FROM scheduled WHERE id = ?1 RETURNING taken, given_back, crashes",

@@ -9,6 +9,7 @@ use super::{
     fault::Fault,
     kv,
     lease::millis,
+    once,
     operations::FORGOTTEN,
     row,
     writer::{Tx, execute, query_all},
@@ -62,11 +63,13 @@ fn remove_expired(tx: &Tx<'_>) -> Result<usize, Fault> {
         ] {
             tx.execute(sql, [id])?;
         }
+        once::forget(tx, id)?;
     }
     Ok(ids.len())
 }
 
 fn remove_small_things(tx: &Tx<'_>) -> Result<(), Fault> {
+    once::forget_windows(tx)?;
     tx.execute("DELETE FROM blobs WHERE expires_at <= ?1", [tx.now])?;
     tx.execute(
         "DELETE FROM hosts WHERE seen_at < ?1",

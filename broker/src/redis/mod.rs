@@ -9,6 +9,7 @@
 //! - `submit`, `outcome`, `replies`, `events`: what clients use
 //! - `reserve`, `settle`, `lease`, `ticker`: what hosts use
 //! - `kv`: the key-value stores of modules; `schedules`: what is submitted again and again
+//! - `limits`: what operators bound
 //! - `modules`, `operations`, `list`, `check`: everything else
 //! - `subscriptions`: one pub/sub connection for everything that listens
 
@@ -17,6 +18,7 @@ mod connection;
 mod events;
 mod kv;
 mod lease;
+mod limits;
 mod list;
 mod modules;
 mod operations;
@@ -48,9 +50,10 @@ use self::{
 };
 use crate::{
     Broker, BrokerError, CancelResult, Caps, Check, ClientId, Control, Digest, Event, EventKind,
-    HostId, HostInfo, InvocationId, KeyValueStats, Lease, List, Listing, ModuleName, ModuleRecord,
-    ModuleRef, Namespace, Outcome, Publication, Put, QueueStats, Renewed, Reply, Reserve, Reserved,
-    Schedule, ScheduleRecord, Settled, Settlement, Status, Submission, callback, verdict,
+    HostId, HostInfo, InvocationId, KeyValueStats, Lease, Limit, LimitScope, Limited, List,
+    Listing, MAX_CHUNK, MAX_CHUNK_BYTES, ModuleName, ModuleRecord, ModuleRef, Namespace, Outcome,
+    Publication, Put, QueueStats, Renewed, Reply, Reserve, Reserved, Schedule, ScheduleRecord,
+    Settled, Settlement, Status, Submission, callback, priority::AGEING, verdict,
 };
 
 /// The layout of the keys that this version reads and writes.
@@ -64,11 +67,11 @@ const REPLY_CAP: u32 = 4096;
 /// back after an outage; what is lost later is found by its sweep.
 const REPLY_TTL: Duration = Duration::from_secs(600);
 
-/// Invocations in one call of a script: a call of this size holds the server for about two milliseconds.
-const CHUNK: usize = 500;
+/// Invocations in one call of a script.
+const CHUNK: usize = MAX_CHUNK;
 
 /// Bytes of payload in one call of a script, unless a single one is larger.
-const CHUNK_BYTES: usize = 4 << 20;
+const CHUNK_BYTES: usize = MAX_CHUNK_BYTES;
 
 /// The longest time to keep a result: ten years, far from what Redis' clock overflows at.
 const MAX_TTL_MS: u64 = 10 * 365 * 86_400_000;
@@ -80,6 +83,8 @@ pub struct RedisOptions {
     pub caps: Caps,
     /// How long a result is kept after the end of its invocation, unless the caller said otherwise.
     pub result_ttl: Duration,
+    /// After this long, what waits in a lower band gets each fourth place.
+    pub ageing: Duration,
     /// How long to try to connect.
     pub connect_timeout: Duration,
     /// Events kept of one invocation, roughly.
@@ -92,6 +97,7 @@ impl Default for RedisOptions {
         Self {
             caps: Caps::default(),
             result_ttl: Duration::from_secs(86_400),
+            ageing: AGEING,
             connect_timeout: Duration::from_secs(5),
             events_kept: 1000,
         }
@@ -173,6 +179,26 @@ impl RedisBroker {
         crate::require_fit(self).await
     }
 
+    /// Sets the clock that scripts see forward, in a process that simulates time.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    #[cfg(feature = "testing")]
+    pub async fn jump(&self, span: Duration) -> Result<(), BrokerError> {
+        let mut add = cmd("INCRBY");
+        add.arg(key("skew", "")).arg(span.as_secs());
+        self.link.run(&add).await.map(drop)
+    }
+
+    /// Does what is due, in a process that simulates time: nothing else does.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    #[cfg(feature = "testing")]
+    pub async fn tick(&self) -> Result<(), BrokerError> {
+        ticker::tick(self).await
+    }
+
     fn result_ttl_ms(&self) -> u64 {
         ttl_ms(u64::try_from(self.options.result_ttl.as_millis()).unwrap_or(MAX_TTL_MS))
     }
@@ -244,7 +270,7 @@ impl Broker for RedisBroker {
     async fn submit(
         &self,
         mut batch: Vec<Submission>,
-    ) -> Result<Vec<Result<(), BrokerError>>, BrokerError> {
+    ) -> Result<Vec<Result<InvocationId, BrokerError>>, BrokerError> {
         match callback::expand(self, &mut batch).await? {
             None => submit::submit(self, batch).await,
             Some(mut expanded) => {
@@ -252,6 +278,10 @@ impl Broker for RedisBroker {
                 Ok(expanded.collapse(submit::submit(self, batch).await?))
             }
         }
+    }
+
+    async fn submit_whole(&self, batch: Vec<Submission>) -> Result<(), BrokerError> {
+        submit::submit_whole(self, batch).await
     }
 
     async fn status(&self, id: InvocationId) -> Result<Status, BrokerError> {
@@ -451,6 +481,18 @@ impl Broker for RedisBroker {
 
     async fn hosts(&self) -> Result<Vec<HostInfo>, BrokerError> {
         operations::hosts(self).await
+    }
+
+    async fn limits(&self) -> Result<Vec<Limited>, BrokerError> {
+        limits::list(self).await
+    }
+
+    async fn set_limit(
+        &self,
+        scope: &LimitScope,
+        limit: Option<&Limit>,
+    ) -> Result<(), BrokerError> {
+        limits::set(self, scope, limit).await
     }
 
     async fn check(&self) -> Result<Vec<Check>, BrokerError> {

@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     Attempt, BrokerError, Code, Digest, HostId, Lease, Outcome, Payload, Reserve, Reserved,
-    Settlement, Token,
+    Settlement, Token, priority::AGED_SHARE,
 };
 
 /// Hosts that an invocation may take down with it before it is quarantined.
@@ -88,7 +88,9 @@ pub(super) async fn reserve(
     if request.max == 0 {
         return Ok(Vec::new());
     }
-    broker.ticker.get_or_init(|| Ticker::start(broker));
+    if !crate::simulation::is_simulated() {
+        broker.ticker.get_or_init(|| Ticker::start(broker));
+    }
     let deadline = Instant::now() + request.wait.min(request.lease);
     let reservation = broker.reservations.of(&request.host);
     let mut reservation = reservation.lock().await;
@@ -140,7 +142,7 @@ enum Woken {
 }
 
 fn prepare(broker: &RedisBroker, request: &Reserve) -> Call {
-    let mut call = RESERVE.call(12 + request.queues.len(), 1024);
+    let mut call = RESERVE.call(14 + 2 * request.queues.len(), 1024);
     call.arg(request.host.as_str())
         .arg(request.max)
         .arg(u64::try_from(request.lease.as_millis()).unwrap_or(u64::MAX >> 16))
@@ -152,9 +154,12 @@ fn prepare(broker: &RedisBroker, request: &Reserve) -> Call {
         .arg(reply_ttl_ms())
         .arg(REPLY_CAP)
         .arg(&broker.heads.expired)
-        .arg(&broker.heads.past_deadline);
-    for queue in &request.queues {
-        call.arg(queue.as_str());
+        .arg(&broker.heads.past_deadline)
+        .arg(u64::try_from(broker.options.ageing.as_millis()).unwrap_or(u64::MAX >> 16))
+        .arg(AGED_SHARE);
+    for (index, queue) in request.queues.iter().enumerate() {
+        let quota = request.quotas.get(index).copied();
+        call.arg(queue.as_str()).arg(quota.unwrap_or(request.max));
     }
     call
 }

@@ -9,14 +9,15 @@ use super::{
 };
 use crate::{
     After, BrokerError, DEFAULT_QUEUE, Header, InvocationId, ModuleRef, OnUnmet, Options,
-    SYSTEM_QUEUE, Submission, TaskRef, When, dependency::Refused, more::More,
+    SYSTEM_QUEUE, Submission, TaskRef, When, broker::check_chunk, dependency::Refused, more::More,
+    once::Clash,
 };
 
 /// Parents in one call, unless a single invocation has more.
 const EDGES: usize = 2_000;
 
 /// One answer for each submission.
-type Answers = Vec<Result<(), BrokerError>>;
+type Answers = Vec<Result<InvocationId, BrokerError>>;
 
 /// A submission that is ready to be sent.
 struct Ready {
@@ -36,6 +37,9 @@ struct Ready {
     /// What it waits for, as `submit.lua` reads it; empty for nothing.
     after: String,
     parents: Vec<After>,
+    /// For refusals.
+    idempotency_key: Option<String>,
+    unique_key: Option<String>,
 }
 
 /// What tells targets apart: the task and the queue that the caller asked for.
@@ -50,6 +54,8 @@ pub(super) struct Chunk {
     bytes: usize,
     /// Parents that are waited for.
     edges: usize,
+    /// Whether nothing of it is accepted when something is refused.
+    is_whole: bool,
 }
 
 /// Accepts a batch, in order.
@@ -64,7 +70,7 @@ pub(super) async fn submit(
             answers.push(Err(error));
             continue;
         }
-        answers.push(Ok(()));
+        answers.push(Ok(submission.id));
         if chunk.is_full(submission.input.data.len()) {
             send(broker, std::mem::take(&mut chunk), &mut answers).await?;
         }
@@ -72,6 +78,29 @@ pub(super) async fn submit(
     }
     send(broker, chunk, &mut answers).await?;
     Ok(answers)
+}
+
+/// Accepts all of a batch, or nothing.
+pub(super) async fn submit_whole(
+    broker: &RedisBroker,
+    batch: Vec<Submission>,
+) -> Result<(), BrokerError> {
+    check_chunk(&batch)?;
+    let mut answers: Answers = Vec::with_capacity(batch.len());
+    let mut chunk = Chunk {
+        is_whole: true,
+        ..Chunk::default()
+    };
+    for (index, submission) in batch.into_iter().enumerate() {
+        admit(broker, &submission)?;
+        answers.push(Ok(submission.id));
+        chunk.add(index, submission)?;
+    }
+    send(broker, chunk, &mut answers).await?;
+    for answer in answers {
+        answer?;
+    }
+    Ok(())
 }
 
 /// What must hold before anything is sent.
@@ -109,7 +138,6 @@ impl Chunk {
             reply_to,
         } = submission;
         let (result_ttl_ms, times) = (options.result_ttl_ms, times(&options));
-        let more = More::of(&options).to_json()?;
         let after = after(&options);
         let parents = options.after.clone();
         let target = self.target(&task, options.queue.as_deref());
@@ -118,6 +146,10 @@ impl Chunk {
             content_type: input.content_type,
             options,
         };
+        let idempotency_key = header.options.idempotency_key.clone();
+        let unique_key = header.options.unique.as_ref();
+        let unique_key = unique_key.map(|unique| unique.key.clone());
+        let more = More::of(&header, &input.data).to_json()?;
         let header = serde_json::to_string(&header)
             .map_err(|error| value::damaged("a header", error.to_string()))?;
         self.bytes += header.len() + input.data.len() + more.len() + after.len();
@@ -134,6 +166,8 @@ impl Chunk {
             more,
             after,
             parents,
+            idempotency_key,
+            unique_key,
         });
         Ok(())
     }
@@ -150,7 +184,10 @@ impl Chunk {
 
     /// Adds the arguments that `submit.lua` takes.
     pub(super) fn write(&self, call: &mut Call) {
-        call.arg(self.targets.len());
+        call.arg(match self.is_whole {
+            true => format!("{} whole", self.targets.len()),
+            false => self.targets.len().to_string(),
+        });
         for (task, queue) in &self.targets {
             add_target(call, task, queue);
         }
@@ -235,6 +272,19 @@ fn add_target(call: &mut Call, task: &TaskRef, queue: &str) {
         .arg(queue);
 }
 
+/// Why a queue takes no more, as `submit.lua` says it.
+fn overloaded(reason: &::redis::Value) -> Option<BrokerError> {
+    let reason = value::text(reason.clone())?;
+    let mut parts = reason.splitn(3, ' ');
+    let (depth, limit) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+    let queue = parts.next()?.to_owned();
+    Some(BrokerError::Overloaded {
+        queue,
+        depth,
+        limit,
+    })
+}
+
 fn refuse(chunk: &Chunk, number: &::redis::Value, reason: &::redis::Value, answers: &mut Answers) {
     let item = usize::try_from(value::count(number))
         .ok()
@@ -243,6 +293,18 @@ fn refuse(chunk: &Chunk, number: &::redis::Value, reason: &::redis::Value, answe
     let Some((task, _)) = chunk.targets.get(item.target.wrapping_sub(1)) else {
         return;
     };
+    if let Some(clash) = clash(reason) {
+        if let Some(answer) = answers.get_mut(item.index) {
+            *answer = clash.answer(item.idempotency_key.as_deref(), item.unique_key.as_deref());
+        }
+        return;
+    }
+    if let Some(overloaded) = overloaded(reason) {
+        if let Some(answer) = answers.get_mut(item.index) {
+            *answer = Err(overloaded);
+        }
+        return;
+    }
     let reason = value::count(reason);
     let error = match reason % 100 {
         1 => BrokerError::NoModule(task.module.clone()),
@@ -251,6 +313,22 @@ fn refuse(chunk: &Chunk, number: &::redis::Value, reason: &::redis::Value, answe
     };
     if let Some(answer) = answers.get_mut(item.index) {
         *answer = Err(error);
+    }
+}
+
+/// A letter and the id of another invocation, as `once.lua` has them; none for another reason.
+fn clash(reason: &::redis::Value) -> Option<Clash> {
+    let text = match reason {
+        ::redis::Value::BulkString(text) => std::str::from_utf8(text).ok()?,
+        _ => return None,
+    };
+    let (letter, id) = text.split_at_checked(1)?;
+    let id = id.parse().ok()?;
+    match letter {
+        "e" => Some(Clash::Existing(id)),
+        "i" => Some(Clash::OtherInput(id)),
+        "u" => Some(Clash::NotUnique(id)),
+        _ => None,
     }
 }
 

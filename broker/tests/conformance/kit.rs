@@ -18,6 +18,9 @@ pub(crate) type Handle = Arc<dyn Broker>;
 /// Longer than anything here takes on a machine that is busy; no case waits for it to pass.
 pub(crate) const LONG: Duration = Duration::from_secs(10);
 
+/// After this long, what waits in a lower band gets its share.
+pub(crate) const AGEING: Duration = Duration::from_millis(400);
+
 /// A lease that is meant to run out.
 pub(crate) const SHORT_LEASE: Duration = Duration::from_millis(200);
 
@@ -25,6 +28,7 @@ pub(crate) const SHORT_LEASE: Duration = Duration::from_millis(200);
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Settings {
     pub(crate) caps: Caps,
+    pub(crate) ageing: Duration,
 }
 
 impl Default for Settings {
@@ -37,6 +41,7 @@ impl Default for Settings {
                 kv_keys: 1_500,
                 kv_bytes: 4 << 20,
             },
+            ageing: AGEING,
         }
     }
 }
@@ -50,8 +55,14 @@ pub(crate) trait Store: Send + Sync {
     /// How many records the store keeps for this client's replies.
     async fn kept_for(&self, client: &ClientId) -> usize;
 
+    /// How many keys are held: idempotency keys and unique keys.
+    async fn keys_held(&self) -> usize;
+
     /// How many times the store keeps for invocations that wait.
     async fn timed(&self) -> usize;
+
+    /// How many entries the store keeps for the order of what waits.
+    async fn ordered(&self) -> usize;
 }
 
 /// A store with a module and a handle.
@@ -106,7 +117,7 @@ impl Kit {
             .await
             .unwrap()
             .into_iter()
-            .for_each(Result::unwrap);
+            .for_each(|answer| assert!(answer.is_ok(), "{answer:?}"));
         ids
     }
 
@@ -202,6 +213,7 @@ pub(crate) fn request() -> Reserve {
     Reserve {
         host: HostId::random("test"),
         queues: vec![SYSTEM_QUEUE.to_owned(), "default".to_owned()],
+        quotas: Vec::new(),
         max: 100,
         lease: LONG,
         wait: LONG,

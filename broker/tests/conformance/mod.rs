@@ -11,6 +11,7 @@
     reason = "cases are tests: they end at the first surprise"
 )]
 
+pub(crate) mod admission;
 pub(crate) mod awaiting;
 pub(crate) mod cancelling;
 pub(crate) mod depending;
@@ -21,7 +22,9 @@ pub(crate) mod kit;
 pub(crate) mod leases;
 pub(crate) mod listing;
 pub(crate) mod modules;
+pub(crate) mod once;
 pub(crate) mod operations;
+pub(crate) mod ordering;
 pub(crate) mod outcomes;
 pub(crate) mod reserving;
 pub(crate) mod retrying;
@@ -95,6 +98,27 @@ macro_rules! suite {
                 reserving::takes_eight_mebibytes_at_once_and_at_least_one,
                 reserving::takes_nothing_when_there_is_no_room,
             }
+            order {
+                ordering::a_higher_band_goes_first_and_a_band_is_first_in_first_out,
+                ordering::what_has_aged_in_a_lower_band_gets_each_fourth_place,
+                ordering::keys_are_served_in_turn,
+                ordering::a_million_of_one_key_do_not_delay_another,
+                ordering::what_comes_back_goes_first_in_its_band_and_key,
+                ordering::what_is_due_enters_its_band,
+                ordering::what_is_cancelled_leaves_no_hole,
+                ordering::quotas_share_and_leave_nothing_unused,
+                ordering::a_host_that_waits_hears_of_every_band,
+                ordering::random_orders_lose_nothing_and_leave_nothing_behind,
+                ordering::refuses_keys_that_are_no_words,
+            }
+            admission {
+                admission::refuses_what_has_no_room_and_says_why,
+                admission::a_bound_holds_at_once_for_every_process_and_goes_at_once,
+                admission::what_was_accepted_comes_back_to_a_full_queue,
+                admission::a_batch_is_accepted_whole_or_not_at_all,
+                admission::ten_thousand_in_chunks,
+                admission::the_depth_is_right_in_every_order,
+            }
             settle {
                 outcomes::an_output_over_the_cap_becomes_a_failure,
                 outcomes::large_and_empty_outputs_come_back_whole,
@@ -133,6 +157,24 @@ macro_rules! suite {
                 timing::tells_a_host_what_is_left_until_the_deadline,
                 timing::leaves_no_times_behind,
                 timing::refuses_times_that_make_no_sense,
+            }
+            once {
+                once::the_same_key_and_input_is_the_same_invocation,
+                once::the_same_key_and_another_input_is_refused,
+                once::an_idempotency_key_is_free_when_the_result_has_expired,
+                once::one_batch_knows_its_own_keys,
+                once::a_unique_key_is_held_until_the_end,
+                once::every_end_frees_the_key,
+                once::a_key_may_be_held_only_while_it_waits,
+                once::a_key_may_be_held_for_a_window,
+                once::the_caller_may_get_the_one_that_is_there,
+                once::what_waits_is_replaced_and_what_runs_is_not,
+                once::what_replaces_its_own_parent_does_not_wait_for_ever,
+                once::what_is_refused_leaves_no_key_behind,
+                once::many_at_once_are_one,
+                once::debounces,
+                once::throttles,
+                once::refuses_keys_that_are_none,
             }
             schedules {
                 schedules::fires_at_its_times_and_notes_what_it_did,

@@ -97,6 +97,7 @@ pub(crate) fn look(host: &HostId, max: usize) -> Reserve {
     Reserve {
         host: host.clone(),
         queues: vec!["default".to_owned(), SYSTEM_QUEUE.to_owned()],
+        quotas: Vec::new(),
         max,
         lease: LEASE,
         wait: Duration::ZERO,

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use celeriac_broker::{
-    After, Backoff, Callback, InvocationId, On, OnUnmet, Options, Payload, Submission, Target,
-    TaskRef, When,
+    After, Backoff, Callback, ClientId, InvocationId, On, OnUnmet, Options, Payload, Priority,
+    Submission, Target, TaskRef, Unique, When,
 };
 use futures_util::future::try_join_all;
 use serde::{Serialize, de::DeserializeOwned};
@@ -14,9 +14,9 @@ use crate::{Client, Error, Handle};
 /// One task with its options, ready to be called any number of times.
 #[derive(Clone, Debug)]
 pub struct Call {
-    client: Client,
-    task: TaskRef,
-    options: Options,
+    pub(crate) client: Client,
+    pub(crate) task: TaskRef,
+    pub(crate) options: Options,
     is_awaited: bool,
 }
 
@@ -34,6 +34,21 @@ impl Call {
     #[must_use]
     pub fn queue(mut self, queue: impl Into<String>) -> Self {
         self.options.queue = Some(queue.into());
+        self
+    }
+
+    /// Goes before or after others of its queue.
+    #[must_use]
+    pub fn priority(mut self, priority: Priority) -> Self {
+        self.options.priority = priority;
+        self
+    }
+
+    /// Says whose it is, such as a tenant: within a queue and a priority the keys that wait are served in turn, so that
+    /// one with a million invocations does not delay another's only one.
+    #[must_use]
+    pub fn fairness_key(mut self, key: impl Into<String>) -> Self {
+        self.options.fairness_key = Some(key.into());
         self
     }
 
@@ -177,6 +192,21 @@ impl Call {
         self
     }
 
+    /// Makes submitting repeatable, across processes and restarts: the same key with the same task and input is the same
+    /// invocation, until its result has expired. With another input it is refused.
+    #[must_use]
+    pub fn idempotency_key(mut self, key: impl Into<String>) -> Self {
+        self.options.idempotency_key = Some(key.into());
+        self
+    }
+
+    /// Has it be the only one with its key for a while; `unique` says for how long, and what becomes of another.
+    #[must_use]
+    pub fn unique(mut self, unique: Unique) -> Self {
+        self.options.unique = Some(unique);
+        self
+    }
+
     /// Does not have outcomes pushed to this client: for invocations that nobody here will await.
     #[must_use]
     pub fn detached(mut self) -> Self {
@@ -212,11 +242,30 @@ impl Call {
     /// # Errors
     /// `Error::Encode`, or `Error::Broker` when it was not accepted.
     pub async fn submit(&self, input: &impl Serialize) -> Result<Handle, Error> {
-        let payload = Payload::json(input).map_err(|error| Error::Encode {
+        self.submit_payload(self.payload(input)?).await
+    }
+
+    pub(crate) fn payload(&self, input: &impl Serialize) -> Result<Payload, Error> {
+        Payload::json(input).map_err(|error| Error::Encode {
             task: self.task.to_string(),
             reason: error.to_string(),
-        })?;
-        self.submit_payload(payload).await
+        })
+    }
+
+    /// Where outcomes are pushed.
+    pub(crate) async fn reply_to(&self) -> Result<Option<ClientId>, Error> {
+        match self.is_awaited {
+            true => Ok(Some(self.client.shared.mailbox.open().await?)),
+            false => Ok(None),
+        }
+    }
+
+    /// The handle on an invocation that is about to be submitted.
+    pub(crate) fn handle(&self, id: InvocationId) -> Handle {
+        match self.is_awaited {
+            true => Handle::submitted(self.client.clone(), id),
+            false => Handle::foreign(self.client.clone(), id),
+        }
     }
 
     /// Hands in one invocation with any payload, such as raw bytes.
@@ -226,10 +275,7 @@ impl Call {
     pub async fn submit_payload(&self, input: Payload) -> Result<Handle, Error> {
         let shared = &self.client.shared;
         let id = shared.broker.namespace().issue(0);
-        let reply_to = match self.is_awaited {
-            true => Some(shared.mailbox.open().await?),
-            false => None,
-        };
+        let reply_to = self.reply_to().await?;
         // Registered before it is submitted: the reply may come before the submit returns.
         let awaited = self
             .is_awaited
@@ -241,13 +287,17 @@ impl Call {
             options: self.options.clone(),
             reply_to,
         };
-        shared.submitter.submit(submission).await?;
+        let accepted = shared.submitter.submit(submission).await?;
+        // A key may have led to another: its outcome is asked for.
+        let awaited = awaited.filter(|_| accepted == id);
+        let id = accepted;
         let handle = awaited.unwrap_or_else(|| Handle::foreign(self.client.clone(), id));
         handle.accept();
         Ok(handle)
     }
 
-    /// Hands in many invocations at once, in order. They travel in as few requests as fit.
+    /// Hands in many invocations at once, in order. They travel in as few requests as fit, along with what else this
+    /// client submits. `submit_batch` says how far it came.
     ///
     /// # Errors
     /// The first error; those that were accepted before it run all the same.

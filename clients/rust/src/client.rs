@@ -35,6 +35,8 @@ pub struct Client {
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) broker: Arc<dyn Broker>,
+    /// How long a submit is tried again while the broker does not answer.
+    pub(crate) patience: Duration,
     /// Batches submits; ends when the last client goes.
     pub(crate) submitter: Submitter,
     /// Receives replies; ends when the last client and handle go.
@@ -59,6 +61,7 @@ impl Client {
         let submitter = Submitter::start(broker.clone(), options.submit_timeout);
         let shared = Shared {
             broker,
+            patience: options.submit_timeout,
             submitter,
             mailbox,
         };

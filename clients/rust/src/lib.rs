@@ -20,6 +20,7 @@
 //! - [`Handle`]: one invocation: its status, result, events and end.
 //! - `submitter` turns concurrent submits into batches; `mailbox` turns the one stream of replies into awaits.
 
+mod batch;
 mod call;
 mod client;
 mod error;
@@ -35,11 +36,12 @@ mod submitter;
 pub use celeriac_broker as broker;
 pub use celeriac_broker::{
     After, Attempt, Backoff, CancelResult, CatchUp, Code, Failure, Filter, InvocationId, List,
-    Listing, On, OnUnmet, Outcome, Overlap, Payload, Progress, Schedule, ScheduleRecord, State,
-    Status, Target, TaskFilter, Timing, Usage, When,
+    Listing, On, OnConflict, OnUnmet, Outcome, Overlap, Payload, Priority, Progress, Schedule,
+    ScheduleRecord, Scope, State, Status, Target, TaskFilter, Timing, Unique, Usage, When,
 };
 
 pub use self::{
+    batch::BatchError,
     call::Call,
     client::{Client, ConnectOptions},
     error::{Error, TaskFailed},

@@ -7,13 +7,15 @@ use celeriac::{
     settings::{Settings, units},
 };
 use celeriac_broker::{
-    After, Backoff, Callback, InvocationId, On, OnUnmet, Options, Target, TaskRef, When,
+    After, Backoff, Callback, InvocationId, On, OnConflict, OnUnmet, Options, Priority, Scope,
+    Target, TaskRef, Unique, When,
 };
 use celeriac_client::{Client, Handle};
 use clap::{Args, ValueEnum};
 use serde_json::json;
 
 use super::{
+    batch::batch,
     connect::{connect, serve_command},
     error::CliError,
     exit::Exit,
@@ -34,6 +36,7 @@ Examples:
   celeriac call images@1.2.0/thumbnail --input @photo.jpg --content-type image/jpeg --output small.png
   cat orders.csv | celeriac call data/to-json --input - --content-type text/csv | jq .
   id=$(celeriac call compute/primes --input 100000 --detach); celeriac wait $id
+  celeriac call mail/send --batch recipients.jsonl --priority low > ids
   celeriac call reports/send --retries 5 --backoff 'exponential(1s, 60s)' --deadline 1h
   celeriac call reports/send --at '2026-11-21 09:00 Europe/Berlin' --expires 2h --detach
   celeriac call reports/merge --input '{\"$outputs\":true}' --after $a --after $b")]
@@ -44,6 +47,11 @@ pub(crate) struct CallArgs {
 
     #[command(flatten)]
     input: InputArgs,
+
+    /// One invocation for each line of this file, its input as JSON; prints their ids and goes
+    #[arg(long, value_name = "FILE|-")]
+    #[arg(conflicts_with_all = ["input", "content_type", "output", "logs", "wait"])]
+    batch: Option<String>,
 
     #[command(flatten)]
     limits: LimitArgs,
@@ -60,9 +68,20 @@ pub(crate) struct CallArgs {
     #[command(flatten)]
     callbacks: CallbackArgs,
 
+    #[command(flatten)]
+    once: OnceArgs,
+
     /// The queue, instead of the task's own
     #[arg(long)]
     queue: Option<String>,
+
+    /// What goes first within the queue: `high`, `normal` or `low`
+    #[arg(long, value_name = "PRIORITY", default_value_t)]
+    priority: Priority,
+
+    /// Whose it is, such as a tenant: those that wait in a queue are served in turn
+    #[arg(long, value_name = "KEY")]
+    fairness_key: Option<String>,
 
     /// How long the result is kept after the end, such as `1h`
     #[arg(long, value_parser = units::parse_duration, value_name = "DURATION")]
@@ -258,6 +277,26 @@ impl ParentArgs {
     }
 }
 
+/// Keys that keep it from being there twice.
+#[derive(Args, Clone, Debug)]
+struct OnceArgs {
+    /// Print the invocation that has this key already, if there is one: the same task and input are not submitted twice
+    #[arg(long, value_name = "KEY")]
+    idempotency_key: Option<String>,
+
+    /// Have it be the only one with this key
+    #[arg(long, value_name = "KEY")]
+    unique: Option<String>,
+
+    /// For how long: while it is `queued`, until it is `done`, or a time such as `10m`
+    #[arg(long, value_name = "SCOPE", requires = "unique", default_value_t)]
+    unique_for: Scope,
+
+    /// What becomes of it when the key is held: `reject`, `return-existing` or `replace` (what still waits)
+    #[arg(long, value_name = "POLICY", requires = "unique", default_value_t)]
+    on_conflict: OnConflict,
+}
+
 /// What is shown of an invocation, and where.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct ShowArgs {
@@ -280,6 +319,11 @@ pub(crate) async fn call(
     settings: Settings,
     out: &Output,
 ) -> Result<ExitCode, CliError> {
+    if let Some(source) = &args.batch {
+        let client = connect(&settings).await?;
+        let call = client.task(&args.task.to_string())?.options(args.options());
+        return batch(&call.detached(), source, out).await;
+    }
     let input = args.input.read(settings.caps.input_bytes)?;
     let client = connect(&settings).await?;
     let call = client.task(&args.task.to_string())?.options(args.options());
@@ -296,6 +340,14 @@ impl CallArgs {
     fn options(&self) -> Options {
         Options {
             queue: self.queue.clone(),
+            idempotency_key: self.once.idempotency_key.clone(),
+            unique: self.once.unique.clone().map(|key| Unique {
+                key,
+                scope: self.once.unique_for,
+                on_conflict: self.once.on_conflict,
+            }),
+            priority: self.priority,
+            fairness_key: self.fairness_key.clone(),
             result_ttl_ms: self.ttl.map(ms),
             retries: self.retry.retries,
             backoff: self.retry.backoff.clone(),

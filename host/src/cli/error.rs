@@ -112,6 +112,18 @@ impl From<BrokerError> for CliError {
                     task.module
                 ),
             ),
+            BrokerError::IdempotencyConflict { key, existing } => (
+                Exit::Refused,
+                format!(
+                    "idempotency key `{key}` belongs to invocation {existing}, which has another task or input"
+                ),
+                "use a key for one thing only".to_owned(),
+            ),
+            BrokerError::NotUnique { key, existing } => (
+                Exit::Refused,
+                format!("unique key `{key}` is held by invocation {existing}"),
+                "await that one, cancel it, or use another `--on-conflict`".to_owned(),
+            ),
             BrokerError::NoSchedule(name) => (
                 Exit::NotFound,
                 format!("there is no schedule `{name}`"),
@@ -129,6 +141,19 @@ impl From<BrokerError> for CliError {
                 Exit::Failed,
                 format!("{module} is in use by {invocations} unfinished invocations"),
                 "wait for them or cancel them, then remove it".to_owned(),
+            ),
+            BrokerError::Overloaded {
+                queue,
+                depth,
+                limit,
+            } => (
+                Exit::Failed,
+                format!(
+                    "queue `{queue}` is overloaded: {depth} invocations wait in it and {limit} may"
+                ),
+                format!(
+                    "submit again when some have run, have more hosts serve it, or `celeriac limits set queue:{queue} --max-queue N`"
+                ),
             ),
             BrokerError::TooLarge {
                 what,

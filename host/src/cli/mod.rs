@@ -3,6 +3,7 @@
 //! [`main`] parses, resolves the settings once, runs one command, and turns what it says into an exit
 //! code. Commands are thin: they call the client, and say what came of it through [`Output`].
 
+mod batch;
 mod call;
 mod cancel;
 mod completions;
@@ -16,6 +17,7 @@ mod follow;
 mod hosts;
 mod input;
 mod kv;
+mod limits;
 mod list;
 mod log_line;
 mod logging;
@@ -106,6 +108,7 @@ enum Command {
     Cancel(cancel::CancelArgs),
     Logs(logs::LogsArgs),
     Queues(queues::QueuesArgs),
+    Limits(limits::LimitsArgs),
     Kv(kv::KvArgs),
     Schedules(schedules::SchedulesArgs),
     Hosts(hosts::HostsArgs),
@@ -146,6 +149,7 @@ impl Command {
             Self::Cancel(args) => cancel::cancel(args, settings, out).await,
             Self::Logs(args) => logs::logs(args, settings, out).await,
             Self::Queues(args) => queues::queues(args, settings, out).await,
+            Self::Limits(args) => limits::limits(args, settings, out).await,
             Self::Kv(args) => kv::kv(args, settings, out).await,
             Self::Schedules(args) => schedules::schedules(args, settings, out).await,
             Self::Hosts(args) => hosts::hosts(args, settings, out).await,

@@ -26,9 +26,10 @@ Examples:
   celeriac serve                                                 the embedded store of this machine
   celeriac serve --broker redis://10.0.0.5:6379 --concurrency 200
   celeriac serve --queues images,default --grace 2m
+  celeriac serve --queues urgent:5,default:1                    five of one for each one of the other
   kill -HUP $(pidof celeriac)                                    after a change of [grants] or secrets")]
 pub(crate) struct ServeArgs {
-    /// The queues to serve, first come first [setting: queues]
+    /// The queues to serve, first come first, or in the proportion of weights: `urgent:5,default:1` [setting: queues]
     #[arg(long, value_name = "QUEUE,…")]
     pub(crate) queues: Option<String>,
 

@@ -73,7 +73,7 @@ const GENERAL: &[Row] = &[
     found("cache_dir", Kind::Directory, "$XDG_CACHE_HOME/celeriac, else ~/.cache/celeriac",
         "The directory of compiled modules; it can be deleted at any time and fills again."),
     row("queues", Kind::Names, "default",
-        "The queues that `celeriac serve` takes invocations from, first come first."),
+        "The queues that `celeriac serve` takes invocations from, first come first; with weights, such as `urgent:5, default:1`, in that proportion."),
     found("concurrency", Kind::Count(1, 100_000), "32 × cores",
         "Invocations that `celeriac serve` runs at once. Each has a pool slot of 4 GiB of address space; memory is used only as tasks touch it."),
     row("lease", Kind::Duration(SECOND, HOUR), "10s",

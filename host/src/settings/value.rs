@@ -58,7 +58,7 @@ impl Kind {
             }
             Self::Directory => "a directory".to_owned(),
             Self::Names => {
-                "a list of queue names: lower-case letters, digits, `.`, `_`, `-`".to_owned()
+                "a list of queue names: lower-case letters, digits, `.`, `_`, `-`; with weights `urgent:5, default:1`".to_owned()
             }
             Self::Count(min, max) => format!("a whole number from {min} to {max}"),
             Self::Duration(min, max) => format!(
@@ -151,7 +151,7 @@ fn names<'a>(items: impl Iterator<Item = &'a str>) -> Option<Value> {
     let items: Vec<String> = items.map(str::to_owned).collect();
     let fit = items
         .iter()
-        .all(|name| celeriac_broker::check_name("queue", name).is_ok());
+        .all(|name| name.parse::<celeriac_broker::Served>().is_ok());
     (fit && !items.is_empty()).then_some(Value::Names(items))
 }
 

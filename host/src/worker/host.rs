@@ -2,11 +2,11 @@
 
 use std::{
     path::PathBuf,
-    sync::Arc,
+    sync::{Arc, Mutex},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use celeriac_broker::{Broker, BrokerError, HostId, HostInfo, SYSTEM_QUEUE};
+use celeriac_broker::{Broker, BrokerError, HostId, HostInfo, SYSTEM_QUEUE, Served, Turns};
 use tokio::{
     sync::{Notify, Semaphore, mpsc},
     task::JoinHandle,
@@ -44,7 +44,7 @@ use crate::{
 pub struct HostOptions {
     /// Where the broker is; a second connection is made to it for renewals.
     pub broker_url: String,
-    /// The queues to serve, first come first.
+    /// The queues to serve, first come first, or with weights such as `urgent:5`.
     pub queues: Vec<String>,
     /// How long a lease lasts unless renewed.
     pub lease: Duration,
@@ -146,7 +146,10 @@ impl Host {
         );
         let admitter =
             Admitter::new(loader.clone(), executor.clone()).with_upload_caps(options.upload);
-        let info = info(&options.queues, slots);
+        let served = options.queues.iter().filter(|queue| *queue != SYSTEM_QUEUE);
+        let served: Result<Vec<Served>, _> = served.map(|queue| queue.parse()).collect();
+        let turns = Turns::new(served?);
+        let info = info(turns.queues(), slots);
         broker.announce(&info, false).await?;
 
         let policy =
@@ -201,7 +204,7 @@ impl Host {
         let worker = Worker {
             broker: broker.clone(),
             host: info.host.clone(),
-            queues: info.queues.clone(),
+            turns: Mutex::new(turns),
             lease: options.lease,
             slots: Arc::new(Semaphore::new(slots as usize)),
             backlog_slots: backlog_slots(slots),
@@ -344,16 +347,12 @@ impl Duties {
     }
 }
 
-fn info(queues: &[String], slots: u32) -> HostInfo {
+fn info(queues: Vec<String>, slots: u32) -> HostInfo {
     let machine = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let machine = match machine.trim() {
         "" => "host".to_owned(),
         name => name.to_owned(),
     };
-    let mut queues = queues.to_vec();
-    // Requests to the host itself come first: they are few, and people wait for them.
-    queues.retain(|queue| queue != SYSTEM_QUEUE);
-    queues.insert(0, SYSTEM_QUEUE.to_owned());
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();

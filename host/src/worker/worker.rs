@@ -1,8 +1,11 @@
 //! The reserve loop: takes pool slots, then as many invocations, and starts an attempt for each.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
-use celeriac_broker::{Broker, BrokerError, HostId, Reserve, Reserved};
+use celeriac_broker::{Broker, BrokerError, HostId, Reserve, Reserved, Turns};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::{sleep, timeout},
@@ -25,7 +28,8 @@ const BACKLOG_WAIT: Duration = Duration::from_millis(1);
 pub(crate) struct Worker {
     pub(crate) broker: Arc<dyn Broker>,
     pub(crate) host: HostId,
-    pub(crate) queues: Vec<String>,
+    /// The queues, and whose turn it is.
+    pub(crate) turns: Mutex<Turns>,
     pub(crate) lease: Duration,
     /// One permit for each pool slot. A permit is taken before an invocation is reserved, so that a
     /// full host stops pulling instead of failing.
@@ -99,9 +103,17 @@ impl Worker {
     }
 
     async fn reserve(&self, max: usize) -> Result<Vec<Reserved>, BrokerError> {
+        let turns = || {
+            self.turns
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .next(max)
+        };
+        let (queues, quotas) = turns();
         let request = Reserve {
             host: self.host.clone(),
-            queues: self.queues.clone(),
+            queues,
+            quotas,
             max,
             lease: self.lease,
             wait: self.lease,

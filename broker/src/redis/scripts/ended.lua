@@ -26,6 +26,25 @@ end
 -- Ends that others wait for: id, letter, edges. Ends of what has waited: id, number of the first parent to let go of.
 local notes, freed = {}, {}
 
+-- The unique key is free, if this invocation holds it.
+local function free_key(id, key)
+  if redis.call('GET', P .. 'unique:' .. key) == id then redis.call('DEL', P .. 'unique:' .. key) end
+end
+
+-- A host has taken an invocation with this field m: what is unique only while it waits is so no more.
+local function free_when_taken(id, m)
+  local is_read, more = pcall(cjson.decode, m)
+  local unique = is_read and more.unique
+  if unique and unique.scope == 'queued' then free_key(id, unique.key) end
+end
+
+-- The idempotency key is kept as long as the record of the invocation that has just ended.
+local function keep_key(id, key, ttl)
+  if string.sub(redis.call('GET', P .. 'idem:' .. key) or '', 1, #id) == id then
+    redis.call('PEXPIRE', P .. 'idem:' .. key, ttl)
+  end
+end
+
 local function ended(id, letter, record)
   if record.u then
     -- Kept until everybody who waits for it has ended: they may read what it came to.
@@ -34,6 +53,8 @@ local function ended(id, letter, record)
   if record.b then notes[#notes + 1] = {id, letter, record.b} end
   if record.j then freed[#freed + 1] = {id, 1} end
   local more = record.more
+  if more and more.idem then keep_key(id, more.idem.key, record.l or result_ttl) end
+  if more and more.unique and type(more.unique.scope) == 'string' then free_key(id, more.unique.key) end
   if more and more.schedule then free_schedule(more.schedule) end
 end
 

@@ -6,7 +6,7 @@
 -- ARGV     1 head of a cancelled outcome, 2 result TTL ms, 3 reply stream TTL ms, 4 reply stream cap in entries;
 --          then id, token for each lease, at most 500
 -- Returns  how many were held.
--- Writes   i:<id>, leases, q:<queue>:1, wake:<queue>, due; for what it cancels: uses, e:<id>, reply:<client>.
+-- Writes   i:<id>, leases, due, and what `place.lua` writes; for what it cancels: uses, e:<id>, reply:<client>.
 
 local released = 0
 -- Backwards, so that the first one stands first again.
@@ -16,14 +16,15 @@ for at = #ARGV - 1, 5, -2 do
   if record and record.s == 'r' .. token then
     released = released + 1
     redis.call('ZREM', P .. 'leases', id)
+    -- The fence number only grows, which makes tokens unique; the attempt is taken back.
+    record.attempt = record.attempt - 1
+    record.token = record.host .. '.' .. record.fence .. '.' .. record.attempt
     if record.x then
       finish(id, 'c', ARGV[1], record)
     else
-      -- The fence number only grows, which makes tokens unique; the attempt is taken back.
-      local back = 'q' .. record.host .. '.' .. record.fence .. '.' .. record.attempt - 1
-      redis.call('HSET', P .. 'i:' .. id, 's', back)
+      redis.call('HSET', P .. 'i:' .. id, 's', 'q' .. record.token)
       place(record.q, id, record.more, true)
-      local verdict, ends = verdict_on(record.t, record.attempt - 1)
+      local verdict, ends = verdict_on(record.t, record.attempt)
       if verdict or ends then due(id, ends or now) end
     end
   end

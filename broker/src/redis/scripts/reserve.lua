@@ -5,19 +5,22 @@
 -- ARGV     1 host, 2 most invocations, 3 lease ms, 4 bytes of input after which no more are taken,
 --          5 crashes that quarantine, 6 head of a cancelled outcome, 7 head of a quarantined outcome,
 --          8 result TTL ms, 9 reply stream TTL ms, 10 reply stream cap in entries, 11 head of an expired outcome,
---          12 head of an outcome past its deadline, 13... queues, first come first
+--          12 head of an outcome past its deadline,
+--          13 ms after which what waits has aged, 14 each how many-th place goes to what has aged while a higher band waits,
+--          15... for each queue, first come first: its name, and how many of it are taken before the others had theirs
 -- Returns  1 when work remains in these queues else 0; ms until the next lease runs out, -1 when there is none; now in ms;
 --          then for each invocation: id, token, field h, digest hex or '', input (nil when the record is damaged),
 --          '' or, of one that was taken before or has times: `<crashes> <deadline> <start>` with 0 for none, a line feed,
 --          and its trail (JSON, or nothing)
 -- Bounds   100 leases reaped; 1000 ids skipped that are queued no more (cancelled or expired while they waited)
--- Writes   i:<id>, leases, q:<queue>:1, wake:<queue>, hosts, stale, due; for what it ends: uses, e:<id>, reply:<client>.
+-- Writes   i:<id>, leases, q:<queue>:<band>, wake:<queue>, hosts, stale, due; where there are bands or keys:
+--            q:<queue>:<band> @<key>, special:<queue>, aside, turns; for what it ends: uses, e:<id>, reply:<client>.
 
 local host, most, lease_ms, budget = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local leases = P .. 'leases'
 
-local function requeue(id, record, crashes)
-  redis.call('HSET', P .. 'i:' .. id, 's', 'q' .. record.token, 'c', crashes)
+local function requeue(id, record)
+  redis.call('HSET', P .. 'i:' .. id, 's', 'q' .. record.token)
   place(record.q, id, record.more, true)
   local verdict, ends = verdict_on(record.t, record.attempt)
   if verdict or ends then due(id, ends or now) end
@@ -35,13 +38,13 @@ local function reap()
     local record = read(id)
     if record and record.state == 'r' then
       local crashes = (tonumber(record.c) or 0) + 1
+      redis.call('HSET', P .. 'i:' .. id, 'c', crashes)
       if record.x then
         finish(id, 'c', ARGV[6], record)
       elseif crashes >= tonumber(ARGV[5]) then
-        redis.call('HSET', P .. 'i:' .. id, 'c', crashes)
         finish(id, 'f', ARGV[7], record)
       else
-        requeue(id, record, crashes)
+        requeue(id, record)
       end
     end
   end
@@ -89,6 +92,7 @@ local function take(id)
   end
   if times or state then extra = history(key, times) end
   redis.call('HSET', key, 's', 'r' .. token)
+  if record[6] then free_when_taken(id, record[6]) end
   scored[#scored + 1] = now + lease_ms
   scored[#scored + 1] = id
   local last = #answer
@@ -103,21 +107,108 @@ local function take(id)
   return true
 end
 
-for argument = 13, #ARGV do
-  local queue = ARGV[argument]
-  local list = P .. 'q:' .. queue .. ':1'
-  local is_empty, stale = false, 0
-  while taken < most and bytes < budget and skips > 0 and not is_empty do
-    local wanted = math.min(most - taken, 500)
-    local ids = redis.call('LPOP', list, wanted) or {}
-    is_empty = #ids < wanted
+local ageing, share = tonumber(ARGV[13]), tonumber(ARGV[14])
+local stales = {}
+
+-- Takes an id that was popped from a list of this queue.
+local function take_popped(queue, id)
+  if take(id) then return end
+  stales[queue] = (stales[queue] or 0) + 1
+  skips = skips - 1
+end
+
+-- A key's turn: takes its first, and has the key wait for its next turn behind all others.
+local function take_turn(queue, band, key)
+  if band == 1 then stand_aside(queue, 1) end
+  local lane, before = list_of(queue, band, key), taken
+  while taken == before and skips > 0 do
+    local id = redis.call('LPOP', lane)
+    if not id then return end
+    stand_aside(queue, -1)
+    take_popped(queue, id)
+  end
+  if redis.call('EXISTS', lane) == 1 then
+    redis.call('RPUSH', list_of(queue, band), '@' .. key)
+    if band == 1 then stand_aside(queue, -1) end
+  end
+end
+
+-- Since when the first of a band has waited; false when it is empty.
+local function waiting_since(queue, band)
+  local entry = redis.call('LINDEX', list_of(queue, band), 0)
+  if not entry then return false end
+  -- 64 is @.
+  if string.byte(entry) == 64 then
+    entry = redis.call('LINDEX', list_of(queue, band, string.sub(entry, 2)), 0)
+    if not entry then return now end
+  end
+  local record = redis.pcall('HMGET', P .. 'i:' .. entry, 'h', 'n')
+  local accepted = not record.err and string.match(record[1] or '', '^(%d+) ')
+  return accepted and math.max(tonumber(accepted), tonumber(record[2] or 0)) or now
+end
+
+-- The band whose turn it is, nil when all are empty: the highest; each so many times one below it that has aged.
+local function next_band(queue, since)
+  local top, aged
+  for band = 0, 2 do
+    if since[band] == nil then since[band] = waiting_since(queue, band) end
+    if since[band] then
+      if not top then
+        top = band
+      elseif now - since[band] >= ageing and (not aged or since[band] < since[aged]) then
+        aged = band
+      end
+    end
+  end
+  if aged and redis.call('HINCRBY', P .. 'turns', queue, 1) % share == 0 then return aged end
+  return top
+end
+
+-- Takes from all bands of a queue; whether all are empty.
+local function take_bands(queue, enough)
+  local since, band = {}, nil
+  while taken < enough and bytes < budget and skips > 0 do
+    band = next_band(queue, since)
+    if not band then break end
+    local entry = redis.call('LPOP', list_of(queue, band))
+    since[band] = nil
+    if string.byte(entry) == 64 then
+      take_turn(queue, band, string.sub(entry, 2))
+    else
+      if band ~= 1 then stand_aside(queue, -1) end
+      take_popped(queue, entry)
+    end
+  end
+  if redis.call('EXISTS', list_of(queue, 0), list_of(queue, 2)) == 0 then
+    redis.call('DEL', P .. 'special:' .. queue)
+    redis.call('HDEL', P .. 'turns', queue)
+    return redis.call('EXISTS', list_of(queue, 1)) == 0
+  end
+  return false
+end
+
+-- Takes from a queue until `enough` are taken; whether nothing is left in it.
+local function take_queue(queue, enough)
+  local special, list = P .. 'special:' .. queue, list_of(queue, 1)
+  local is_empty = false
+  while taken < enough and bytes < budget and skips > 0 and not is_empty do
+    local wanted = math.min(enough - taken, 500)
+    local popped = redis.call('LMPOP', 2, special, list, 'LEFT', 'COUNT', wanted)
+    if popped and popped[1] == special then
+      redis.call('RPUSH', special, '1')
+      return take_bands(queue, enough)
+    end
+    local entries = popped and popped[2] or {}
+    is_empty = #entries < wanted
     local rest = {}
-    for _, id in ipairs(ids) do
+    for _, entry in ipairs(entries) do
       if bytes >= budget then
-        rest[#rest + 1] = id
-      elseif not take(id) then
-        stale = stale + 1
-        skips = skips - 1
+        rest[#rest + 1] = entry
+      elseif string.byte(entry) == 64 then
+        take_turn(queue, 1, string.sub(entry, 2))
+        is_empty = false
+      else
+        take_popped(queue, entry)
       end
     end
     if #rest > 0 then
@@ -125,14 +216,31 @@ for argument = 13, #ARGV do
       for index = #rest, 1, -1 do redis.call('LPUSH', list, rest[index]) end
     end
   end
-  if stale > 0 and redis.call('HINCRBY', P .. 'stale', queue, -stale) <= 0 then
-    redis.call('HDEL', P .. 'stale', queue)
+  return is_empty or redis.call('EXISTS', list, special) == 0
+end
+
+-- The first round gives each queue its share; the second gives what is left to whoever can use it.
+local is_done = {}
+for _, round in ipairs({1, 2}) do
+  for argument = 15, #ARGV, 2 do
+    local queue, quota = ARGV[argument], tonumber(ARGV[argument + 1])
+    if round == 1 or (not is_done[queue] and taken < most) then
+      local enough = round == 1 and math.min(most, taken + quota) or most
+      is_done[queue] = take_queue(queue, enough)
+    end
   end
-  if not is_empty and redis.call('LLEN', list) > 0 then
+end
+for argument = 15, #ARGV, 2 do
+  local queue = ARGV[argument]
+  if not is_done[queue] then
     -- The next idle host wakes too.
     redis.call('ZADD', P .. 'wake:' .. queue, 0, '0')
     answer[1] = 1
   end
+  if stales[queue] and redis.call('HINCRBY', P .. 'stale', queue, -stales[queue]) <= 0 then
+    redis.call('HDEL', P .. 'stale', queue)
+  end
+  stales[queue] = nil
 end
 
 for from = 1, #scored, 1000 do

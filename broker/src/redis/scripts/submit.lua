@@ -1,9 +1,9 @@
 -- Accepts a batch of invocations: resolves each distinct target once, pins its digest, queues in order, or schedules.
--- `due.lua`, `place.lua`, `ended.lua`, `finish.lua`, `follow.lua` and `join.lua` stand in front of it.
+-- `due.lua`, `place.lua`, `ended.lua`, `finish.lua`, `follow.lua`, `join.lua` and `once.lua` stand in front of it.
 --
 -- KEYS[1]  key prefix `cel:{p}:`
 -- ARGV[1]  result TTL ms, [2] reply stream TTL ms, [3] reply stream cap in entries
--- ARGV[4]  number of targets, at most 500; then for each four arguments:
+-- ARGV[4]  number of targets, at most 500, with ` whole` behind it when all is accepted or nothing; then for each four arguments:
 --            name in `names` ('' when a digest is given or the task is built in), digest hex ('' when a name is
 --            given or the task is built in), task, queue ('' = the task's own, else `default`)
 -- then for each invocation, at most 500, nine arguments:
@@ -12,12 +12,14 @@
 --            '' or the features that it uses: one JSON object (`More`), kept as field m,
 --            '' or what it waits for: f or k (it fails, or is skipped, if they end otherwise) and edges as `follow.lua` has them
 -- Returns  a flat list of refusals: number of the invocation (from 1), 1 = no such module or 2 = no such task,
---            or why it cannot wait for what it shall wait for, see `join.lua`.
+--            or why it cannot wait for what it shall wait for, see `join.lua`; or a letter and an id, see `once.lua`;
+--            or, when its queue is full, how many wait in it, how many may, and the queue, with blanks between.
 --          What is not listed is accepted; an id that is known already is accepted and left as it is.
--- Writes   i:<id>, q:<queue>:1, wake:<queue>, queues, uses, due, scheduled;
---          of what it waits for: i:<id>, after:<id>, blocked.
+-- Writes   i:<id>, queues, uses, due, scheduled, and what `place.lua` writes;
+--          its keys: idem:<key>, unique:<key>; of what it waits for: i:<id>, after:<id>, blocked.
 
-local target_count = tonumber(ARGV[4])
+local target_count, mode = string.match(ARGV[4], '^(%d+) ?(%a*)$')
+local is_whole = mode == 'whole'
 local at = 5
 
 local digests, queues, refusals = {}, {}, {}
@@ -49,7 +51,11 @@ local keys = {}
 for item = 1, count do
   keys[item] = P .. 'i:' .. ARGV[at + (item - 1) * 9]
 end
+-- Whether any queue is bounded is asked along with whether anything is known.
+keys[count + 1] = P .. 'max_queue'
 local known = redis.call('EXISTS', unpack(keys))
+local is_bounded = known > 0 and redis.call('EXISTS', keys[count + 1]) == 1
+if is_bounded then known = known - 1 end
 
 -- Invocations that wait are looked at this often, in ms, in case something went missing.
 local SWEEP = 600000
@@ -57,6 +63,56 @@ local SWEEP = 600000
 local refused, seen, used, uses, hopeless = {}, {}, {}, {}, {}
 local stamp = string.format('%.0f ', now)
 local fields = {'h', '', 'i', ''}
+
+-- How many wait in a queue and how many may, for each that is bounded.
+local bounds = {}
+
+local function bound(queue)
+  if bounds[queue] == nil then
+    local limit = tonumber(redis.call('HGET', P .. 'max_queue', queue) or nil)
+    if limit then
+      local depth = redis.call('LLEN', P .. 'q:' .. queue .. ':1')
+      for _, part in ipairs({'aside', 'scheduled'}) do
+        depth = depth + tonumber(redis.call('HGET', P .. part, queue) or 0)
+      end
+      depth = depth - tonumber(redis.call('HGET', P .. 'stale', queue) or 0)
+      bounds[queue] = {depth = depth, limit = limit}
+    else
+      bounds[queue] = false
+    end
+  end
+  return bounds[queue]
+end
+
+-- Notes why an invocation is not accepted.
+local function refuse(item, reason)
+  refused[#refused + 1], refused[#refused + 2] = item, reason
+end
+
+-- Everything is looked at before anything is written, where that may refuse what comes later: what has no room in its
+-- queue by its number.
+local full = {}
+if is_bounded or is_whole then
+  local met = {}
+  for item = 1, count do
+    local first = at + (item - 1) * 9
+    local id, target = ARGV[first], tonumber(ARGV[first + 1])
+    if not met[id] and (known == 0 or redis.call('EXISTS', keys[item]) == 0) then
+      met[id] = true
+      -- What waits for others is not counted, before or now.
+      local bound = is_bounded and not refusals[target] and ARGV[first + 8] == '' and bound(queues[target])
+      if refusals[target] then
+        if is_whole then refuse(item, refusals[target]) end
+      elseif bound and bound.depth >= bound.limit then
+        full[item] = true
+        refuse(item, string.format('%.0f %.0f %s', bound.depth, bound.limit, queues[target]))
+      elseif bound then
+        bound.depth = bound.depth + 1
+      end
+    end
+  end
+  if is_whole and #refused > 0 then return refused end
+end
 
 -- A moment in ms; 0 for none.
 local function moment(text)
@@ -91,13 +147,14 @@ for item = 1, count do
   local target = tonumber(ARGV[at + 1])
   local is_new = not seen[id] and (known == 0 or redis.call('EXISTS', keys[item]) == 0)
   local refusal, parents, chain = refusals[target], nil, nil
+  local more = ARGV[at + 7] ~= '' and cjson.decode(ARGV[at + 7]) or nil
+  if is_new and not refusal and more then refusal = clash(more) end
   if is_new and not refusal and ARGV[at + 8] ~= '' then refusal, parents, chain = check_parents(ARGV[at + 8]) end
   if refusal then
     if is_new then
-      refused[#refused + 1] = item
-      refused[#refused + 1] = refusal
+      refuse(item, refusal)
     end
-  elseif is_new then
+  elseif is_new and not full[item] then
     seen[id] = true
     local queue, digest, client, ttl = queues[target], digests[target], ARGV[at + 4], ARGV[at + 5]
     fields[2], fields[4] = stamp .. queue .. ' ' .. ARGV[at + 2], ARGV[at + 3]
@@ -117,9 +174,7 @@ for item = 1, count do
     end
     local waits, first = false, math.huge
     if ARGV[at + 6] ~= '' then last, waits, first = time_fields(ARGV[at + 6], last) end
-    local more
-    if ARGV[at + 7] ~= '' then
-      more = cjson.decode(ARGV[at + 7])
+    if more then
       fields[last + 1], fields[last + 2] = 'm', ARGV[at + 7]
       last = last + 2
     end
@@ -138,6 +193,7 @@ for item = 1, count do
       if unmet then hopeless[#hopeless + 1] = {id, unmet} end
     end
     redis.call('HSET', keys[item], unpack(fields, 1, last))
+    if more then claim(id, more) end
     used[queue] = true
     if first < math.huge then due(id, first) end
     if is_blocked then

@@ -9,7 +9,7 @@
 --          for the one that leads, the names of schedules that are due, at most 20.
 --          Every host has a ticker. The one that leads comes when something is due, the others when its term is over,
 --          so that hosts do not all come for each invocation, and one that dies delays by a term at most.
--- Writes   due, scheduled, ticker, i:<id>, q:<queue>:1, wake:<queue>; for what it ends: stale, uses, e:<id>, reply:<client>;
+-- Writes   due, scheduled, ticker, i:<id>, what `place.lua` writes; for what it ends: stale, uses, e:<id>, reply:<client>;
 --          ends and what `follow.lua` writes.
 -- Order    ZREM first: under memory pressure (OOM) the first write of a script decides, and it is always let through.
 

@@ -164,6 +164,18 @@ class NoSuchTask(CeleriacError):
         self.task = task
 
 
+class QueueFull(CeleriacError):
+    """A queue takes no more: nothing of this invocation was accepted, and it is not tried again by itself."""
+
+    def __init__(self, queue: str, depth: int, limit: int) -> None:
+        remedy = (
+            "submit again when some have run, have more hosts serve it, or raise the limit: "
+            f"`celeriac limits set queue:{queue} --max-queue N`"
+        )
+        super().__init__(f"queue `{queue}` is overloaded: {depth} invocations wait in it and {limit} may; {remedy}")
+        self.queue, self.depth, self.limit = queue, depth, limit
+
+
 class BrokerUnavailable(CeleriacError):
     """The broker does not answer. What was submitted with the failed call may or may not have been accepted."""
 

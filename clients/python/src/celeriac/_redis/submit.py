@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from ..errors import CeleriacError, NoSuchModule, NoSuchTask
+from ..errors import CeleriacError, NoSuchModule, NoSuchTask, QueueFull
 from ..names import SYSTEM_QUEUE
 from ..options import times
 from .scripts import script
@@ -70,9 +70,17 @@ async def _send(link: Link, chunk: list[Submission], client: str) -> list[Celeri
     refused = await link.call(script("submit"), *ends, len(targets), *heads, *items)
     answers: list[CeleriacError | None] = [None] * len(chunk)
     for number, reason in zip(refused[::2], refused[1::2]):
-        ref = chunk[number - 1].task
-        answers[number - 1] = NoSuchModule(ref.module) if reason == 1 else NoSuchTask(ref.text)
+        answers[number - 1] = _refusal(chunk[number - 1], reason)
     return answers
+
+
+def _refusal(submission: Submission, reason: int | bytes | str) -> CeleriacError:
+    ref = submission.task
+    if isinstance(reason, int):
+        return NoSuchModule(ref.module) if reason == 1 else NoSuchTask(ref.text)
+    text = reason.decode() if isinstance(reason, bytes) else reason
+    depth, limit, queue = text.split(" ", 2)
+    return QueueFull(queue, int(depth), int(limit))
 
 
 def header(submission: Submission) -> str:

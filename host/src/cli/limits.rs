@@ -1,0 +1,110 @@
+//! `celeriac limits`: what is bounded across all hosts.
+
+use std::process::ExitCode;
+
+use celeriac::settings::Settings;
+use celeriac_broker::{Limit, LimitScope, Limited};
+use clap::{Args, Subcommand};
+use comfy_table::Cell;
+use serde_json::json;
+
+use super::{connect::connect, error::CliError, exit::Exit, output::Output};
+
+/// List, set and remove limits that hold across all hosts
+///
+/// A limit is kept by the broker: it holds from the moment that it is set, for every host and every client.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  celeriac limits list
+  celeriac limits set queue:default --max-queue 100000
+  celeriac limits remove queue:default")]
+pub(crate) struct LimitsArgs {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Subcommand, Debug)]
+enum Action {
+    /// List the limits that are set
+    #[command(after_help = "Examples:\n  celeriac limits list\n  celeriac limits list --json")]
+    List,
+    /// Set the limit of a scope, in place of the one that it has
+    #[command(after_help = "Examples:\n  celeriac limits set queue:default --max-queue 100000")]
+    Set {
+        /// What is limited: `queue:NAME`
+        #[arg(value_name = "SCOPE")]
+        scope: LimitScope,
+
+        #[command(flatten)]
+        limit: LimitFlags,
+    },
+    /// Remove the limit of a scope
+    #[command(after_help = "Examples:\n  celeriac limits remove queue:default")]
+    Remove {
+        /// What is limited no more
+        #[arg(value_name = "SCOPE")]
+        scope: LimitScope,
+    },
+}
+
+#[derive(Args, Clone, Copy, Debug)]
+#[group(required = true, multiple = true)]
+struct LimitFlags {
+    /// So many may wait in the queue; what is submitted beyond is refused
+    #[arg(long, value_name = "N")]
+    max_queue: Option<u64>,
+}
+
+/// Runs the command.
+pub(crate) async fn limits(
+    args: LimitsArgs,
+    settings: Settings,
+    out: &Output,
+) -> Result<ExitCode, CliError> {
+    let client = connect(&settings).await?;
+    let broker = client.broker();
+    match args.action {
+        Action::List => show(&broker.limits().await?, out)?,
+        Action::Set { scope, limit } => {
+            let limit = Limit {
+                max_queue: limit.max_queue,
+            };
+            broker.set_limit(&scope, Some(&limit)).await?;
+            out.note(&format!("{scope} is limited from now on"));
+        }
+        Action::Remove { scope } => {
+            let was_set = broker
+                .limits()
+                .await?
+                .iter()
+                .any(|limited| limited.scope == scope);
+            if !was_set {
+                let message = format!("{scope} has no limit");
+                return Err(CliError::new(
+                    Exit::NotFound,
+                    message,
+                    "`celeriac limits list` shows what is limited",
+                ));
+            }
+            broker.set_limit(&scope, None).await?;
+            out.note(&format!("{scope} is limited no more"));
+        }
+    }
+    Ok(Exit::Success.into())
+}
+
+fn show(limits: &[Limited], out: &Output) -> Result<(), CliError> {
+    if out.is_json {
+        return out.document(&json!({ "limits": limits }));
+    }
+    if limits.is_empty() {
+        out.note("no limit is set: `celeriac limits set SCOPE …` sets one");
+        return Ok(());
+    }
+    let number = |number: Option<u64>| number.map_or("-".to_owned(), |number| number.to_string());
+    let rows = limits
+        .iter()
+        .map(|Limited { scope, limit }| [Cell::new(scope), Cell::new(number(limit.max_queue))]);
+    out.table(["SCOPE", "MAX QUEUE"], rows.collect())
+}
