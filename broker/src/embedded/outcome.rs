@@ -61,6 +61,7 @@ pub(super) fn to_status(id: InvocationId, raw: Raw) -> Result<Status, BrokerErro
     Ok(Status {
         id,
         task: header.task,
+        parent: header.options.parent,
         after: header.options.after,
         module: raw
             .digest

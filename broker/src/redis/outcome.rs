@@ -73,6 +73,7 @@ pub(super) fn read_status(
     Ok(Status {
         id,
         task: header.task,
+        parent: header.options.parent,
         after: header.options.after,
         module: value::text(digest).map(|hex| hex.parse()).transpose()?,
         queue: queue.to_owned(),

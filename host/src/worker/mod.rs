@@ -20,12 +20,14 @@ mod parents;
 mod recorder;
 mod renewer;
 mod settler;
+mod slot;
+mod tasks;
 pub(crate) mod translate;
+mod webhook;
 #[expect(
     clippy::module_inception,
     reason = "the worker is what this module is named for"
 )]
-mod webhook;
 mod worker;
 
 pub use host::{Host, HostError, HostOptions};
