@@ -164,6 +164,12 @@ pub struct Parent {
     pub depth: u32,
 }
 
+/// That an invocation calls others no more.
+pub(crate) fn not_running(parent: InvocationId) -> BrokerError {
+    let expected = "an invocation that runs, and is not to stop with all that it calls";
+    BrokerError::invalid("parent", &parent.to_string(), expected)
+}
+
 /// One invocation as a client hands it in. Submitting the same id twice is submitting once.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Submission {

@@ -2,18 +2,24 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{BrokerError, Options};
+use crate::{BrokerError, InvocationId, Options};
 
 /// The features that an invocation uses, as the engines keep them beside its record: decided here, once, when it is
 /// submitted, and never changed. An invocation that uses none has none, so that it costs nothing.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub(crate) struct More {}
+pub(crate) struct More {
+    /// The invocation that has called it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) parent: Option<InvocationId>,
+}
 
 impl More {
     /// What these options ask for.
-    pub(crate) const fn of(_options: &Options) -> Self {
-        Self {}
+    pub(crate) fn of(options: &Options) -> Self {
+        Self {
+            parent: options.parent.map(|parent| parent.id),
+        }
     }
 
     /// As it is stored; empty when there is nothing to say.

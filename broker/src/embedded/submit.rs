@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     After, BrokerError, ClientId, DEFAULT_QUEUE, Header, InvocationId, ModuleRef, OnUnmet,
-    SYSTEM_QUEUE, Submission, TaskRef, When, more::More,
+    SYSTEM_QUEUE, Submission, TaskRef, When, invocation::not_running, more::More,
 };
 
 /// Payloads above this many bytes are stored apart: SQLite keeps a row of about this size on its page.
@@ -160,6 +160,12 @@ fn write(
             Err(refused) => return Ok(Err(refused)),
         },
     };
+    if let Some(parent) = item.more.parent
+        && !is_known(tx, item.id)?
+        && !join::call(tx, parent, item.id)?
+    {
+        return Ok(Err(not_running(parent)));
+    }
     let pos = ends.next(tx, &target.queue)?;
     let is_big = item.input.len() > INLINE_BYTES;
     let now = tx.now;

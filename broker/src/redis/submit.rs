@@ -9,7 +9,8 @@ use super::{
 };
 use crate::{
     After, BrokerError, DEFAULT_QUEUE, Header, InvocationId, ModuleRef, OnUnmet, Options,
-    SYSTEM_QUEUE, Submission, TaskRef, When, dependency::Refused, more::More,
+    SYSTEM_QUEUE, Submission, TaskRef, When, dependency::Refused, invocation::not_running,
+    more::More,
 };
 
 /// Parents in one call, unless a single invocation has more.
@@ -36,6 +37,7 @@ struct Ready {
     /// What it waits for, as `submit.lua` reads it; empty for nothing.
     after: String,
     parents: Vec<After>,
+    called_by: Option<InvocationId>,
 }
 
 /// What tells targets apart: the task and the queue that the caller asked for.
@@ -110,6 +112,7 @@ impl Chunk {
         let more = More::of(&options).to_json()?;
         let after = after(&options);
         let parents = options.after.clone();
+        let called_by = options.parent.map(|parent| parent.id);
         let target = self.target(&task, options.queue.as_deref());
         let header = Header {
             task,
@@ -132,6 +135,7 @@ impl Chunk {
             more,
             after,
             parents,
+            called_by,
         });
         Ok(())
     }
@@ -233,6 +237,7 @@ fn refuse(chunk: &Chunk, number: &::redis::Value, reason: &::redis::Value, answe
     let error = match reason % 100 {
         1 => BrokerError::NoModule(task.module.clone()),
         2 => BrokerError::NoTask(task.clone()),
+        14 => not_running(item.called_by.unwrap_or(item.id)),
         kind => refused_parent(item, kind, reason / 100),
     };
     if let Some(answer) = answers.get_mut(item.index) {

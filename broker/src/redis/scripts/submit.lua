@@ -92,6 +92,8 @@ for item = 1, count do
   local is_new = not seen[id] and (known == 0 or redis.call('EXISTS', keys[item]) == 0)
   local refusal, parents, chain = refusals[target], nil, nil
   if is_new and not refusal and ARGV[at + 8] ~= '' then refusal, parents, chain = check_parents(ARGV[at + 8]) end
+  local more = is_new and not refusal and ARGV[at + 7] ~= '' and cjson.decode(ARGV[at + 7]) or nil
+  if more and more.parent and not is_called(id, more.parent) then refusal = 14 end
   if refusal then
     if is_new then
       refused[#refused + 1] = item
@@ -117,9 +119,7 @@ for item = 1, count do
     end
     local waits, first = false, math.huge
     if ARGV[at + 6] ~= '' then last, waits, first = time_fields(ARGV[at + 6], last) end
-    local more
-    if ARGV[at + 7] ~= '' then
-      more = cjson.decode(ARGV[at + 7])
+    if more then
       fields[last + 1], fields[last + 2] = 'm', ARGV[at + 7]
       last = last + 2
     end
