@@ -6,7 +6,7 @@
 use std::time::Instant;
 
 use anyhow::{Result, ensure};
-use celeriac_client::{Client, Code, gather};
+use celeriac_client::{Client, gather};
 use serde_json::Value;
 
 use crate::{
@@ -91,9 +91,8 @@ async fn plain(client: &Client, count: usize) -> Result<f64> {
     let noop = client.task("basics/noop")?;
     let began = Instant::now();
     let handles = noop.submit_all((0..count).map(|_| Value::Null)).await?;
-    for outcome in gather(&handles).await {
-        let code = outcome?.code;
-        ensure!(code == Code::Ok, "a no-op ended with {code}");
+    for output in gather::<Value>(&handles).await {
+        output?;
     }
     Ok(began.elapsed().as_secs_f64() * 1e6 / count as f64)
 }
@@ -113,9 +112,8 @@ async fn chords(client: &Client, sizes: Sizes) -> Result<f64> {
         left -= left.min(TOGETHER);
         bodies.extend(flow.submit().await?);
     }
-    for outcome in gather(&bodies).await {
-        let code = outcome?.code;
-        ensure!(code == Code::Ok, "a chord ended with {code}");
+    for outputs in gather::<Vec<Value>>(&bodies).await {
+        ensure!(outputs?.len() == sizes.members, "a chord lacks outputs");
     }
     Ok(began.elapsed().as_secs_f64() * 1e6 / sizes.invocations() as f64)
 }

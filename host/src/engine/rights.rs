@@ -236,6 +236,9 @@ impl Callable {
     }
 }
 
+/// The module of the host's own tasks.
+const OWN: &str = "celeriac";
+
 /// Tasks: `images/resize`, `images/*` or `*`; whichever version of the module is called.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct TaskPattern(String);
@@ -268,6 +271,10 @@ impl TaskPattern {
         let Some((module, task)) = task.split_once('/') else {
             return false;
         };
+        // The host's own tasks are for people and for itself.
+        if module == OWN {
+            return false;
+        }
         let (name, version) = module.split_once('@').unwrap_or((module, ""));
         match self.0.split_once('/') {
             None => true,

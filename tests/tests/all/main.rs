@@ -9,6 +9,7 @@
 )]
 
 mod callbacks;
+mod calls;
 mod crash;
 mod dependencies;
 mod documented;
