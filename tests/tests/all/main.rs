@@ -10,6 +10,7 @@
 
 mod callbacks;
 mod calls;
+mod conformance;
 mod crash;
 mod dependencies;
 mod documented;
