@@ -124,7 +124,8 @@ async fn so_many_calls_and_no_more() -> Result<()> {
     let _host = host(&stage, "2").await?;
     stage.push(&["basics", "relay"]).await?;
     let call = stage.client.task("relay/scatter")?.limit("task_calls", 3);
-    let inputs = |count: usize| json!({ "task": "basics/noop", "inputs": vec![Value::Null; count] });
+    let inputs =
+        |count: usize| json!({ "task": "basics/noop", "inputs": vec![Value::Null; count] });
     let ids: Vec<String> = call.call(&inputs(3)).await?;
     assert_eq!(ids.len(), 3);
     let Err(Error::Failed(failed)) = call.call::<Value>(&inputs(4)).await else {
