@@ -244,7 +244,7 @@ impl Host {
             CallError::Failed(FailedCall {
                 id: "00000000-0000-7000-8000-000000000001".to_owned(),
                 code: "task_error".to_owned(),
-                is_retryable: failure.retryable,
+                is_retryable: failure.is_retryable,
                 kind: failure.kind,
                 message: failure.message,
             })

@@ -194,8 +194,7 @@ fn called(task: &str) -> TaskPattern {
             module
         }
     });
-    let any = || TaskPattern::any();
-    TaskPattern::parse(&format!("{module}/{name}")).unwrap_or_else(any)
+    TaskPattern::parse(&format!("{module}/{name}")).unwrap_or_else(TaskPattern::any)
 }
 
 impl HttpNeed {

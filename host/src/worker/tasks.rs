@@ -11,6 +11,7 @@ use celeriac_broker::{
 };
 use celeriac_client::{Client, Error, Handle};
 use tokio::runtime;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::{held::Stop, slot::Slot, translate};
 use crate::engine::{self, AccessError, CallFailed, CalledTask, Tasks};
@@ -87,7 +88,8 @@ impl Tasks for AttemptTasks {
             .map_err(CallFailed::Refused)?;
         let id = handle.id();
         let waiting = self.runtime.spawn(async move { handle.outcome().await });
-        match waiting.await {
+        // A caller that is stopped waits no more.
+        match AbortOnDropHandle::new(waiting).await {
             Ok(Ok(outcome)) => output(id, &outcome),
             Ok(Err(error)) => Err(CallFailed::Refused(refused(&error))),
             Err(_) => Err(CallFailed::Refused(AccessError::Unavailable(
