@@ -41,12 +41,15 @@ pub(crate) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
         Box::new(async move {
             let (tasks, called) = match begin(&mut store, call)? {
                 Ok(begun) => begun,
-                Err(refused) => return Ok((Err(CallFailed::Refused(refused).into()),)),
+                Err(refused) => {
+                    let refused = GuestCallError::from(CallFailed::Refused(refused));
+                    return Ok((Err(refused),));
+                }
             };
             let output = tasks.call(called).await;
             let bytes = output.as_ref().map_or(0, Payload::len);
             charge(&mut store, usize::try_from(bytes).unwrap_or(usize::MAX))?;
-            Ok((output.map(Into::into).map_err(GuestCallError::from),))
+            Ok((output.map(GuestPayload::from).map_err(GuestCallError::from),))
         })
     })
 }
