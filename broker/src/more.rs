@@ -12,6 +12,9 @@ pub(crate) struct More {
     /// The invocation that has called it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) parent: Option<InvocationId>,
+    /// The schedule that submitted it, a time of which may wait for its end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) schedule: Option<String>,
 }
 
 impl More {
@@ -19,6 +22,7 @@ impl More {
     pub(crate) fn of(options: &Options) -> Self {
         Self {
             parent: options.parent.map(|parent| parent.id),
+            schedule: options.schedule.clone(),
         }
     }
 

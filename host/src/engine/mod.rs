@@ -49,7 +49,7 @@ pub use payload::Payload;
 pub use redact::{MIN_SECRET_BYTES, ShortSecret, check_secret};
 pub use rights::{
     AccessError, CallFailed, Callable, CalledTask, Denials, Denied, Determinism, Directory,
-    HttpRule, KeyValues, Rights, Secret, TaskPattern, Tasks, TcpRule,
+    HttpRule, KeyValues, Rights, Secret, Secrets, TaskPattern, Tasks, TcpRule,
 };
 pub use runtime::{Engine, EngineError, Module};
 pub use tokio_util::sync::CancellationToken;

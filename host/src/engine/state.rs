@@ -14,7 +14,6 @@ use super::limiter::Limiter;
 use super::meter::Meter;
 use super::net::{Egress, Hooks, Network, NetworkUsage, SocketsView};
 use super::recorder::Recorder;
-use super::redact::Redactor;
 use super::stdio::LogStream;
 use super::wasi::{FixedTime, RANDOM_CALL_BYTES, seeded};
 use super::{EventSink, Invocation, LimitHit, Limits, Rights, Stream};
@@ -42,7 +41,7 @@ pub(crate) struct State {
     /// The clock, where it is not the real one. Boxed, as hardly any invocation has it.
     pub(crate) fixed_time: Option<Box<FixedTime>>,
     pub(crate) call: Call,
-    limits: Limits,
+    limits: Arc<Limits>,
     network: Arc<Network>,
     /// Made when the guest first asks for the network.
     outside: Option<Box<Outside>>,
@@ -70,13 +69,17 @@ pub(crate) struct Call {
 
 impl State {
     pub(crate) fn new(
-        limits: &Limits,
+        limits: Arc<Limits>,
         rights: Arc<Rights>,
         sink: Arc<dyn EventSink>,
         network: Arc<Network>,
         call: Call,
     ) -> Self {
-        let recorder = Arc::new(Recorder::new(sink, limits, Redactor::new(&rights)));
+        let recorder = Arc::new(Recorder::new(
+            sink,
+            &limits,
+            rights.secrets.redactor().cloned(),
+        ));
         let stream = |stream| LogStream {
             recorder: Arc::clone(&recorder),
             stream,
@@ -96,19 +99,19 @@ impl State {
         Self {
             wasi: wasi.build(),
             table,
-            files: Files::new(limits, &recorder),
-            limiter: Limiter::new(limits),
+            files: Files::new(&limits, &recorder),
+            limiter: Limiter::new(&limits),
             recorder,
             rights,
-            meter: Meter::new(limits),
-            key_value_limits: KeyValueLimits::new(limits),
+            meter: Meter::new(&limits),
+            key_value_limits: KeyValueLimits::new(&limits),
             key_value_use: KeyValueUse::default(),
             task_calls: 0,
             allowed_task_calls: limits.task_calls,
             allowed_handles: limits.handles,
             fixed_time,
             call,
-            limits: limits.clone(),
+            limits,
             network,
             outside: None,
         }
@@ -121,7 +124,7 @@ impl State {
             let egress = Arc::new(Egress::new(
                 Arc::clone(&self.network),
                 Arc::clone(&self.rights),
-                self.limits.clone(),
+                Arc::clone(&self.limits),
                 self.call.invocation.clone(),
                 (Arc::clone(&self.recorder), self.meter.elsewhere()),
             ));
