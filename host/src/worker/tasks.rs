@@ -32,17 +32,22 @@ pub(crate) struct AttemptTasks {
 }
 
 impl AttemptTasks {
+    fn check_depth(&self) -> Result<(), AccessError> {
+        if self.depth < MAX_DEPTH {
+            return Ok(());
+        }
+        Err(AccessError::Limit(format!(
+            "tasks call tasks {MAX_DEPTH} deep at most, and this one is at the bottom: have a task further up do it"
+        )))
+    }
+
     /// Hands in what is called. `is_awaited`: its outcome is to come here.
     async fn hand_in(&self, called: CalledTask, is_awaited: bool) -> Result<Handle, AccessError> {
         // A lost lease: another host may run this invocation, and have the same called.
         if self.stop.is_lost() {
             return Err(AccessError::Unavailable(UNAVAILABLE.to_owned()));
         }
-        if self.depth >= MAX_DEPTH {
-            return Err(AccessError::Limit(format!(
-                "tasks call tasks {MAX_DEPTH} deep at most, and this one is at the bottom: have a task further up do it"
-            )));
-        }
+        self.check_depth()?;
         let call = self
             .client
             .task(&called.task)
@@ -77,6 +82,7 @@ impl Tasks for AttemptTasks {
     }
 
     async fn call(&self, called: CalledTask) -> Result<engine::Payload, CallFailed> {
+        self.check_depth().map_err(CallFailed::Refused)?;
         if !self.slot.step_aside() {
             let message = "as many tasks of this host wait for others as may: try again later, or give the host a \
                            larger concurrency";
