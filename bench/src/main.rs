@@ -20,6 +20,7 @@ mod density;
 mod embedded;
 mod engine;
 mod figure;
+mod flow;
 mod growth;
 mod guest_cpu;
 mod host;

@@ -3,8 +3,8 @@
 use std::{io::Write as _, process::ExitCode, time::Instant};
 
 use crate::{
-    await_result, cancel, cold, density, engine, figure::Figure, growth, guest_cpu, options::Scale,
-    schedule, throughput,
+    await_result, cancel, cold, density, engine, figure::Figure, flow, growth, guest_cpu,
+    options::Scale, schedule, throughput,
 };
 
 /// One benchmark.
@@ -64,6 +64,11 @@ pub(crate) const BENCHMARKS: &[Benchmark] = &[
         name: "schedule",
         about: "how exactly what is scheduled starts, among 100,000",
         run: schedule::run,
+    },
+    Benchmark {
+        name: "flow",
+        about: "chords against as many plain invocations",
+        run: flow::run,
     },
 ];
 

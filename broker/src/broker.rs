@@ -102,6 +102,13 @@ pub trait Broker: Debug + Send + Sync + 'static {
     /// `NotFound`, `Expired`.
     async fn cancel(&self, id: InvocationId) -> Result<CancelResult, BrokerError>;
 
+    /// Stops an invocation with all that it has called, and what that has called. A part of them has been stopped when this
+    /// returns; the rest is stopped in bounded steps, as long as a host lives. It calls nothing new from now on.
+    ///
+    /// # Errors
+    /// `NotFound`, `Expired`.
+    async fn cancel_with_children(&self, id: InvocationId) -> Result<CancelResult, BrokerError>;
+
     /// A page of the invocations that a filter asks for, bounded in what it looks at: it may be short or empty and
     /// not be the last. What is there from the first page to the last, and is asked for all that time, comes at least
     /// once. Each page is in the order of ids, which is about that of submission; the embedded engine's pages are so

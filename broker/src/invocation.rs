@@ -109,6 +109,9 @@ pub struct Options {
     /// What becomes of it when one of these ends otherwise.
     #[serde(skip_serializing_if = "OnUnmet::is_fail")]
     pub on_unmet: OnUnmet,
+    /// The invocation that has called it, where a task has. Set by hosts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parent: Option<Parent>,
     /// What follows its end.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub callbacks: Vec<Callback>,
@@ -181,6 +184,25 @@ impl Options {
     pub(crate) const fn has_times(&self) -> bool {
         self.start.is_some() || self.expires.is_some() || self.deadline.is_some()
     }
+}
+
+/// How deep tasks call tasks.
+pub const MAX_DEPTH: u32 = 16;
+
+/// The invocation that has called another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Parent {
+    /// Which.
+    pub id: InvocationId,
+    /// How deep the one that it has called is: 1 below one that no task has called.
+    pub depth: u32,
+}
+
+/// That an invocation calls others no more.
+pub(crate) fn not_running(parent: InvocationId) -> BrokerError {
+    let expected = "an invocation that runs, and is not to stop with all that it calls";
+    BrokerError::invalid("parent", &parent.to_string(), expected)
 }
 
 /// One invocation as a client hands it in. Submitting the same id twice is submitting once.
@@ -396,6 +418,9 @@ pub struct Status {
     /// When it fails unless it has ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline_at_ms: Option<u64>,
+    /// The invocation that has called it, where a task has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<Parent>,
     /// What it waits for, or has waited for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub after: Vec<After>,

@@ -52,8 +52,9 @@ pub use self::{
     event::{Control, Event, EventKind, LogRecord, Progress, Reply},
     id::{InvocationId, Namespace},
     invocation::{
-        CancelResult, ClientId, DEFAULT_QUEUE, Ending, Header, HostId, Lease, Options, Renewed,
-        Reserve, Reserved, SYSTEM_QUEUE, Settled, Settlement, State, Status, Submission, Token,
+        CancelResult, ClientId, DEFAULT_QUEUE, Ending, Header, HostId, Lease, MAX_DEPTH, Options,
+        Parent, Renewed, Reserve, Reserved, SYSTEM_QUEUE, Settled, Settlement, State, Status,
+        Submission, Token,
     },
     kv::{KeyValueStats, MAX_KEY_BYTES, MAX_PAGE, MAX_VALUE_BYTES, check_key, check_module},
     limit::{Limit, LimitScope, Limited},

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{BrokerError, Header, Priority, Unique, once};
+use crate::{BrokerError, Header, InvocationId, Priority, Unique, once};
 
 /// The features that an invocation uses, as the engines keep them beside its record: decided here, once, when it is
 /// submitted, and never changed. An invocation that uses none has none, so that it costs nothing.
@@ -21,6 +21,9 @@ pub(crate) struct More {
     /// The fairness key.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) fair: Option<String>,
+    /// The invocation that has called it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) parent: Option<InvocationId>,
     /// The schedule that submitted it, a time of which may wait for its end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) schedule: Option<String>,
@@ -46,6 +49,7 @@ impl More {
             unique: options.unique.clone(),
             band: priority.map(Priority::band),
             fair: options.fairness_key.clone(),
+            parent: options.parent.map(|parent| parent.id),
             schedule: options.schedule.clone(),
         }
     }

@@ -17,7 +17,8 @@ use super::{
 };
 use crate::{
     After, BrokerError, Caps, ClientId, DEFAULT_QUEUE, Header, InvocationId, ModuleRef, Namespace,
-    OnUnmet, SYSTEM_QUEUE, Submission, TaskRef, When, broker::check_chunk, more::More,
+    OnUnmet, SYSTEM_QUEUE, Submission, TaskRef, When, broker::check_chunk, invocation::not_running,
+    more::More,
 };
 
 /// Payloads above this many bytes are stored apart: SQLite keeps a row of about this size on its page.
@@ -232,6 +233,12 @@ fn write(
             Err(refused) => return Ok(Err(refused)),
         },
     };
+    if let Some(parent) = item.more.parent
+        && !is_known(tx, item.id)?
+        && !join::call(tx, parent, item.id)?
+    {
+        return Ok(Err(not_running(parent)));
+    }
     if insert(tx, item, target, parents, ends, uses)? {
         // Last: what it replaces may be what it waits for.
         once::claim(tx, uses, item.default_ttl_ms, item.id, &item.more)?;

@@ -60,6 +60,7 @@ fn remove_expired(tx: &Tx<'_>) -> Result<usize, Fault> {
             "DELETE FROM progress WHERE id = ?1",
             "DELETE FROM trails WHERE id = ?1",
             "DELETE FROM events WHERE id = ?1",
+            "DELETE FROM children WHERE parent = ?1",
         ] {
             tx.execute(sql, [id])?;
         }

@@ -321,7 +321,11 @@ impl Broker for RedisBroker {
     }
 
     async fn cancel(&self, id: InvocationId) -> Result<CancelResult, BrokerError> {
-        outcome::cancel(self, id).await
+        outcome::cancel(self, id, false).await
+    }
+
+    async fn cancel_with_children(&self, id: InvocationId) -> Result<CancelResult, BrokerError> {
+        outcome::cancel(self, id, true).await
     }
 
     async fn list(&self, list: &List) -> Result<Listing, BrokerError> {

@@ -9,8 +9,8 @@ use super::{
 };
 use crate::{
     After, BrokerError, DEFAULT_QUEUE, Header, InvocationId, ModuleRef, OnUnmet, Options,
-    SYSTEM_QUEUE, Submission, TaskRef, When, broker::check_chunk, dependency::Refused, more::More,
-    once::Clash,
+    SYSTEM_QUEUE, Submission, TaskRef, When, broker::check_chunk, dependency::Refused,
+    invocation::not_running, more::More, once::Clash,
 };
 
 /// Parents in one call, unless a single invocation has more.
@@ -40,6 +40,7 @@ struct Ready {
     /// For refusals.
     idempotency_key: Option<String>,
     unique_key: Option<String>,
+    called_by: Option<InvocationId>,
 }
 
 /// What tells targets apart: the task and the queue that the caller asked for.
@@ -140,6 +141,7 @@ impl Chunk {
         let (result_ttl_ms, times) = (options.result_ttl_ms, times(&options));
         let after = after(&options);
         let parents = options.after.clone();
+        let called_by = options.parent.map(|parent| parent.id);
         let target = self.target(&task, options.queue.as_deref());
         let header = Header {
             task,
@@ -168,6 +170,7 @@ impl Chunk {
             parents,
             idempotency_key,
             unique_key,
+            called_by,
         });
         Ok(())
     }
@@ -309,6 +312,7 @@ fn refuse(chunk: &Chunk, number: &::redis::Value, reason: &::redis::Value, answe
     let error = match reason % 100 {
         1 => BrokerError::NoModule(task.module.clone()),
         2 => BrokerError::NoTask(task.clone()),
+        14 => not_running(item.called_by.unwrap_or(item.id)),
         kind => refused_parent(item, kind, reason / 100),
     };
     if let Some(answer) = answers.get_mut(item.index) {

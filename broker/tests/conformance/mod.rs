@@ -13,6 +13,7 @@
 
 pub(crate) mod admission;
 pub(crate) mod awaiting;
+pub(crate) mod calling;
 pub(crate) mod cancelling;
 pub(crate) mod depending;
 pub(crate) mod events;
@@ -224,6 +225,12 @@ macro_rules! suite {
                 depending::too_many_for_one_are_refused,
                 depending::is_counted_and_shown,
                 depending::submitting_twice_waits_once,
+            }
+            calls {
+                calling::what_is_called_is_recorded_with_its_caller,
+                calling::a_cancel_alone_leaves_what_was_called,
+                calling::a_cancel_with_children_stops_all_below,
+                calling::a_cancel_goes_on_through_thousands,
             }
             callbacks {
                 following::a_task_follows_the_end_that_it_is_about,

@@ -161,6 +161,15 @@ impl Handle {
     pub async fn cancel(&self) -> Result<CancelResult, Error> {
         Ok(self.client.shared.broker.cancel(self.id).await?)
     }
+
+    /// Stops it with all that it has called, and what that has called; see `Broker::cancel_with_children`.
+    ///
+    /// # Errors
+    /// `Error::Broker`, with `NotFound` and `Expired` told apart.
+    pub async fn cancel_with_children(&self) -> Result<CancelResult, Error> {
+        let broker = &self.client.shared.broker;
+        Ok(broker.cancel_with_children(self.id).await?)
+    }
 }
 
 impl Drop for Handle {

@@ -9,6 +9,7 @@
 )]
 
 mod callbacks;
+mod calls;
 mod conformance;
 mod crash;
 mod dependencies;

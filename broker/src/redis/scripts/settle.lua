@@ -19,7 +19,7 @@ local stale, held, records, seen = {}, {}, {}, {}
 for at = 4, #ARGV, 6 do
   local id, token = ARGV[at], ARGV[at + 1]
   if not seen[id] then
-    local record = redis.pcall('HMGET', P .. 'i:' .. id, 's', 'd', 'w', 'l', 'e', 'm', 'b', 'j', 'u')
+    local record = redis.pcall('HMGET', P .. 'i:' .. id, 's', 'd', 'w', 'l', 'e', 'm', 'b', 'j', 'u', 'y')
     local state = record[1]
     if state == 'r' .. token then
       seen[id] = token
@@ -109,9 +109,10 @@ for at = 4, #ARGV, 6 do
         tell(waiters, id, pushed)
       end
     end
-    if record[6] or record[7] or record[8] then
+    if record[6] or record[7] or record[8] or record[10] then
       local is_read, more = pcall(cjson.decode, record[6] or '')
-      local what = {d = digest, w = waiters, l = record[4], e = record[5], b = record[7], j = record[8], u = record[9]}
+      local what = {d = digest, w = waiters, l = record[4], e = record[5], b = record[7], j = record[8], u = record[9],
+        y = record[10]}
       what.more = is_read and more or nil
       ended(id, letter, what)
     end

@@ -150,6 +150,9 @@ for item = 1, count do
   local more = ARGV[at + 7] ~= '' and cjson.decode(ARGV[at + 7]) or nil
   if is_new and not refusal and more then refusal = clash(more) end
   if is_new and not refusal and ARGV[at + 8] ~= '' then refusal, parents, chain = check_parents(ARGV[at + 8]) end
+  if is_new and not refusal and not full[item] and more and more.parent and not is_called(id, more.parent) then
+    refusal = 14
+  end
   if refusal then
     if is_new then
       refuse(item, refusal)
