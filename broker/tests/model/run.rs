@@ -216,6 +216,7 @@ impl<E: Engine> Run<'_, E> {
             max,
             lease: minutes(lease),
             wait: Duration::ZERO,
+            quotas: Vec::new(),
         };
         let taken = self.broker().reserve(&request).await.unwrap();
         // What came back after its deadline, and was not met on the way, is ended by the ticker.
@@ -468,6 +469,7 @@ pub(crate) async fn admission(broker: &dyn Broker, digest: Digest) -> Lease {
         max: 1,
         lease: MINUTE,
         wait: Duration::ZERO,
+        quotas: Vec::new(),
     };
     broker.reserve(&request).await.unwrap().pop().unwrap().lease
 }
