@@ -66,9 +66,9 @@ pub(crate) async fn run<E: Engine>(engine: &E, steps: &[Step]) -> Check {
 }
 
 fn same<T: PartialEq + std::fmt::Debug>(what: &str, engine: T, model: T) -> Check {
-    match engine == model {
-        true => Ok(()),
-        false => Err(format!(
+    match (engine, model) {
+        (engine, model) if engine == model => Ok(()),
+        (engine, model) => Err(format!(
             "{what}: the engine says {engine:?}, the model {model:?}"
         )),
     }
