@@ -66,9 +66,9 @@ pub(crate) async fn run<E: Engine>(engine: &E, steps: &[Step]) -> Check {
 }
 
 fn same<T: PartialEq + std::fmt::Debug>(what: &str, engine: T, model: T) -> Check {
-    match engine == model {
-        true => Ok(()),
-        false => Err(format!(
+    match (engine, model) {
+        (engine, model) if engine == model => Ok(()),
+        (engine, model) => Err(format!(
             "{what}: the engine says {engine:?}, the model {model:?}"
         )),
     }
@@ -216,6 +216,7 @@ impl<E: Engine> Run<'_, E> {
             max,
             lease: minutes(lease),
             wait: Duration::ZERO,
+            quotas: Vec::new(),
         };
         let taken = self.broker().reserve(&request).await.unwrap();
         // What came back after its deadline, and was not met on the way, is ended by the ticker.
@@ -468,6 +469,7 @@ pub(crate) async fn admission(broker: &dyn Broker, digest: Digest) -> Lease {
         max: 1,
         lease: MINUTE,
         wait: Duration::ZERO,
+        quotas: Vec::new(),
     };
     broker.reserve(&request).await.unwrap().pop().unwrap().lease
 }
