@@ -265,6 +265,7 @@ pub trait Broker: Debug + Send + Sync + 'static {
 
 /// The most that a broker takes: payloads in bytes, and what a module may keep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Caps {
     /// An input.
     pub input_bytes: u64,
@@ -336,6 +337,7 @@ fn fits(
 
 /// A queue and what waits in it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct QueueStats {
     /// The queue.
     pub queue: String,
@@ -352,6 +354,7 @@ pub struct QueueStats {
 
 /// A host as others see it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct HostInfo {
     /// Random at each start.
     pub host: HostId,

@@ -22,6 +22,8 @@ mod kv;
 mod manifest;
 mod module;
 mod name;
+#[cfg(feature = "openapi")]
+mod openapi;
 mod outcome;
 mod payload;
 pub mod redis;
@@ -43,7 +45,10 @@ pub use self::{
         CancelResult, ClientId, DEFAULT_QUEUE, Ending, Header, HostId, Lease, Options, Renewed,
         Reserve, Reserved, SYSTEM_QUEUE, Settled, Settlement, State, Status, Submission, Token,
     },
-    kv::{KeyValueStats, MAX_KEY_BYTES, MAX_PAGE, MAX_VALUE_BYTES, check_key, check_module},
+    kv::{
+        KeyValueStats, MAX_KEY_BYTES, MAX_PAGE, MAX_VALUE_BYTES, TOKEN_STORE, check_key,
+        check_module,
+    },
     manifest::{
         Admitted, Finding, Manifest, Need, TaskInfo, TaskOptions, Ungranted, UngrantedNeed,
         UploadReport,

@@ -343,7 +343,7 @@ pub(super) async fn list(
     after: Option<&str>,
     limit: u32,
 ) -> Result<Vec<String>, BrokerError> {
-    kv::check_module(module)?;
+    kv::check_store(module)?;
     kv::check_bound("prefix", prefix)?;
     kv::check_bound("cursor", after.unwrap_or_default())?;
     let limit = limit.min(MAX_PAGE) as usize;
@@ -382,7 +382,7 @@ pub(super) async fn stats(
     broker: &EmbeddedBroker,
     module: &str,
 ) -> Result<KeyValueStats, BrokerError> {
-    kv::check_module(module)?;
+    kv::check_store(module)?;
     write(
         broker,
         Place::new(broker, module, ""),
@@ -396,7 +396,7 @@ pub(super) async fn stats(
 
 /// Removes all keys of a module, a piece at a time.
 pub(super) async fn clear(broker: &EmbeddedBroker, module: &str) -> Result<u64, BrokerError> {
-    kv::check_module(module)?;
+    kv::check_store(module)?;
     let mut cleared = 0;
     loop {
         let name = module.to_owned();

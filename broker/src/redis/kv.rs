@@ -161,7 +161,7 @@ pub(super) async fn list(
     after: Option<&str>,
     limit: u32,
 ) -> Result<Vec<String>, BrokerError> {
-    kv::check_module(module)?;
+    kv::check_store(module)?;
     kv::check_bound("prefix", prefix)?;
     kv::check_bound("cursor", after.unwrap_or_default())?;
     let limit = limit.min(MAX_PAGE) as usize;
@@ -202,7 +202,7 @@ pub(super) async fn stats(
     broker: &RedisBroker,
     module: &str,
 ) -> Result<KeyValueStats, BrokerError> {
-    kv::check_module(module)?;
+    kv::check_store(module)?;
     let call = call(broker, &KV_STATS, module, 0);
     loop {
         let answer: Vec<Value> = value::list(broker.link.call(&call).await?)?;
@@ -217,7 +217,7 @@ pub(super) async fn stats(
 
 /// Removes all keys of a module.
 pub(super) async fn clear(broker: &RedisBroker, module: &str) -> Result<u64, BrokerError> {
-    kv::check_module(module)?;
+    kv::check_store(module)?;
     let mut call = KV_CLEAR.call(1, module.len());
     call.arg(module);
     Ok(value::count(&broker.link.call(&call).await?))

@@ -14,6 +14,7 @@ mod exit;
 mod figures;
 mod follow;
 mod hosts;
+mod http;
 mod input;
 mod kv;
 mod log_line;
@@ -29,6 +30,7 @@ mod queues;
 mod run;
 mod serve;
 mod status;
+mod token;
 mod wait;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -103,6 +105,7 @@ enum Command {
     Logs(logs::LogsArgs),
     Queues(queues::QueuesArgs),
     Kv(kv::KvArgs),
+    Token(token::TokenArgs),
     Hosts(hosts::HostsArgs),
     Policy(policy::PolicyArgs),
     Doctor(doctor::DoctorArgs),
@@ -141,6 +144,7 @@ impl Command {
             Self::Logs(args) => logs::logs(args, settings, out).await,
             Self::Queues(args) => queues::queues(args, settings, out).await,
             Self::Kv(args) => kv::kv(args, settings, out).await,
+            Self::Token(args) => token::token(args, settings, out).await,
             Self::Hosts(args) => hosts::hosts(args, settings, out).await,
             Self::Policy(args) => policy::policy(args, &settings, out).await,
             Self::Doctor(args) => doctor::doctor(args, settings, out).await,
