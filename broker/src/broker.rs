@@ -9,8 +9,8 @@ use tokio::sync::mpsc;
 
 use crate::{
     BrokerError, CancelResult, ClientId, Control, Digest, Event, EventKind, HostId, InvocationId,
-    KeyValueStats, Lease, ModuleName, ModuleRecord, ModuleRef, Namespace, Outcome, Publication,
-    Renewed, Reply, Reserve, Reserved, Settled, Settlement, Status, Submission,
+    KeyValueStats, Lease, List, Listing, ModuleName, ModuleRecord, ModuleRef, Namespace, Outcome,
+    Publication, Renewed, Reply, Reserve, Reserved, Settled, Settlement, Status, Submission,
 };
 
 /// Moves invocations through their states. Every call is atomic and bounded; each may be repeated
@@ -92,6 +92,15 @@ pub trait Broker: Debug + Send + Sync + 'static {
     /// # Errors
     /// `NotFound`, `Expired`.
     async fn cancel(&self, id: InvocationId) -> Result<CancelResult, BrokerError>;
+
+    /// A page of the invocations that a filter asks for, bounded in what it looks at: it may be short or empty and
+    /// not be the last. What is there from the first page to the last, and is asked for all that time, comes at least
+    /// once. Each page is in the order of ids, which is about that of submission; the embedded engine's pages are so
+    /// too among each other, and Redis' are not.
+    ///
+    /// # Errors
+    /// `Invalid` for a cursor or a queue that is none.
+    async fn list(&self, list: &List) -> Result<Listing, BrokerError>;
 
     // ---- hosts --------------------------------------------------------------------------------
 

@@ -19,8 +19,10 @@ mod event;
 mod id;
 mod invocation;
 mod kv;
+mod listing;
 mod manifest;
 mod module;
+mod more;
 mod name;
 #[cfg(feature = "openapi")]
 mod openapi;
@@ -49,6 +51,7 @@ pub use self::{
         KeyValueStats, MAX_KEY_BYTES, MAX_PAGE, MAX_VALUE_BYTES, TOKEN_STORE, check_key,
         check_module,
     },
+    listing::{Filter, List, Listing, MAX_LISTED, TaskFilter},
     manifest::{
         Admitted, Finding, Manifest, Need, TaskInfo, TaskOptions, Ungranted, UngrantedNeed,
         UploadReport,

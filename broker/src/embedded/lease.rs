@@ -8,12 +8,14 @@ use tokio::sync::mpsc;
 use super::{
     EmbeddedBroker, ending,
     fault::Fault,
+    place::{self, Place},
     row::{self, Fare},
-    switchboard::News,
     times::Times,
     writer::{Tx, Uses, query_all},
 };
-use crate::{BrokerError, Control, HostId, InvocationId, Lease, Renewed, verdict::CANCELLED};
+use crate::{
+    BrokerError, Control, HostId, InvocationId, Lease, Renewed, more::More, verdict::CANCELLED,
+};
 
 /// Controls that may wait for the host to read them. A cancel that is lost is found by the next renewal.
 const CONTROLS: usize = 1024;
@@ -115,33 +117,25 @@ fn give_back(tx: &mut Tx<'_>, uses: &mut Uses, ttl_ms: u64, lease: &Lease) -> Re
 
 /// Puts an invocation at the head of its queue.
 pub(super) fn put_first(tx: &mut Tx<'_>, id: InvocationId, fare: Fare) -> Result<(), Fault> {
-    let place = tx.query(
-        "UPDATE invocations
-         SET pos = (SELECT coalesce(min(r.pos), 1) - 1 FROM ready r WHERE r.queue = invocations.queue)
-         WHERE id = ?1 AND state IS NULL RETURNING queue, pos, submitted_at, start_by, deadline",
+    let record = tx.query(
+        "SELECT queue, submitted_at, start_by, deadline, more FROM invocations WHERE id = ?1 AND state IS NULL",
         [id.as_bytes()],
-        |place| {
-            let since = row::count(place, 2);
-            let queue = row::text(place, 0).unwrap_or_default();
-            Ok((queue, row::number(place, 1).unwrap_or(0), since, Times::read(place, 3)))
+        |found| {
+            let queue = row::text(found, 0).unwrap_or_default();
+            Ok((queue, row::count(found, 1), Times::read(found, 2), row::bytes(found, 4)))
         },
     )?;
-    let Some((queue, pos, since, times)) = place else {
+    let Some((queue, since, times, more)) = record else {
         return Ok(());
     };
-    tx.execute(
-        "INSERT INTO ready VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-        (
-            &queue,
-            pos,
-            id.as_bytes(),
-            fare.taken,
-            fare.given_back,
-            fare.crashes,
-            since,
-        ),
-    )?;
-    tx.say(News::Work(queue));
+    let place = Place {
+        queue: &queue,
+        id,
+        fare,
+        since,
+        more: &More::read(more.as_deref()),
+    };
+    place::place(tx, &place, true)?;
     times.note(tx, id, fare)
 }
 

@@ -8,9 +8,9 @@
 //! - `store`, `schema.sql`: the files; `writer`, `reader`: the threads that use them; `clock`
 //! - `switchboard`, `bell`: who waits here, and how other processes are woken
 //! - `submit`, `outcome`, `replies`, `events`: what clients use
-//! - `reserve`, `settle`, `ending`, `lease`: what hosts use; `times`, `ticker`: what falls due
+//! - `reserve`, `settle`, `ending`, `lease`: what hosts use; `place`: where what waits stands; `times`, `ticker`: what falls due
 //! - `kv`: the key-value stores of modules
-//! - `modules`, `operations`, `upkeep`: everything else
+//! - `modules`, `operations`, `list`, `upkeep`: everything else
 
 mod bell;
 mod clock;
@@ -19,9 +19,11 @@ mod events;
 mod fault;
 mod kv;
 mod lease;
+mod list;
 mod modules;
 mod operations;
 mod outcome;
+mod place;
 mod reader;
 mod replies;
 mod reserve;
@@ -51,9 +53,9 @@ use self::{
 };
 use crate::{
     Broker, BrokerError, CancelResult, Caps, Check, ClientId, Control, Digest, Event, EventKind,
-    HostId, HostInfo, InvocationId, KeyValueStats, Lease, ModuleName, ModuleRecord, ModuleRef,
-    Namespace, Outcome, Publication, QueueStats, Renewed, Reply, Reserve, Reserved, Settled,
-    Settlement, Status, Submission,
+    HostId, HostInfo, InvocationId, KeyValueStats, Lease, List, Listing, ModuleName, ModuleRecord,
+    ModuleRef, Namespace, Outcome, Publication, QueueStats, Renewed, Reply, Reserve, Reserved,
+    Settled, Settlement, Status, Submission,
 };
 
 /// The longest time to keep a result: ten years.
@@ -273,6 +275,10 @@ impl Broker for EmbeddedBroker {
 
     async fn cancel(&self, id: InvocationId) -> Result<CancelResult, BrokerError> {
         outcome::cancel(self, id).await
+    }
+
+    async fn list(&self, list: &List) -> Result<Listing, BrokerError> {
+        list::list(self, list).await
     }
 
     async fn reserve(&self, request: &Reserve) -> Result<Vec<Reserved>, BrokerError> {

@@ -26,12 +26,12 @@ const CHUNK: usize = 500;
 pub(super) type Read = Result<Option<Outcome>, BrokerError>;
 
 /// What is stored about an invocation, before it is parsed.
-struct Raw {
+pub(super) struct Raw {
     header: Vec<u8>,
-    queue: String,
+    pub(super) queue: String,
     digest: Option<Vec<u8>>,
-    submitted_at: u64,
-    state: State,
+    pub(super) submitted_at: u64,
+    pub(super) state: State,
     fare: Fare,
     host: Option<HostId>,
     is_cancel_requested: bool,
@@ -52,7 +52,11 @@ pub(super) async fn status(
         .reader
         .run(move |db| read_status(db, id, now))
         .await?;
-    let raw = raw.ok_or_else(|| broker.missing(id))?;
+    to_status(id, raw.ok_or_else(|| broker.missing(id))?)
+}
+
+/// What is stored, parsed.
+pub(super) fn to_status(id: InvocationId, raw: Raw) -> Result<Status, BrokerError> {
     let header: Header = row::parse(id, &raw.header)?;
     Ok(Status {
         id,
@@ -83,28 +87,28 @@ pub(super) async fn status(
     })
 }
 
+/// Reads `Raw` and, last, the id; what follows says which.
+pub(super) const SELECT_STATUS: &str =
+    "SELECT i.header, i.queue, i.digest, i.submitted_at, i.state, i.head, p.data,
+       l.host, coalesce(i.cancel, l.cancel, 0),
+       coalesce(i.attempts, l.taken, r.taken, s.taken),
+       CASE WHEN i.state IS NULL THEN coalesce(l.given_back, r.given_back, s.given_back) ELSE 0 END,
+       coalesce(i.crashes, l.crashes, r.crashes, s.crashes),
+       s.starts_at, i.start_by, i.deadline, t.data, i.id, i.expires_at IS NULL OR i.expires_at > ?2
+     FROM invocations i
+     LEFT JOIN leases l ON l.id = i.id
+     LEFT JOIN ready r ON r.queue = i.queue AND r.pos = i.pos AND r.id = i.id
+     LEFT JOIN scheduled s ON s.id = i.id
+     LEFT JOIN progress p ON p.id = i.id
+     LEFT JOIN trails t ON t.id = i.id";
+
 fn read_status(db: &Connection, id: InvocationId, now: u64) -> Result<Option<Raw>, Fault> {
-    query(
-        db,
-        "SELECT i.header, i.queue, i.digest, i.submitted_at, i.state, i.head, p.data,
-           l.host, coalesce(i.cancel, l.cancel, 0),
-           coalesce(i.attempts, l.taken, r.taken, s.taken),
-           CASE WHEN i.state IS NULL THEN coalesce(l.given_back, r.given_back, s.given_back) ELSE 0 END,
-           coalesce(i.crashes, l.crashes, r.crashes, s.crashes),
-           s.starts_at, i.start_by, i.deadline, t.data
-         FROM invocations i
-         LEFT JOIN leases l ON l.id = i.id
-         LEFT JOIN ready r ON r.queue = i.queue AND r.pos = i.pos AND r.id = i.id
-         LEFT JOIN scheduled s ON s.id = i.id
-         LEFT JOIN progress p ON p.id = i.id
-         LEFT JOIN trails t ON t.id = i.id
-         WHERE i.id = ?1 AND (i.expires_at IS NULL OR i.expires_at > ?2)",
-        (id.as_bytes(), now),
-        |found| Ok(read_raw(found)),
-    )
+    let sql =
+        format!("{SELECT_STATUS} WHERE i.id = ?1 AND (i.expires_at IS NULL OR i.expires_at > ?2)");
+    query(db, &sql, (id.as_bytes(), now), |found| Ok(read_raw(found)))
 }
 
-fn read_raw(found: &Row<'_>) -> Raw {
+pub(super) fn read_raw(found: &Row<'_>) -> Raw {
     let host = row::text(found, 7).map(HostId::from);
     let ended = row::text(found, 4).map(|state| ended_state(&state));
     let starts_at = row::number(found, 12).map(|_| row::count(found, 12));

@@ -1,4 +1,4 @@
--- Layout 2 of an embedded store. Times are milliseconds since the Unix epoch, by the store's clock.
+-- Layout 3 of an embedded store. Times are milliseconds since the Unix epoch, by the store's clock.
 --
 -- Where an invocation stands is said once: `invocations.state` when it has ended, else a row of
 -- `leases` when it runs, of `scheduled` when it waits for a time, else of `ready`. What changes before the end (how often it was taken,
@@ -24,6 +24,7 @@ CREATE TABLE invocations (
   result_ttl   INTEGER,           -- NULL: the broker's default
   start_by     INTEGER,           -- when it expires unless it was started; NULL: never
   deadline     INTEGER,           -- when it fails unless it has ended; NULL: never
+  more         TEXT,              -- the features that it uses: JSON; NULL: none
   -- All NULL until it has ended:
   state        TEXT,
   head         TEXT,              -- JSON

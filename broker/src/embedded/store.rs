@@ -14,7 +14,7 @@ use super::{Durability, fault::Fault};
 use crate::{BrokerError, Namespace};
 
 /// The layout that this version reads and writes.
-pub(super) const LAYOUT_VERSION: i64 = 2;
+pub(super) const LAYOUT_VERSION: i64 = 3;
 
 /// Marks the file as ours: `cele` in ASCII.
 const APPLICATION_ID: i64 = 0x6365_6c65;

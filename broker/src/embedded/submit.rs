@@ -7,14 +7,14 @@ use bytes::Bytes;
 use super::{
     EmbeddedBroker, MAX_TTL_MS,
     fault::{Fault, damaged},
+    place::{Ends, Place},
     row::Fare,
-    switchboard::News,
     times::{self, Times},
     writer::{Tx, Uses},
 };
 use crate::{
     BrokerError, ClientId, DEFAULT_QUEUE, Header, InvocationId, ModuleRef, SYSTEM_QUEUE,
-    Submission, TaskRef, When,
+    Submission, TaskRef, When, more::More,
 };
 
 /// Payloads above this many bytes are stored apart: SQLite keeps a row of about this size on its page.
@@ -35,6 +35,9 @@ struct Ready {
     start: Option<When>,
     expires: Option<When>,
     deadline: Option<When>,
+    more: More,
+    /// `more` as it is stored.
+    more_json: Option<String>,
 }
 
 /// Where the invocations of one task go.
@@ -89,6 +92,7 @@ fn prepare(broker: &EmbeddedBroker, submission: Submission) -> Result<Ready, Bro
         ));
     }
     options.check()?;
+    let more = More::of(&options);
     let header = Header {
         task,
         content_type: input.content_type,
@@ -99,6 +103,8 @@ fn prepare(broker: &EmbeddedBroker, submission: Submission) -> Result<Ready, Bro
         header: serde_json::to_string(&header).map_err(|error| damaged("a header", error))?,
         input: input.data,
         client: reply_to,
+        more_json: Some(more.to_json()?).filter(|json| !json.is_empty()),
+        more,
         result_ttl_ms: header.options.result_ttl_ms,
         start: header.options.start,
         expires: header.options.expires,
@@ -110,7 +116,7 @@ fn prepare(broker: &EmbeddedBroker, submission: Submission) -> Result<Ready, Bro
 
 fn write_all(tx: &mut Tx<'_>, items: Vec<Ready>) -> Result<Answers, Fault> {
     let mut targets = HashMap::new();
-    let mut ends = HashMap::new();
+    let mut ends = Ends::default();
     let mut uses = Uses::default();
     let mut answers = Vec::with_capacity(items.len());
     for item in items {
@@ -131,10 +137,7 @@ fn write_all(tx: &mut Tx<'_>, items: Vec<Ready>) -> Result<Answers, Fault> {
         });
     }
     uses.write(tx)?;
-    for queue in ends.into_keys() {
-        tx.execute("INSERT OR IGNORE INTO queues VALUES (?1)", [&queue])?;
-        tx.say(News::Work(queue));
-    }
+    ends.announce(tx)?;
     Ok(answers)
 }
 
@@ -142,13 +145,10 @@ fn write(
     tx: &mut Tx<'_>,
     item: &Ready,
     target: &Target,
-    ends: &mut HashMap<String, i64>,
+    ends: &mut Ends,
     uses: &mut Uses,
 ) -> Result<(), Fault> {
-    let pos = match ends.get(&target.queue) {
-        Some(end) => end + 1,
-        None => last_pos(tx, &target.queue)? + 1,
-    };
+    let pos = ends.next(tx, &target.queue)?;
     let is_big = item.input.len() > INLINE_BYTES;
     let now = tx.now;
     let at = |when: Option<When>| when.map(|when| when.resolve(now));
@@ -158,8 +158,8 @@ fn write(
     };
     let inserted = tx.execute(
         "INSERT INTO invocations
-           (id, header, input, big_input, digest, queue, pos, submitted_at, waiters, result_ttl, start_by, deadline)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12) ON CONFLICT DO NOTHING",
+           (id, header, input, big_input, digest, queue, pos, submitted_at, waiters, result_ttl, start_by, deadline, more)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13) ON CONFLICT DO NOTHING",
         (
             item.id.as_bytes(),
             &item.header,
@@ -173,6 +173,7 @@ fn write(
             item.result_ttl_ms.map(|ttl| ttl.clamp(1, MAX_TTL_MS)),
             times.start_by,
             times.deadline,
+            &item.more_json,
         ),
     )?;
     if inserted == 0 {
@@ -190,24 +191,14 @@ fn write(
         tx.execute(insert, [&target.queue])?;
         return times::schedule(tx, item.id, &target.queue, starts_at, Fare::default());
     }
-    let insert = "INSERT INTO ready VALUES (?1, ?2, ?3, 0, 0, 0, ?4)";
-    tx.execute(insert, (&target.queue, pos, item.id.as_bytes(), now))?;
-    match ends.get_mut(&target.queue) {
-        Some(end) => *end = pos,
-        None => {
-            ends.insert(target.queue.clone(), pos);
-        }
-    }
-    Ok(())
-}
-
-pub(super) fn last_pos(tx: &Tx<'_>, queue: &str) -> Result<i64, Fault> {
-    let last = tx.query(
-        "SELECT max(pos) FROM ready WHERE queue = ?1",
-        [queue],
-        |row| Ok(super::row::number(row, 0)),
-    )?;
-    Ok(last.flatten().unwrap_or(0))
+    let place = Place {
+        queue: &target.queue,
+        id: item.id,
+        fare: Fare::default(),
+        since: now,
+        more: &item.more,
+    };
+    ends.put(tx, &place, pos)
 }
 
 fn is_known(tx: &Tx<'_>, id: InvocationId) -> Result<bool, Fault> {

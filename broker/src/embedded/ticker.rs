@@ -10,13 +10,13 @@ use tokio::{
 use super::{
     EmbeddedBroker, ending,
     fault::Fault,
+    place::{self, Place},
     row,
-    submit::last_pos,
-    switchboard::{News, Switchboard},
+    switchboard::Switchboard,
     times::{self, Times},
     writer::{Tx, Uses, WeakWriter, query_all},
 };
-use crate::InvocationId;
+use crate::more::More;
 use row::Fare;
 
 /// Invocations of each kind in one transaction: a few milliseconds.
@@ -107,48 +107,29 @@ fn end_what_is_over(tx: &mut Tx<'_>, ttl_ms: u64) -> Result<(), Fault> {
 }
 
 fn queue_what_starts(tx: &mut Tx<'_>) -> Result<(), Fault> {
-    let sql = "SELECT id, queue, starts_at, taken, given_back, crashes FROM scheduled
-         WHERE starts_at <= ?1 ORDER BY starts_at LIMIT ?2";
+    let sql = "SELECT s.id, s.queue, s.starts_at, s.taken, s.given_back, s.crashes, i.more
+         FROM scheduled s LEFT JOIN invocations i ON i.id = s.id
+         WHERE s.starts_at <= ?1 ORDER BY s.starts_at LIMIT ?2";
     let due = query_all(tx.db, sql, (tx.now, BATCH), |found| {
         Ok((
             row::id(found, 0),
             row::text(found, 1).unwrap_or_default(),
             row::count(found, 2),
             Fare::read(found, 3),
+            row::bytes(found, 6),
         ))
     })?;
-    for (id, queue, starts_at, fare) in due {
+    for (id, queue, starts_at, fare, more) in due {
         let Some(id) = id else { continue };
         tx.execute("DELETE FROM scheduled WHERE id = ?1", [id.as_bytes()])?;
-        put_last(tx, id, &queue, starts_at, fare)?;
-        tx.say(News::Work(queue));
+        let place = Place {
+            queue: &queue,
+            id,
+            fare,
+            since: starts_at,
+            more: &More::read(more.as_deref()),
+        };
+        place::place(tx, &place, false)?;
     }
-    Ok(())
-}
-
-fn put_last(
-    tx: &Tx<'_>,
-    id: InvocationId,
-    queue: &str,
-    since: u64,
-    fare: Fare,
-) -> Result<(), Fault> {
-    let pos = last_pos(tx, queue)? + 1;
-    let sql = "UPDATE invocations SET pos = ?2 WHERE id = ?1 AND state IS NULL";
-    if tx.execute(sql, (id.as_bytes(), pos))? == 0 {
-        return Ok(());
-    }
-    tx.execute(
-        "INSERT INTO ready VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-        (
-            queue,
-            pos,
-            id.as_bytes(),
-            fare.taken,
-            fare.given_back,
-            fare.crashes,
-            since,
-        ),
-    )?;
     Ok(())
 }

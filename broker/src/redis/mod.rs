@@ -9,7 +9,7 @@
 //! - `submit`, `outcome`, `replies`, `events`: what clients use
 //! - `reserve`, `settle`, `lease`, `ticker`: what hosts use
 //! - `kv`: the key-value stores of modules
-//! - `modules`, `operations`, `check`: everything else
+//! - `modules`, `operations`, `list`, `check`: everything else
 //! - `subscriptions`: one pub/sub connection for everything that listens
 
 mod check;
@@ -17,6 +17,7 @@ mod connection;
 mod events;
 mod kv;
 mod lease;
+mod list;
 mod modules;
 mod operations;
 mod outcome;
@@ -46,9 +47,9 @@ use self::{
 };
 use crate::{
     Broker, BrokerError, CancelResult, Caps, Check, ClientId, Control, Digest, Event, EventKind,
-    HostId, HostInfo, InvocationId, KeyValueStats, Lease, ModuleName, ModuleRecord, ModuleRef,
-    Namespace, Outcome, Publication, QueueStats, Renewed, Reply, Reserve, Reserved, Settled,
-    Settlement, Status, Submission, verdict,
+    HostId, HostInfo, InvocationId, KeyValueStats, Lease, List, Listing, ModuleName, ModuleRecord,
+    ModuleRef, Namespace, Outcome, Publication, QueueStats, Renewed, Reply, Reserve, Reserved,
+    Settled, Settlement, Status, Submission, verdict,
 };
 
 /// The layout of the keys that this version reads and writes.
@@ -284,6 +285,10 @@ impl Broker for RedisBroker {
 
     async fn cancel(&self, id: InvocationId) -> Result<CancelResult, BrokerError> {
         outcome::cancel(self, id).await
+    }
+
+    async fn list(&self, list: &List) -> Result<Listing, BrokerError> {
+        list::list(self, list).await
     }
 
     async fn reserve(&self, request: &Reserve) -> Result<Vec<Reserved>, BrokerError> {

@@ -20,14 +20,24 @@ const BUDGET: usize = 8 << 20;
 /// An outcome, none while there is none, or why there is no record.
 pub(super) type Read = Result<Option<Outcome>, BrokerError>;
 
+/// The fields that a status is made of.
+pub(super) const STATUS_FIELDS: [&str; 10] = ["h", "s", "d", "c", "x", "p", "r", "t", "n", "a"];
+
 /// Where an invocation stands.
 pub(super) async fn status(broker: &RedisBroker, id: InvocationId) -> Result<Status, BrokerError> {
     let mut read = cmd("HMGET");
-    read.arg(key("i:", id));
-    for field in ["h", "s", "d", "c", "x", "p", "r", "t", "n", "a"] {
-        read.arg(field);
-    }
-    let values: Result<[Value; 10], _> = value::list(broker.link.run(&read).await?)?.try_into();
+    read.arg(key("i:", id)).arg(&STATUS_FIELDS);
+    let values = value::list(broker.link.run(&read).await?)?;
+    read_status(broker, id, values)
+}
+
+/// A status from its fields.
+pub(super) fn read_status(
+    broker: &RedisBroker,
+    id: InvocationId,
+    values: Vec<Value>,
+) -> Result<Status, BrokerError> {
+    let values: Result<[Value; STATUS_FIELDS.len()], _> = values.try_into();
     let Ok(
         [
             header,

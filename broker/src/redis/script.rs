@@ -24,11 +24,11 @@ macro_rules! scripts {
 }
 
 scripts! {
-    SUBMIT = ["prefix.lua", "due.lua", "submit.lua"];
-    RESERVE = ["reserve_head.lua", "due.lua", "finish.lua", "reserve.lua"];
+    SUBMIT = ["prefix.lua", "due.lua", "place.lua", "submit.lua"];
+    RESERVE = ["reserve_head.lua", "due.lua", "place.lua", "finish.lua", "reserve.lua"];
     SETTLE = ["prefix.lua", "due.lua", "settle.lua"];
-    TICK = ["release_head.lua", "due.lua", "finish.lua", "tick.lua"];
-    RELEASE = ["release_head.lua", "due.lua", "finish.lua", "release.lua"];
+    TICK = ["release_head.lua", "due.lua", "place.lua", "finish.lua", "tick.lua"];
+    RELEASE = ["release_head.lua", "due.lua", "place.lua", "finish.lua", "release.lua"];
     RENEW = ["renew.lua"];
     CANCEL = ["release_head.lua", "finish.lua", "cancel.lua"];
     OUTCOMES = ["outcomes.lua"];
@@ -38,6 +38,7 @@ scripts! {
     ANNOUNCE = ["announce.lua"];
     RUNNING = ["running.lua"];
     QUEUE = ["queue.lua"];
+    LIST = ["list.lua"];
     KV_GET = ["kv_get.lua"];
     KV_SET = ["kv_head.lua", "kv_set.lua"];
     KV_DELETE = ["kv_head.lua", "kv_delete.lua"];

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     BrokerError, DEFAULT_QUEUE, Header, InvocationId, ModuleRef, Options, SYSTEM_QUEUE, Submission,
-    TaskRef, When,
+    TaskRef, When, more::More,
 };
 
 /// One answer for each submission.
@@ -28,6 +28,8 @@ struct Ready {
     result_ttl_ms: Option<u64>,
     /// When it may start, when it expires, its deadline; empty for none of them.
     times: String,
+    /// The features that it uses, JSON; empty for none.
+    more: String,
 }
 
 /// What tells targets apart: the task and the queue that the caller asked for.
@@ -95,6 +97,7 @@ impl Chunk {
             reply_to,
         } = submission;
         let (result_ttl_ms, times) = (options.result_ttl_ms, times(&options));
+        let more = More::of(&options).to_json()?;
         let target = self.target(&task, options.queue.as_deref());
         let header = Header {
             task,
@@ -103,7 +106,7 @@ impl Chunk {
         };
         let header = serde_json::to_string(&header)
             .map_err(|error| value::damaged("a header", error.to_string()))?;
-        self.bytes += header.len() + input.data.len();
+        self.bytes += header.len() + input.data.len() + more.len();
         self.items.push(Ready {
             index,
             id,
@@ -113,6 +116,7 @@ impl Chunk {
             client: reply_to.map(|client| client.to_string()),
             result_ttl_ms,
             times,
+            more,
         });
         Ok(())
     }
@@ -159,7 +163,7 @@ async fn send(
         return Ok(());
     }
     let mut call = SUBMIT.call(
-        1 + 4 * chunk.targets.len() + 7 * chunk.items.len(),
+        1 + 4 * chunk.targets.len() + 8 * chunk.items.len(),
         chunk.bytes + 80 * chunk.items.len(),
     );
     call.arg(chunk.targets.len());
@@ -176,7 +180,7 @@ async fn send(
             Some(ttl) => call.arg(ttl_ms(ttl)),
             None => call.arg(""),
         };
-        call.arg(item.times.as_str());
+        call.arg(item.times.as_str()).arg(item.more.as_str());
     }
     let refused = value::list(broker.link.call(&call).await?)?;
     for [number, reason] in value::records::<2>(refused) {

@@ -17,6 +17,7 @@ pub(crate) mod events;
 pub(crate) mod key_values;
 pub(crate) mod kit;
 pub(crate) mod leases;
+pub(crate) mod listing;
 pub(crate) mod modules;
 pub(crate) mod operations;
 pub(crate) mod outcomes;
@@ -176,6 +177,13 @@ macro_rules! suite {
                 key_values::a_module_has_so_many_bytes_at_most,
                 key_values::what_has_expired_makes_room,
                 key_values::outlives_handles_and_modules,
+            }
+            listing {
+                listing::lists_by_state,
+                listing::lists_by_queue_and_task,
+                listing::lists_by_age_and_moment,
+                listing::pages_give_everything_that_stays,
+                listing::refuses_a_cursor_that_is_none,
             }
             operations {
                 operations::counts_queues,

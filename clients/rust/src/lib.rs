@@ -24,14 +24,15 @@ mod client;
 mod error;
 mod events;
 mod handle;
+mod listing;
 mod mailbox;
 mod modules;
 mod submitter;
 
 pub use celeriac_broker as broker;
 pub use celeriac_broker::{
-    Attempt, Backoff, CancelResult, Code, Failure, InvocationId, Outcome, Payload, Progress, State,
-    Status, Usage, When,
+    Attempt, Backoff, CancelResult, Code, Failure, Filter, InvocationId, List, Listing, Outcome,
+    Payload, Progress, State, Status, TaskFilter, Usage, When,
 };
 
 pub use self::{
@@ -40,4 +41,5 @@ pub use self::{
     error::{Error, TaskFailed},
     events::Events,
     handle::{Handle, gather},
+    listing::BulkCancel,
 };

@@ -1,16 +1,21 @@
-//! `celeriac cancel`: stops invocations.
+//! `celeriac cancel`: stops invocations, by id or all that a filter asks for.
 
-use std::process::ExitCode;
+use std::{process::ExitCode, time::Duration};
 
 use celeriac::settings::Settings;
 use celeriac_broker::{CancelResult, InvocationId};
+use celeriac_client::{BulkCancel, Client};
 use clap::Args;
 use comfy_table::Cell;
+use indicatif::{ProgressBar, ProgressDrawTarget};
 use serde_json::json;
 
 use super::{
     connect::connect,
     error::CliError,
+    exit::Exit,
+    follow::style,
+    list::FilterArgs,
     output::Output,
     status::{answer, missing, worst},
 };
@@ -20,11 +25,21 @@ use super::{
 #[command(after_help = "\
 Examples:
   celeriac cancel 0199c5a2-7b1e-7cc3-98c4-d3f2a1b0c9d8
-  celeriac cancel $a $b $c --json")]
+  celeriac cancel $a $b $c --json
+  celeriac cancel --queue images --task images/resize --older-than 1h --dry-run
+  celeriac cancel --state queued --queue reports")]
 pub(crate) struct CancelArgs {
     /// The invocations
-    #[arg(value_name = "ID", required = true)]
+    #[arg(value_name = "ID", required_unless_present_any = ["state", "queue", "task", "older_than", "newer_than"])]
+    #[arg(conflicts_with_all = ["state", "queue", "task", "older_than", "newer_than", "dry_run"])]
     ids: Vec<InvocationId>,
+
+    #[command(flatten)]
+    filter: FilterArgs,
+
+    /// Only count what would be stopped
+    #[arg(long)]
+    dry_run: bool,
 }
 
 /// Runs the command.
@@ -34,8 +49,19 @@ pub(crate) async fn cancel(
     out: &Output,
 ) -> Result<ExitCode, CliError> {
     let client = connect(&settings).await?;
+    match args.ids.is_empty() {
+        true => cancel_matching(&client, &args, out).await,
+        false => cancel_each(&client, args.ids, out).await,
+    }
+}
+
+async fn cancel_each(
+    client: &Client,
+    ids: Vec<InvocationId>,
+    out: &Output,
+) -> Result<ExitCode, CliError> {
     let mut answers = Vec::new();
-    for id in args.ids {
+    for id in ids {
         answers.push((id, answer(client.broker().cancel(id).await)?));
     }
     if out.is_json {
@@ -64,5 +90,73 @@ fn word(result: CancelResult) -> &'static str {
         CancelResult::Cancelled => "cancelled",
         CancelResult::Requested => "its host has been told to stop it",
         CancelResult::AlreadyEnded => "had ended already",
+    }
+}
+
+async fn cancel_matching(
+    client: &Client,
+    args: &CancelArgs,
+    out: &Output,
+) -> Result<ExitCode, CliError> {
+    let bar = counter(out);
+    let done = client
+        .cancel_matching(args.filter.filter(), args.dry_run, |done| {
+            bar.set_message(sentence(done, args.dry_run));
+        })
+        .await;
+    bar.finish_and_clear();
+    let done = done?;
+    match out.is_json {
+        true => out.document(&json!({ "is_dry": args.dry_run, "invocations": done }))?,
+        false => out.line(&sentence(&done, args.dry_run))?,
+    }
+    Ok(Exit::Success.into())
+}
+
+/// A line on standard error that says how far it is, where a person reads it.
+pub(crate) fn counter(out: &Output) -> ProgressBar {
+    if !out.draws() {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+    bar.set_style(style("{spinner:.cyan} {msg} {elapsed:.dim}"));
+    bar.enable_steady_tick(Duration::from_millis(100));
+    bar
+}
+
+fn sentence(done: &BulkCancel, is_dry: bool) -> String {
+    if is_dry {
+        return format!("{} would be cancelled; nothing was done", done.matched);
+    }
+    let mut text = format!("{} cancelled", done.cancelled);
+    if done.requested > 0 {
+        text += &format!(", the hosts of {} that run have been told", done.requested);
+    }
+    if done.already_ended > 0 {
+        text += &format!(", {} had ended", done.already_ended);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn says_what_was_done_and_what_was_not() {
+        let mut done = BulkCancel {
+            matched: 7,
+            cancelled: 4,
+            requested: 2,
+            already_ended: 1,
+        };
+        assert_eq!(
+            sentence(&done, false),
+            "4 cancelled, the hosts of 2 that run have been told, 1 had ended"
+        );
+        assert!(sentence(&done, true).starts_with("7 would be"));
+        done.requested = 0;
+        done.already_ended = 0;
+        assert_eq!(sentence(&done, false), "4 cancelled");
     }
 }

@@ -17,6 +17,7 @@ mod hosts;
 mod http;
 mod input;
 mod kv;
+mod list;
 mod log_line;
 mod logging;
 mod logs;
@@ -100,6 +101,7 @@ enum Command {
     Modules(modules::ModulesArgs),
     Call(Box<call::CallArgs>),
     Status(status::StatusArgs),
+    List(list::ListArgs),
     Wait(wait::WaitArgs),
     Cancel(cancel::CancelArgs),
     Logs(logs::LogsArgs),
@@ -139,6 +141,7 @@ impl Command {
             Self::Modules(args) => modules::modules(args, settings, out).await,
             Self::Call(args) => call::call(*args, settings, out).await,
             Self::Status(args) => status::status(args, settings, out).await,
+            Self::List(args) => list::list(args, settings, out).await,
             Self::Wait(args) => wait::wait(args, settings, out).await,
             Self::Cancel(args) => cancel::cancel(args, settings, out).await,
             Self::Logs(args) => logs::logs(args, settings, out).await,

@@ -13,6 +13,7 @@ mod documented;
 mod drain;
 mod flow;
 mod idle;
+mod operations;
 mod policy;
 mod retries;
 mod runaway;

@@ -5,10 +5,11 @@
 -- module and host; `record` is what read(id) returned. Writes the outcome, lets the record expire, gives up the
 -- module and tells every waiter. One stream entry per waiter: <id> <head>.
 
-local FIELDS = {'s', 'h', 'd', 'w', 'l', 'e', 'c', 'x', 't', 'n'}
+local FIELDS = {'s', 'h', 'd', 'w', 'l', 'e', 'c', 'x', 't', 'n', 'm'}
 
 -- The record's small fields by name, or nil when there is none that can be read. Field s is taken apart:
--- state (letter), token ('' before the first reservation), its host, fence number and attempt. Field h gives at (accepted, ms) and q (queue).
+-- state (letter), token ('' before the first reservation), its host, fence number and attempt. Field h gives at (accepted, ms) and q (queue),
+-- field m gives more: the features that it uses, or nil.
 local function read(id)
   local values = redis.pcall('HMGET', P .. 'i:' .. id, unpack(FIELDS))
   if values.err then return nil end
@@ -20,6 +21,11 @@ local function read(id)
   if not record.q then return nil end
   local state, token = string.match(record.s or 'q', '^(%l)!?(.*)$')
   local host, n, attempt = string.match(token or '', '^(.*)%.(%d+)%.(%d+)$')
+  if record.m then
+    -- What is damaged reads as nothing.
+    local is_read, more = pcall(cjson.decode, record.m)
+    record.more = is_read and more or nil
+  end
   record.state, record.token, record.host = state, token or '', host or ''
   record.fence, record.attempt = tonumber(n or 0), tonumber(attempt or 0)
   return record

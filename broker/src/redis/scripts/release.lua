@@ -1,5 +1,5 @@
 -- Gives invocations back to the head of their queues; the attempts did not count and nobody crashed.
--- One that somebody asked to cancel is cancelled instead. `due.lua` and `finish.lua` stand in front of it.
+-- One that somebody asked to cancel is cancelled instead. `due.lua`, `place.lua` and `finish.lua` stand in front of it.
 --
 -- KEYS[1]  key prefix `cel:{p}:`
 -- ARGV     1 head of a cancelled outcome, 2 result TTL ms, 3 reply stream TTL ms, 4 reply stream cap in entries;
@@ -21,8 +21,7 @@ for at = #ARGV - 1, 5, -2 do
       -- The fence number only grows, which makes tokens unique; the attempt is taken back.
       local back = 'q' .. record.host .. '.' .. record.fence .. '.' .. record.attempt - 1
       redis.call('HSET', P .. 'i:' .. id, 's', back)
-      redis.call('LPUSH', P .. 'q:' .. record.q .. ':1', id)
-      redis.call('ZADD', P .. 'wake:' .. record.q, 0, '0')
+      place(record.q, id, record.more, true)
       local verdict, ends = verdict_on(record.t, record.attempt - 1)
       if verdict or ends then due(id, ends or now) end
     end

@@ -1,5 +1,5 @@
 -- Gives leases that have run out back to their queues, then takes and leases up to n invocations.
--- `due.lua` and `finish.lua` stand in front of it.
+-- `due.lua`, `place.lua` and `finish.lua` stand in front of it.
 --
 -- KEYS[1]  key prefix `cel:{p}:`
 -- ARGV     1 host, 2 most invocations, 3 lease ms, 4 bytes of input after which no more are taken,
@@ -18,8 +18,7 @@ local leases = P .. 'leases'
 
 local function requeue(id, record, crashes)
   redis.call('HSET', P .. 'i:' .. id, 's', 'q' .. record.token, 'c', crashes)
-  redis.call('LPUSH', P .. 'q:' .. record.q .. ':1', id)
-  redis.call('ZADD', P .. 'wake:' .. record.q, 0, '0')
+  place(record.q, id, record.more, true)
   local verdict, ends = verdict_on(record.t, record.attempt)
   if verdict or ends then due(id, ends or now) end
 end
@@ -69,7 +68,7 @@ end
 -- False when the id stands in its list for nothing.
 local function take(id)
   local key = P .. 'i:' .. id
-  local record = redis.pcall('HMGET', key, 's', 'h', 'i', 'd', 't')
+  local record = redis.pcall('HMGET', key, 's', 'h', 'i', 'd', 't', 'm')
   local state, times, extra = record[1], record[5], ''
   -- No state means queued as submitted, 113 is q, queued again; no header means no record.
   if record.err or not record[2] or (state and string.byte(state) ~= 113) then return false end

@@ -19,7 +19,7 @@ local stale, held, records, seen = {}, {}, {}, {}
 for at = 4, #ARGV, 6 do
   local id, token = ARGV[at], ARGV[at + 1]
   if not seen[id] then
-    local record = redis.pcall('HMGET', P .. 'i:' .. id, 's', 'd', 'w', 'l', 'e')
+    local record = redis.pcall('HMGET', P .. 'i:' .. id, 's', 'd', 'w', 'l', 'e', 'm')
     local state = record[1]
     if state == 'r' .. token then
       seen[id] = token

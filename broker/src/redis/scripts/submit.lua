@@ -1,13 +1,14 @@
 -- Accepts a batch of invocations: resolves each distinct target once, pins its digest, queues in order, or schedules.
--- `prefix.lua` and `due.lua` stand in front of it.
+-- `prefix.lua`, `due.lua` and `place.lua` stand in front of it.
 --
 -- KEYS[1]  key prefix `cel:{p}:`
 -- ARGV[1]  number of targets, at most 500; then for each four arguments:
 --            name in `names` ('' when a digest is given or the task is built in), digest hex ('' when a name is
 --            given or the task is built in), task, queue ('' = the task's own, else `default`)
--- then for each invocation, at most 500, seven arguments:
+-- then for each invocation, at most 500, eight arguments:
 --            id, number of its target (from 1), header JSON, input, waiting client ('' = none), result TTL ms ('' = default),
---            '' or three moments: when it may start, when it expires, its deadline; each `-`, ms since 1970, or `+` and ms
+--            '' or three moments: when it may start, when it expires, its deadline; each `-`, ms since 1970, or `+` and ms,
+--            '' or the features that it uses: one JSON object (`More`), kept as field m
 -- Returns  a flat list of refusals: number of the invocation (from 1), 1 = no such module or 2 = no such task.
 --          What is not listed is accepted; an id that is known already is accepted and left as it is.
 -- Writes   i:<id>, q:<queue>:1, wake:<queue>, queues, uses, due, scheduled.
@@ -41,14 +42,14 @@ for target = 1, target_count do
   queues[target] = queue ~= '' and queue or 'default'
 end
 
-local count = (#ARGV - at + 1) / 7
+local count = (#ARGV - at + 1) / 8
 local keys = {}
 for item = 1, count do
-  keys[item] = P .. 'i:' .. ARGV[at + (item - 1) * 7]
+  keys[item] = P .. 'i:' .. ARGV[at + (item - 1) * 8]
 end
 local known = redis.call('EXISTS', unpack(keys))
 
-local refused, seen, ready, uses = {}, {}, {}, {}
+local refused, seen, used, uses = {}, {}, {}, {}
 local stamp = string.format('%.0f ', now)
 local fields = {'h', '', 'i', ''}
 
@@ -108,26 +109,25 @@ for item = 1, count do
     end
     local waits = false
     if ARGV[at + 6] ~= '' then last, waits = time_fields(id, ARGV[at + 6], last) end
-    redis.call('HSET', keys[item], unpack(fields, 1, last))
-    local ids = ready[queue]
-    if not ids then
-      ids = {}
-      ready[queue] = ids
+    local more
+    if ARGV[at + 7] ~= '' then
+      more = cjson.decode(ARGV[at + 7])
+      fields[last + 1], fields[last + 2] = 'm', ARGV[at + 7]
+      last = last + 2
     end
+    redis.call('HSET', keys[item], unpack(fields, 1, last))
+    used[queue] = true
     if waits then
       scheduled(queue, 1)
     else
-      ids[#ids + 1] = id
+      place(queue, id, more, false)
     end
   end
-  at = at + 7
+  at = at + 8
 end
 
-for queue, ids in pairs(ready) do
-  if #ids > 0 then
-    redis.call('RPUSH', P .. 'q:' .. queue .. ':1', unpack(ids))
-    redis.call('ZADD', P .. 'wake:' .. queue, 0, '0')
-  end
+write_places()
+for queue in pairs(used) do
   redis.call('SADD', P .. 'queues', queue)
 end
 for digest, more in pairs(uses) do

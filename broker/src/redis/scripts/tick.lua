@@ -1,5 +1,5 @@
 -- Does what has fallen due: queues what is scheduled, ends what has not started in time or is past its deadline.
--- `due.lua` and `finish.lua` stand in front of it.
+-- `due.lua`, `place.lua` and `finish.lua` stand in front of it.
 --
 -- KEYS[1]  key prefix `cel:{p}:`
 -- ARGV     1 head of an expired outcome, 2 result TTL ms, 3 reply stream TTL ms, 4 reply stream cap in entries,
@@ -12,13 +12,11 @@
 
 local ids = redis.call('ZRANGEBYSCORE', P .. 'due', '-inf', now, 'LIMIT', 0, ARGV[8])
 if #ids > 0 then redis.call('ZREM', P .. 'due', unpack(ids)) end
-local ready = {}
 
 local function make_ready(id, record)
   redis.call('HSET', P .. 'i:' .. id, 's', 'q' .. record.token)
   scheduled(record.q, -1)
-  if not ready[record.q] then ready[record.q] = {} end
-  table.insert(ready[record.q], id)
+  place(record.q, id, record.more, false)
 end
 
 for _, id in ipairs(ids) do
@@ -39,10 +37,7 @@ for _, id in ipairs(ids) do
     end
   end
 end
-for queue, list in pairs(ready) do
-  redis.call('RPUSH', P .. 'q:' .. queue .. ':1', unpack(list))
-  redis.call('ZADD', P .. 'wake:' .. queue, 0, '0')
-end
+write_places()
 write_dues(now)
 
 local next_due = tonumber(redis.call('ZRANGE', P .. 'due', 0, 0, 'WITHSCORES')[2])

@@ -1,0 +1,61 @@
+//! What a stored invocation says beyond the common: one JSON object, absent from a plain invocation.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{BrokerError, Options};
+
+/// The features that an invocation uses, as the engines keep them beside its record: decided here, once, when it is
+/// submitted, and never changed. An invocation that uses none has none, so that it costs nothing.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct More {}
+
+impl More {
+    /// What these options ask for.
+    pub(crate) const fn of(_options: &Options) -> Self {
+        Self {}
+    }
+
+    /// As it is stored; empty when there is nothing to say.
+    ///
+    /// # Errors
+    /// `Damaged`: it cannot be written.
+    pub(crate) fn to_json(&self) -> Result<String, BrokerError> {
+        if *self == Self::default() {
+            return Ok(String::new());
+        }
+        serde_json::to_string(self).map_err(|error| BrokerError::Damaged {
+            what: "what an invocation uses".to_owned(),
+            reason: error.to_string(),
+        })
+    }
+
+    /// From what is stored. What is damaged reads as nothing: an invocation without its features is better than one
+    /// that stands in the way of all others.
+    pub(crate) fn read(json: Option<&[u8]>) -> Self {
+        let read = json.map(serde_json::from_slice).transpose();
+        read.unwrap_or_else(|error| {
+            tracing::error!(%error, "what an invocation uses is damaged in the store");
+            None
+        })
+        .unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plain_invocation_has_nothing_to_say() {
+        assert_eq!(More::of(&Options::default()).to_json().unwrap(), "");
+        assert_eq!(More::read(None), More::default());
+    }
+
+    #[test]
+    fn what_is_damaged_reads_as_nothing() {
+        for damaged in ["", "{", "[]", "{\"unheard_of\":1}"] {
+            assert_eq!(More::read(Some(damaged.as_bytes())), More::default());
+        }
+    }
+}
