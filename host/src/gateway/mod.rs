@@ -7,13 +7,14 @@
 //! # Layout
 //! - [`Gateway`]: from start to drain; `listener` has the socket, `tls` the certificate.
 //! - `guard` and [`tokens`]: who may do what. `body`, `extract`, `input`: what is taken. `problem`: what is refused, and how.
-//! - `submit`, `result`, `sse`, `modules`, `operations`: the requests. `openapi`: the document about them.
+//! - `submit`, `result`, `list`, `sse`, `modules`, `operations`: the requests. `openapi`: the document about them.
 
 mod api;
 mod body;
 mod extract;
 mod guard;
 mod input;
+mod list;
 mod listener;
 mod modules;
 mod openapi;
@@ -210,6 +211,7 @@ fn group(scope: Scope) -> Routes {
             .routes(routes!(submit::batch))
             .routes(routes!(result::cancel)),
         Scope::Read => routes
+            .routes(routes!(list::list))
             .routes(routes!(result::status))
             .routes(routes!(result::result))
             .routes(routes!(result::output))

@@ -155,10 +155,6 @@ impl Problem {
         *self.0
     }
 
-    pub(crate) fn code(&self) -> &str {
-        &self.0.code
-    }
-
     fn status(&self) -> StatusCode {
         StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }
@@ -240,7 +236,7 @@ mod tests {
             address: "redis://10.0.0.5".to_owned(),
             reason: "refused".to_owned(),
         });
-        assert_eq!(problem.code(), "unavailable");
+        assert_eq!(problem.0.code, "unavailable");
         assert!(!problem.0.detail.contains("10.0.0.5"));
     }
 }

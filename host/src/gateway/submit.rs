@@ -224,7 +224,7 @@ impl Submit {
                 format!("the id {id} was not made for this store: `GET /v1/store` says how");
             return Err(Problem::new("not_found", message));
         }
-        let input = payload(self.input, self.input_base64, self.content_type)?;
+        let input = payload(self.input, self.input_base64.as_deref(), self.content_type)?;
         let checked = api.validators.check(&self.task, &input).await;
         checked.map_err(|problem| problem.within("/input"))?;
         Ok(Submission {
@@ -255,10 +255,10 @@ pub(crate) fn check_client(client: &ClientId, pointer: &str) -> Result<(), Probl
 
 fn payload(
     json: Option<Box<RawValue>>,
-    base64: Option<String>,
+    base64: Option<&str>,
     content_type: Option<String>,
 ) -> Result<Payload, Problem> {
-    let (Some(base64), None) = (&base64, &json) else {
+    let (Some(base64), None) = (base64, &json) else {
         if base64.is_some() || content_type.is_some() {
             let message = "give `input`, or `input_base64` and its `content_type`, and not both";
             return Err(Problem::field("/input_base64", message));
