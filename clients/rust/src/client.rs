@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use celeriac_broker::{Broker, InvocationId, Submission, TaskRef};
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::{Call, Error, Handle, mailbox::Mailbox, submitter::Submitter};
+use crate::{Call, Error, Flow, Handle, mailbox::Mailbox, submitter::Submitter};
 
 /// How a client behaves; the defaults suit a web service.
 #[derive(Clone, Copy, Debug)]
@@ -120,6 +120,11 @@ impl Client {
         let handle = awaited.unwrap_or_else(|| Handle::foreign(self.clone(), id));
         handle.accept();
         Ok(handle)
+    }
+
+    /// Invocations that wait for others, to be handed in together.
+    pub fn flow(&self) -> Flow {
+        Flow::new(self.clone())
     }
 
     /// An invocation by its id, from whatever process it was submitted.
