@@ -143,6 +143,7 @@ impl BrokerError {
             Self::Invalid { .. } => "invalid",
             Self::NotFound(_) => "not_found",
             Self::Expired(_) => "expired",
+            Self::NoParent(_) => "no_parent",
             Self::NoModule(_) => "no_module",
             Self::NoTask(_) => "no_task",
             Self::VersionTaken { .. } => "version_taken",

@@ -11,6 +11,7 @@ use utoipa::{
 
 use crate::{
     Backoff, ClientId, Digest, HostId, InvocationId, ModuleRef, TaskRef, When,
+    callback::Target,
     when::{MAX_AT_MS, MAX_IN_MS},
 };
 
@@ -127,4 +128,12 @@ schema!(
             MAX_AT_MS
         ))
         .into()
+);
+schema!(
+    Target,
+    text(
+        "A task that is run, or a server that is told: `images/notify`, `https://shop.example/done`.",
+        format!("^({NAME}(@({NAME}|{DIGEST}))?|{DIGEST})/{NAME}$|^https?://[!-~]{{1,2000}}$"),
+        "images/notify",
+    )
 );

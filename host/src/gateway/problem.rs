@@ -20,6 +20,7 @@ pub(crate) const CODES: &[(&str, StatusCode, &str)] = &[
     ("forbidden", StatusCode::FORBIDDEN, "The token does not allow it"),
     ("no_route", StatusCode::NOT_FOUND, "There is nothing at this path"),
     ("not_found", StatusCode::NOT_FOUND, "The invocation is not known"),
+    ("no_parent", StatusCode::NOT_FOUND, "An invocation to wait for is not known"),
     ("no_module", StatusCode::NOT_FOUND, "There is no such module"),
     ("no_task", StatusCode::NOT_FOUND, "There is no such task"),
     ("method_not_allowed", StatusCode::METHOD_NOT_ALLOWED, "The path has other methods"),

@@ -13,7 +13,8 @@ use base64::{
     engine::{GeneralPurpose, GeneralPurposeConfig},
 };
 use celeriac_broker::{
-    ClientId, InvocationId, JSON, Options, Payload, SYSTEM_QUEUE, Submission, TaskRef,
+    Callback, ClientId, InvocationId, JSON, Options, Payload, SYSTEM_QUEUE, Submission, Target,
+    TaskRef,
 };
 use celeriac_client::Handle;
 use futures_util::future::join_all;
@@ -210,6 +211,12 @@ impl Submit {
             let message = "the host's own tasks are not called from here: `PUT /v1/modules/{name}` uploads a module";
             return Err(Problem::new("forbidden", message));
         }
+        let is_built_in =
+            |callback: &Callback| matches!(&callback.to, Target::Task(task) if task.is_built_in());
+        if self.options.callbacks.iter().any(is_built_in) {
+            let message = "the host's own tasks follow nothing: name a task of yours, or a URL";
+            return Err(Problem::new("forbidden", message));
+        }
         if self.options.queue.as_deref() == Some(SYSTEM_QUEUE) {
             let message = format!("the queue `{SYSTEM_QUEUE}` is for requests to hosts");
             return Err(Problem::field("/options/queue", message));
@@ -225,8 +232,11 @@ impl Submit {
             return Err(Problem::new("not_found", message));
         }
         let input = payload(self.input, self.input_base64.as_deref(), self.content_type)?;
-        let checked = api.validators.check(&self.task, &input).await;
-        checked.map_err(|problem| problem.within("/input"))?;
+        // The input of one that waits for others may refer to what they come to.
+        if self.options.after.is_empty() {
+            let checked = api.validators.check(&self.task, &input).await;
+            checked.map_err(|problem| problem.within("/input"))?;
+        }
         Ok(Submission {
             id,
             task: self.task,
