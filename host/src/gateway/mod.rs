@@ -192,11 +192,10 @@ impl Gateway {
 
 /// The document that `GET /v1/openapi.json` answers.
 pub fn openapi() -> serde_json::Value {
-    let groups = [Scope::Submit, Scope::Read, Scope::Upload, Scope::Admin].map(group);
-    let mut all = OpenApiRouter::with_openapi(openapi::Head::openapi()).nest("/v1", health());
-    for routes in groups {
-        all = all.nest("/v1", routes);
-    }
+    let all = Scope::ALL
+        .into_iter()
+        .fold(health(), |all, scope| all.merge(group(scope)));
+    let all = OpenApiRouter::with_openapi(openapi::Head::openapi()).nest("/v1", all);
     openapi::document(&all.into_openapi())
 }
 
@@ -249,7 +248,7 @@ fn router(api: &Arc<Api>) -> Router {
     }
     let document = openapi().to_string();
     let json = [(header::CONTENT_TYPE, "application/json")];
-    routes
+    let routes = routes
         .merge(Router::from(health()))
         .route(
             "/v1/openapi.json",
@@ -266,21 +265,20 @@ fn router(api: &Arc<Api>) -> Router {
                 "method_not_allowed",
                 "the header `Allow` has the methods of this path",
             )
-        })
-        .layer(cors(&api.origins))
-        .with_state(api.clone())
+        });
+    with_cors(routes, &api.origins).with_state(api.clone())
 }
 
 /// Pages of these origins may call; without any, none may.
-fn cors(origins: &[String]) -> CorsLayer {
+fn with_cors(routes: Router<Arc<Api>>, origins: &[String]) -> Router<Arc<Api>> {
     let origins: Vec<HeaderValue> = origins
         .iter()
         .filter_map(|origin| origin.parse().ok())
         .collect();
     if origins.is_empty() {
-        return CorsLayer::new();
+        return routes;
     }
-    CorsLayer::new()
+    let cors = CorsLayer::new()
         .allow_origin(origins)
         .allow_methods([Method::GET, Method::POST, Method::PUT, Method::DELETE])
         .allow_headers([
@@ -288,5 +286,6 @@ fn cors(origins: &[String]) -> CorsLayer {
             header::CONTENT_TYPE,
             HeaderName::from_static("last-event-id"),
         ])
-        .expose_headers([header::LOCATION])
+        .expose_headers([header::LOCATION]);
+    routes.layer(cors)
 }

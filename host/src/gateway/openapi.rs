@@ -73,8 +73,20 @@ pub(super) fn document(openapi: &utoipa::openapi::OpenApi) -> Value {
     let mut document = serde_json::to_value(openapi).unwrap_or_default();
     bound(&mut document);
     exclude_both_inputs(&mut document);
+    leave_open(&mut document);
+    for pointer in ANY_JSON {
+        if let Some(schema) = document.pointer_mut(pointer).and_then(Value::as_object_mut) {
+            schema.remove("type");
+        }
+    }
     document
 }
+
+/// What may be any JSON, which derived schemas take for an object.
+const ANY_JSON: &[&str] = &[
+    "/components/schemas/Submit/properties/input",
+    "/components/schemas/Ended/properties/output",
+];
 
 /// Numbers in Rust have a largest value, which the document says too.
 fn bound(part: &mut Value) {
@@ -96,6 +108,22 @@ fn bound_number(schema: &mut Map<String, Value>) {
     };
     if schema.get("minimum") == Some(&json!(0)) {
         schema.entry("maximum").or_insert(maximum);
+    }
+}
+
+/// Bytes and streams have no schema.
+fn leave_open(part: &mut Value) {
+    match part {
+        Value::Object(members) => {
+            for (name, member) in members {
+                match name.as_str() {
+                    "*/*" | "text/event-stream" | "application/wasm" => *member = json!({}),
+                    _ => leave_open(member),
+                }
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(leave_open),
+        _ => {}
     }
 }
 

@@ -33,8 +33,6 @@ use super::{
 
 /// Invocations in one batch: more would hold up other clients.
 const MAX_BATCH: usize = 500;
-/// The longest content type.
-const MAX_CONTENT_TYPE: usize = 200;
 
 /// Takes what other programs write, also where the last digit has bits to spare.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
@@ -57,7 +55,7 @@ pub(crate) struct Submit {
     #[schema(pattern = "^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$")]
     input_base64: Option<String>,
     /// The media type of `input_base64`; left out: `application/octet-stream`.
-    #[schema(pattern = "^[a-z]{1,20}/[a-z0-9.+-]{1,60}$", example = "image/png")]
+    #[schema(pattern = "^[!-.0-~]{1,60}/[!-~][ -~]{0,119}$", example = "image/png")]
     content_type: Option<String>,
     /// How to run it.
     #[serde(default)]
@@ -128,7 +126,7 @@ pub(crate) async fn submit(
 ) -> Result<Response, Problem> {
     let held = json(&api, request).await?;
     let submit: Submit = body::parse(&held.bytes)?;
-    let submission = submit.check(&api).await?;
+    let submission = check(&api, submit.prepare(&api)?).await?;
     // Only a caller who stays is told of the end by this process.
     let is_awaited = wait.seconds() > 0.0 && submission.reply_to.is_none();
     let handle = api.client.hand_in(submission, is_awaited).await?;
@@ -173,13 +171,24 @@ pub(crate) async fn batch(
         return Err(Problem::field("/invocations", message));
     }
     let each = batch.invocations.into_iter().enumerate();
-    let results = join_all(each.map(|(index, submit)| hand_in(&api, index, submit))).await;
+    // What has not the right form refuses the request; what is not there refuses itself alone.
+    let prepare = |(index, submit): (usize, Submit)| {
+        let prepared = submit.prepare(&api);
+        prepared.map_err(|problem| problem.within(&place(index)))
+    };
+    let prepared = each.map(prepare).collect::<Result<Vec<_>, _>>()?;
+    let each = prepared.into_iter().enumerate();
+    let results = join_all(each.map(|(index, submission)| hand_in(&api, index, submission))).await;
     Ok(Json(BatchAnswer { results }))
 }
 
-async fn hand_in(api: &Api, index: usize, submit: Submit) -> BatchItem {
+fn place(index: usize) -> String {
+    format!("/invocations/{index}")
+}
+
+async fn hand_in(api: &Api, index: usize, submission: Submission) -> BatchItem {
     let handed_in = async {
-        let submission = submit.check(api).await?;
+        let submission = check(api, submission).await?;
         Ok::<_, Problem>(api.client.hand_in(submission, false).await?.id())
     };
     match handed_in.await {
@@ -189,11 +198,7 @@ async fn hand_in(api: &Api, index: usize, submit: Submit) -> BatchItem {
         },
         Err(problem) => BatchItem {
             id: None,
-            problem: Some(
-                problem
-                    .within(&format!("/invocations/{index}"))
-                    .into_document(),
-            ),
+            problem: Some(problem.within(&place(index)).into_document()),
         },
     }
 }
@@ -205,46 +210,47 @@ pub(crate) async fn json(api: &Api, request: Request) -> Result<body::Held, Prob
 }
 
 impl Submit {
-    /// What the broker takes, once everything that this gateway can tell is right.
-    async fn check(self, api: &Api) -> Result<Submission, Problem> {
-        if self.task.is_built_in() {
-            let message = "the host's own tasks are not called from here: `PUT /v1/modules/{name}` uploads a module";
-            return Err(Problem::new("forbidden", message));
-        }
-        let is_built_in =
-            |callback: &Callback| matches!(&callback.to, Target::Task(task) if task.is_built_in());
-        if self.options.callbacks.iter().any(is_built_in) {
-            let message = "the host's own tasks follow nothing: name a task of yours, or a URL";
-            return Err(Problem::new("forbidden", message));
-        }
-        if self.options.queue.as_deref() == Some(SYSTEM_QUEUE) {
-            let message = format!("the queue `{SYSTEM_QUEUE}` is for requests to hosts");
-            return Err(Problem::field("/options/queue", message));
-        }
+    /// What it says, in the broker's form.
+    fn prepare(self, api: &Api) -> Result<Submission, Problem> {
         if let Some(client) = &self.reply_to {
             check_client(client, "/reply_to")?;
         }
-        let namespace = api.broker.namespace();
-        let id = self.id.unwrap_or_else(|| namespace.issue(0));
-        if !namespace.issued(id) {
-            let message =
-                format!("the id {id} was not made for this store: `GET /v1/store` says how");
-            return Err(Problem::new("not_found", message));
-        }
         let input = payload(self.input, self.input_base64.as_deref(), self.content_type)?;
-        // The input of one that waits for others may refer to what they come to.
-        if self.options.after.is_empty() {
-            let checked = api.validators.check(&self.task, &input).await;
-            checked.map_err(|problem| problem.within("/input"))?;
-        }
         Ok(Submission {
-            id,
+            id: self.id.unwrap_or_else(|| api.broker.namespace().issue(0)),
             task: self.task,
             input,
             options: self.options,
             reply_to: self.reply_to,
         })
     }
+}
+
+/// Refuses what this gateway does not pass on, and inputs that do not fit their tasks.
+async fn check(api: &Api, submission: Submission) -> Result<Submission, Problem> {
+    let Submission {
+        id, task, options, ..
+    } = &submission;
+    let is_built_in =
+        |callback: &Callback| matches!(&callback.to, Target::Task(task) if task.is_built_in());
+    if task.is_built_in() || options.callbacks.iter().any(is_built_in) {
+        let message = "the host's own tasks are not called from here: `PUT /v1/modules/{name}` uploads a module";
+        return Err(Problem::new("forbidden", message));
+    }
+    if options.queue.as_deref() == Some(SYSTEM_QUEUE) {
+        let message = format!("the queue `{SYSTEM_QUEUE}` is for requests to hosts");
+        return Err(Problem::field("/options/queue", message));
+    }
+    if !api.broker.namespace().issued(*id) {
+        let message = format!("the id {id} was not made for this store: `GET /v1/store` says how");
+        return Err(Problem::new("not_found", message));
+    }
+    // The input of one that waits for others may refer to what they come to.
+    if options.after.is_empty() {
+        let checked = api.validators.check(task, &submission.input).await;
+        checked.map_err(|problem| problem.within("/input"))?;
+    }
+    Ok(submission)
 }
 
 /// A stream's name, which becomes a part of a key.
@@ -304,15 +310,18 @@ fn json_payload(data: Vec<u8>, pointer: &str) -> Result<Payload, Problem> {
 
 /// A media type: it is sent back as a header.
 fn check_content_type(text: &str) -> Result<(), Problem> {
-    let is_text = text.bytes().all(|byte| (0x20..0x7f).contains(&byte));
-    let has_parts = text.split_once('/').is_some_and(|(kind, rest)| {
-        !kind.is_empty() && !kind.contains(' ') && !rest.trim().is_empty()
-    });
-    match is_text && has_parts && text.len() <= MAX_CONTENT_TYPE {
+    let is_type = |(kind, rest): (&str, &str)| {
+        (1..=60).contains(&kind.len())
+            && kind.bytes().all(|byte| byte.is_ascii_graphic())
+            && (1..=120).contains(&rest.len())
+            && rest.bytes().all(|byte| (0x20..0x7f).contains(&byte))
+            && !rest.starts_with(' ')
+    };
+    match text.split_once('/').is_some_and(is_type) {
         true => Ok(()),
         false => Err(Problem::field(
             "/content_type",
-            "a media type such as `image/png`, at most 200 characters",
+            "a media type such as `image/png`, at most 180 characters",
         )),
     }
 }
