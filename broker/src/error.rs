@@ -56,6 +56,14 @@ pub enum BrokerError {
         /// How many invocations refer to it.
         invocations: u64,
     },
+    /// There is no schedule of this name.
+    #[error("there is no schedule `{0}`: `celeriac schedules` lists what there is")]
+    NoSchedule(String),
+    /// There are as many schedules as there may be.
+    #[error(
+        "there are {0} schedules already, which is the most: remove some, or schedule one task that does more"
+    )]
+    TooManySchedules(usize),
     /// A payload is larger than the broker takes.
     #[error(
         "the {what} has {bytes} bytes and the limit is {limit}: make it smaller, or raise `{setting}`"
@@ -144,6 +152,8 @@ impl BrokerError {
             Self::NotFound(_) => "not_found",
             Self::Expired(_) => "expired",
             Self::NoParent(_) => "no_parent",
+            Self::NoSchedule(_) => "no_schedule",
+            Self::TooManySchedules(_) => "too_many_schedules",
             Self::NoModule(_) => "no_module",
             Self::NoTask(_) => "no_task",
             Self::VersionTaken { .. } => "version_taken",
