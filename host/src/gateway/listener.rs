@@ -39,7 +39,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// What a connection too many is told.
 const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
-content-type: application/problem+json\r\nretry-after: 1\r\nconnection: close\r\ncontent-length: 161\r\n\r\n\
+content-type: application/problem+json\r\nretry-after: 1\r\nconnection: close\r\ncontent-length: 163\r\n\r\n\
 {\"type\":\"urn:celeriac:problem:overloaded\",\"title\":\"There is too much at once\",\"status\":503,\"code\":\"overloaded\",\"detail\":\"too many connections are open: try again\"}";
 
 /// Takes connections until it is told to stop.

@@ -104,7 +104,7 @@ pub(crate) async fn task(
 #[utoipa::path(
     put, path = "/modules/{module}", tag = "modules", operation_id = "upload",
     params(("module" = ModuleRef, Path, description = "The name, or name and version, that shall point to it"), Wait),
-    request_body(content = Vec<u8>, content_type = "application/wasm"), security(("token" = ["upload"])),
+    request_body(content = Vec<u8>, content_type = "application/octet-stream"), security(("token" = ["upload"])),
     responses(
         (status = 200, description = "It is callable", body = Admitted),
         (status = 202, description = "No host has looked at it yet", body = Accepted, headers(("Location" = String, description = "The invocation that admits it"))),

@@ -74,6 +74,9 @@ pub(super) fn document(openapi: &utoipa::openapi::OpenApi) -> Value {
     bound(&mut document);
     exclude_both_inputs(&mut document);
     leave_open(&mut document);
+    if let Some(pattern) = document.pointer_mut("/components/schemas/Backoff/pattern") {
+        *pattern = BACKOFF.into();
+    }
     for pointer in ANY_JSON {
         if let Some(schema) = document.pointer_mut(pointer).and_then(Value::as_object_mut) {
             schema.remove("type");
@@ -81,6 +84,9 @@ pub(super) fn document(openapi: &utoipa::openapi::OpenApi) -> Value {
     }
     document
 }
+
+/// A back-off as it is written, for authors' manifests as for callers.
+const BACKOFF: &str = r"^([0-9.]+(d|h|m|s|ms))+(, ?([0-9.]+(d|h|m|s|ms))+)*$|^exponential\(([0-9.]+(d|h|m|s|ms))+, ?([0-9.]+(d|h|m|s|ms))+\)$";
 
 /// What may be any JSON, which derived schemas take for an object.
 const ANY_JSON: &[&str] = &[
@@ -117,7 +123,10 @@ fn leave_open(part: &mut Value) {
         Value::Object(members) => {
             for (name, member) in members {
                 match name.as_str() {
-                    "*/*" | "text/event-stream" | "application/wasm" => *member = json!({}),
+                    "*/*" | "text/event-stream" => *member = json!({}),
+                    "application/octet-stream" => {
+                        *member = json!({"schema": {"type": "string", "format": "binary"}});
+                    }
                     _ => leave_open(member),
                 }
             }

@@ -230,7 +230,7 @@ pub(crate) async fn results(
     request: Request,
 ) -> Result<Json<Results>, Problem> {
     let held = json(&api, request).await?;
-    let Wanted { ids, waiter } = body::parse(&held.bytes)?;
+    let body::Object(Wanted { ids, waiter }) = body::parse(&held.bytes)?;
     if !(1..=MAX_IDS).contains(&ids.len()) {
         let message = format!(
             "there are {} ids, and a request has 1 to {MAX_IDS}",

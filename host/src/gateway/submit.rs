@@ -58,7 +58,7 @@ pub(crate) struct Submit {
     #[schema(pattern = "^[!-.0-~]{1,60}/[!-~][ -~]{0,119}$", example = "image/png")]
     content_type: Option<String>,
     /// How to run it.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "body::object")]
     #[schema(required = false)]
     options: Options,
     /// The invocation's id, made as `GET /v1/store` says; left out: the gateway makes one. The same id is submitted once.
@@ -79,8 +79,8 @@ fn present<'de, D: serde::Deserializer<'de>>(
 #[serde(deny_unknown_fields)]
 pub(crate) struct Batch {
     /// The invocations, in order.
-    #[schema(min_items = 1, max_items = 500)]
-    invocations: Vec<Submit>,
+    #[schema(min_items = 1, max_items = 500, value_type = Vec<Submit>)]
+    invocations: Vec<body::Object<Submit>>,
 }
 
 /// An invocation that is stored and will run.
@@ -125,7 +125,7 @@ pub(crate) async fn submit(
     request: Request,
 ) -> Result<Response, Problem> {
     let held = json(&api, request).await?;
-    let submit: Submit = body::parse(&held.bytes)?;
+    let body::Object::<Submit>(submit) = body::parse(&held.bytes)?;
     let submission = check(&api, submit.prepare(&api)?).await?;
     // Only a caller who stays is told of the end by this process.
     let is_awaited = wait.seconds() > 0.0 && submission.reply_to.is_none();
@@ -164,7 +164,7 @@ pub(crate) async fn batch(
     request: Request,
 ) -> Result<Json<BatchAnswer>, Problem> {
     let held = json(&api, request).await?;
-    let batch: Batch = body::parse(&held.bytes)?;
+    let body::Object::<Batch>(batch) = body::parse(&held.bytes)?;
     let count = batch.invocations.len();
     if !(1..=MAX_BATCH).contains(&count) {
         let message = format!("there are {count} invocations, and a batch has 1 to {MAX_BATCH}");
@@ -172,7 +172,7 @@ pub(crate) async fn batch(
     }
     let each = batch.invocations.into_iter().enumerate();
     // What has not the right form refuses the request; what is not there refuses itself alone.
-    let prepare = |(index, submit): (usize, Submit)| {
+    let prepare = |(index, body::Object(submit)): (usize, body::Object<Submit>)| {
         let prepared = submit.prepare(&api);
         prepared.map_err(|problem| problem.within(&place(index)))
     };
