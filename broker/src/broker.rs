@@ -368,6 +368,7 @@ pub(crate) fn check_chunk(batch: &[Submission]) -> Result<(), BrokerError> {
 
 /// The most that a broker takes: payloads in bytes, and what a module may keep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Caps {
     /// An input.
     pub input_bytes: u64,
@@ -439,6 +440,7 @@ fn fits(
 
 /// A queue and what waits in it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct QueueStats {
     /// The queue.
     pub queue: String,
@@ -458,6 +460,7 @@ pub struct QueueStats {
 
 /// A host as others see it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct HostInfo {
     /// Random at each start.
     pub host: HostId,

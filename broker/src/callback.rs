@@ -33,6 +33,7 @@ const WEBHOOK_BACKOFF: Backoff = Backoff::Exponential {
 
 /// What follows an end.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Callback {
     /// Which end it follows.

@@ -179,6 +179,29 @@ impl BrokerError {
         }
     }
 
+    /// The kind of error as one stable word: programs may compare it.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Invalid { .. } => "invalid",
+            Self::NotFound(_) => "not_found",
+            Self::Expired(_) => "expired",
+            Self::NoParent(_) => "no_parent",
+            Self::NoSchedule(_) => "no_schedule",
+            Self::TooManySchedules(_) => "too_many_schedules",
+            Self::NoModule(_) => "no_module",
+            Self::NoTask(_) => "no_task",
+            Self::VersionTaken { .. } => "version_taken",
+            Self::InUse { .. } => "in_use",
+            Self::TooLarge { .. } => "too_large",
+            Self::KeyValueLimit { .. } => "key_value_limit",
+            Self::NotANumber { .. } => "not_a_number",
+            Self::StaleLease(_) => "stale_lease",
+            Self::Unavailable { .. } => "unavailable",
+            Self::Unfit { .. } => "unfit",
+            Self::Damaged { .. } => "damaged",
+        }
+    }
+
     /// Whether the same call may succeed later without anybody changing anything.
     pub fn is_transient(&self) -> bool {
         matches!(self, Self::Unavailable { .. })

@@ -18,6 +18,7 @@ pub const SYSTEM_QUEUE: &str = "celeriac";
 
 /// Where an invocation stands. Terminal states are written once and never change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum State {
@@ -71,6 +72,7 @@ impl fmt::Display for State {
 
 /// What a caller may set for one invocation. Limits can lower what the operator allows, never raise it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct Options {
     /// The queue; without it the task's own, else `default`.
@@ -395,6 +397,7 @@ impl Settlement {
 
 /// What anybody can read about an invocation.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Status {
     /// Which invocation.
     pub id: InvocationId,
@@ -446,6 +449,7 @@ pub struct Status {
 
 /// What a cancel came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum CancelResult {
     /// It had not started: it is cancelled now.

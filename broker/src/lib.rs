@@ -28,6 +28,8 @@ mod module;
 mod more;
 mod name;
 mod once;
+#[cfg(feature = "openapi")]
+mod openapi;
 mod outcome;
 mod payload;
 mod priority;
@@ -56,7 +58,10 @@ pub use self::{
         Parent, Renewed, Reserve, Reserved, SYSTEM_QUEUE, Settled, Settlement, State, Status,
         Submission, Token,
     },
-    kv::{KeyValueStats, MAX_KEY_BYTES, MAX_PAGE, MAX_VALUE_BYTES, check_key, check_module},
+    kv::{
+        KeyValueStats, MAX_KEY_BYTES, MAX_PAGE, MAX_VALUE_BYTES, TOKEN_STORE, check_key,
+        check_module,
+    },
     limit::{Limit, LimitScope, Limited},
     listing::{Filter, List, Listing, MAX_LISTED, TaskFilter},
     manifest::{

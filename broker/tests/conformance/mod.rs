@@ -263,6 +263,7 @@ macro_rules! suite {
                 key_values::values_come_back_whole,
                 key_values::a_key_whose_time_is_over_is_not_there,
                 key_values::setting_again_sets_the_time_again,
+                key_values::tokens_have_a_store_that_no_module_can_name,
                 key_values::modules_never_see_each_other,
                 key_values::refuses_what_is_no_key_and_what_is_too_large,
                 key_values::increments_from_many_sum_up_exactly,

@@ -273,27 +273,14 @@ impl Call {
     /// # Errors
     /// `Error::Broker` when it was not accepted.
     pub async fn submit_payload(&self, input: Payload) -> Result<Handle, Error> {
-        let shared = &self.client.shared;
-        let id = shared.broker.namespace().issue(0);
-        let reply_to = self.reply_to().await?;
-        // Registered before it is submitted: the reply may come before the submit returns.
-        let awaited = self
-            .is_awaited
-            .then(|| Handle::submitted(self.client.clone(), id));
         let submission = Submission {
-            id,
+            id: self.client.shared.broker.namespace().issue(0),
             task: self.task.clone(),
             input,
             options: self.options.clone(),
-            reply_to,
+            reply_to: None,
         };
-        let accepted = shared.submitter.submit(submission).await?;
-        // A key may have led to another: its outcome is asked for.
-        let awaited = awaited.filter(|_| accepted == id);
-        let id = accepted;
-        let handle = awaited.unwrap_or_else(|| Handle::foreign(self.client.clone(), id));
-        handle.accept();
-        Ok(handle)
+        self.client.hand_in(submission, self.is_awaited).await
     }
 
     /// Hands in many invocations at once, in order. They travel in as few requests as fit, along with what else this

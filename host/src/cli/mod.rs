@@ -15,6 +15,7 @@ mod exit;
 mod figures;
 mod follow;
 mod hosts;
+mod http;
 mod input;
 mod kv;
 mod limits;
@@ -34,6 +35,7 @@ mod schedule_file;
 mod schedules;
 mod serve;
 mod status;
+mod token;
 mod wait;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -110,6 +112,7 @@ enum Command {
     Queues(queues::QueuesArgs),
     Limits(limits::LimitsArgs),
     Kv(kv::KvArgs),
+    Token(token::TokenArgs),
     Schedules(schedules::SchedulesArgs),
     Hosts(hosts::HostsArgs),
     Policy(policy::PolicyArgs),
@@ -151,6 +154,7 @@ impl Command {
             Self::Queues(args) => queues::queues(args, settings, out).await,
             Self::Limits(args) => limits::limits(args, settings, out).await,
             Self::Kv(args) => kv::kv(args, settings, out).await,
+            Self::Token(args) => token::token(args, settings, out).await,
             Self::Schedules(args) => schedules::schedules(args, settings, out).await,
             Self::Hosts(args) => hosts::hosts(args, settings, out).await,
             Self::Policy(args) => policy::policy(args, &settings, out).await,
