@@ -11,7 +11,9 @@
 //! - decisions: [`RetryPolicy`].
 
 mod broker;
+mod callback;
 mod connect;
+mod dependency;
 mod digest;
 pub mod embedded;
 mod error;
@@ -36,7 +38,9 @@ mod when;
 
 pub use self::{
     broker::{Broker, Caps, Check, HostInfo, QueueStats, Verdict},
+    callback::{Callback, Target, WEBHOOK_TASK, Webhook},
     connect::{StoreOptions, connect, connect_with, require_fit},
+    dependency::{After, MAX_CHAIN, MAX_DEPENDENTS, MAX_PARENTS, On, OnUnmet},
     digest::Digest,
     error::BrokerError,
     event::{Control, Event, EventKind, LogRecord, Progress, Reply},

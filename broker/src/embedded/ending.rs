@@ -1,13 +1,14 @@
 //! Ending an invocation: the outcome is written once, the module is given up, and whoever waits is told.
 
 use super::{
+    ended::{Ended, ended},
     fault::{Fault, damaged},
     row::{self, Fare},
     submit::INLINE_BYTES,
     switchboard::News,
     writer::{Tx, Uses},
 };
-use crate::{ClientId, Code, Digest, InvocationId, Outcome, State, verdict::Verdict};
+use crate::{ClientId, Code, Digest, InvocationId, Outcome, State, more::More};
 
 /// The largest outcome that is pushed whole; a larger one is read from the store by who wants it.
 pub(super) const PUSHED_BYTES: usize = 4096;
@@ -40,8 +41,9 @@ pub(super) fn end(
     let is_success = ending.state == State::Succeeded;
     let found = tx.query(
         "UPDATE invocations SET state = ?2, head = ?3, output = ?4, token = ?5, attempts = ?6, crashes = ?7,
-           cancel = ?8, input = CASE WHEN ?9 THEN NULL ELSE input END, expires_at = ?10 + coalesce(result_ttl, ?11)
-         WHERE id = ?1 AND state IS NULL RETURNING waiters, digest, big_input",
+           cancel = ?8, input = CASE WHEN ?9 THEN NULL ELSE input END,
+           expires_at = CASE WHEN coalesce(awaited, 0) > 0 THEN NULL ELSE ?10 + coalesce(result_ttl, ?11) END
+         WHERE id = ?1 AND state IS NULL RETURNING waiters, digest, big_input, awaited, chain, more",
         (
             ending.id.as_bytes(),
             ending.state.as_str(),
@@ -55,9 +57,12 @@ pub(super) fn end(
             tx.now,
             ttl_ms,
         ),
-        |found| Ok((row::text(found, 0), row::bytes(found, 1), row::count(found, 2) > 0)),
+        |found| {
+            let what = (row::count(found, 3) > 0, row::count(found, 4) > 0, row::bytes(found, 5));
+            Ok((row::text(found, 0), row::bytes(found, 1), row::count(found, 2) > 0, what))
+        },
     )?;
-    let Some((waiters, digest, has_big_input)) = found else {
+    let Some((waiters, digest, has_big_input, (is_awaited, has_parents, more))) = found else {
         return Ok(false);
     };
     if is_success && has_big_input {
@@ -77,6 +82,17 @@ pub(super) fn end(
         .flat_map(|waiters| waiters.split_ascii_whitespace())
     {
         tell(tx, ClientId::from(client.to_owned()), ending)?;
+    }
+    if is_awaited || has_parents || more.is_some() {
+        let what = Ended {
+            id: ending.id,
+            state: ending.state,
+            is_awaited,
+            has_parents,
+            more: More::read(more.as_deref()),
+            ttl_ms,
+        };
+        ended(tx, &what);
     }
     Ok(true)
 }
@@ -115,7 +131,7 @@ pub(super) fn end_by_verdict(
     uses: &mut Uses,
     ttl_ms: u64,
     (id, fare, host): (InvocationId, Fare, Option<&str>),
-    (code, message): Verdict,
+    (code, message): (Code, &str),
 ) -> Result<bool, Fault> {
     let record = tx.query(
         "SELECT digest, submitted_at FROM invocations WHERE id = ?1",
@@ -145,6 +161,16 @@ pub(super) fn end_by_verdict(
         pushed: Some(&outcome),
     };
     end(tx, uses, ttl_ms, &ending)
+}
+
+/// The state that stands in the record of what has ended.
+pub(super) fn ended_state(state: &str) -> State {
+    match state {
+        "succeeded" => State::Succeeded,
+        "cancelled" => State::Cancelled,
+        "expired" => State::Expired,
+        _ => State::Failed,
+    }
 }
 
 /// Hex digits of raw bytes: how a stored digest becomes a `Digest`.

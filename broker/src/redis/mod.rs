@@ -49,7 +49,7 @@ use crate::{
     Broker, BrokerError, CancelResult, Caps, Check, ClientId, Control, Digest, Event, EventKind,
     HostId, HostInfo, InvocationId, KeyValueStats, Lease, List, Listing, ModuleName, ModuleRecord,
     ModuleRef, Namespace, Outcome, Publication, QueueStats, Renewed, Reply, Reserve, Reserved,
-    Settled, Settlement, Status, Submission, verdict,
+    Settled, Settlement, Status, Submission, callback, verdict,
 };
 
 /// The layout of the keys that this version reads and writes.
@@ -242,9 +242,15 @@ impl Broker for RedisBroker {
 
     async fn submit(
         &self,
-        batch: Vec<Submission>,
+        mut batch: Vec<Submission>,
     ) -> Result<Vec<Result<(), BrokerError>>, BrokerError> {
-        submit::submit(self, batch).await
+        match callback::expand(self, &mut batch).await? {
+            None => submit::submit(self, batch).await,
+            Some(mut expanded) => {
+                let batch = std::mem::take(&mut expanded.batch);
+                Ok(expanded.collapse(submit::submit(self, batch).await?))
+            }
+        }
     }
 
     async fn status(&self, id: InvocationId) -> Result<Status, BrokerError> {

@@ -41,7 +41,15 @@ pub(crate) async fn queues(
         out.note("no queue has been used yet: `celeriac call TASK` uses one");
     } else {
         out.table(
-            ["QUEUE", "QUEUED", "SCHEDULED", "RUNNING", "OLDEST", "HOSTS"],
+            [
+                "QUEUE",
+                "QUEUED",
+                "BLOCKED",
+                "SCHEDULED",
+                "RUNNING",
+                "OLDEST",
+                "HOSTS",
+            ],
             queues
                 .iter()
                 .map(|queue| row(queue, serving(queue, &hosts)))
@@ -62,14 +70,15 @@ fn document(queue: &QueueStats, hosts: usize) -> Value {
     let QueueStats {
         queue,
         queued,
+        blocked,
         scheduled,
         running,
         oldest_ms,
     } = queue;
-    json!({ "queue": queue, "queued": queued, "scheduled": scheduled, "running": running, "oldest_ms": oldest_ms, "hosts": hosts })
+    json!({ "queue": queue, "queued": queued, "blocked": blocked, "scheduled": scheduled, "running": running, "oldest_ms": oldest_ms, "hosts": hosts })
 }
 
-fn row(queue: &QueueStats, hosts: usize) -> [Cell; 6] {
+fn row(queue: &QueueStats, hosts: usize) -> [Cell; 7] {
     let hosts_cell = match (hosts, queue.queued) {
         (0, 1..) => Cell::new("none").fg(Color::Red),
         _ => Cell::new(hosts),
@@ -81,6 +90,7 @@ fn row(queue: &QueueStats, hosts: usize) -> [Cell; 6] {
     [
         Cell::new(&queue.queue),
         Cell::new(queue.queued),
+        Cell::new(queue.blocked),
         Cell::new(queue.scheduled),
         Cell::new(queue.running),
         Cell::new(oldest),

@@ -25,6 +25,7 @@ use super::{
     recorder::Recorder,
     renewer::Renewer,
     settler::Settler,
+    webhook::Webhooks,
     worker::{Worker, backlog_slots},
 };
 use crate::{
@@ -152,6 +153,10 @@ impl Host {
         let attempts = Attempts {
             broker: broker.clone(),
             host: info.host.clone(),
+            webhooks: Arc::new(Webhooks {
+                engine: engine.clone(),
+                policy: policy.clone(),
+            }),
             engine,
             executor,
             modules: Arc::new(Modules::new(broker.clone(), loader)),
