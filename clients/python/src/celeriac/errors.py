@@ -104,6 +104,14 @@ class Cancelled(TaskFailed):
     """Somebody cancelled the invocation."""
 
 
+class Skipped(Cancelled):
+    """The invocation waited for an end that did not come, and was to be skipped then."""
+
+
+class DependencyFailed(TaskFailed):
+    """The invocation waited for an end that did not come."""
+
+
 class Expired(TaskFailed):
     """The invocation was not started in time."""
 
@@ -118,6 +126,8 @@ BY_CODE: dict[str, type[TaskFailed]] = {
     "deadline": DeadlineExceeded,
     "memory_limit": MemoryLimit,
     "cancelled": Cancelled,
+    "skipped": Skipped,
+    "dependency_failed": DependencyFailed,
     "expired": Expired,
     "overloaded": Overloaded,
 }
@@ -162,6 +172,15 @@ class NoSuchTask(CeleriacError):
         module = task.rpartition("/")[0]
         super().__init__(f"there is no task `{task}`: `celeriac modules show {module}` lists the module's tasks")
         self.task = task
+
+
+class NoSuchParent(UnknownInvocation):
+    """The invocation that another shall wait for is not known, or no longer."""
+
+    def __init__(self, id: str) -> None:
+        super().__init__(
+            f"invocation {id}, which is to be waited for, is not known here or has expired: check its id", id
+        )
 
 
 class BrokerUnavailable(CeleriacError):

@@ -93,6 +93,21 @@ class Client:
         submitted = self.asynchronous.submit(task, input, output=output, **_adapted(self, options))
         return SyncHandle(self, self.portal.run(submitted))
 
+    def chain(self, input: Any, *tasks: SyncTask[Any]) -> SyncHandle[Any]:
+        """Hands in a chain: the first task gets `input`, each other the output before. The handle of the last."""
+        behind = [task.asynchronous for task in tasks]
+        return SyncHandle(self, self.portal.run(self.asynchronous.chain(input, *behind)))
+
+    def group(self, *calls: tuple[SyncTask[Any], Any]) -> list[SyncHandle[Any]]:
+        """Hands in tasks with their inputs, in order; `gather` waits for them."""
+        behind = [(task.asynchronous, input) for task, input in calls]
+        return [SyncHandle(self, handle) for handle in self.portal.run(self.asynchronous.group(*behind))]
+
+    def chord(self, calls: Iterable[tuple[SyncTask[Any], Any]], task: SyncTask[O]) -> SyncHandle[O]:
+        """Hands in a group, and a task that gets the list of its outputs when all have succeeded."""
+        behind = [(member.asynchronous, input) for member, input in calls]
+        return SyncHandle(self, self.portal.run(self.asynchronous.chord(behind, task.asynchronous)))
+
     @overload
     def handle(self, id: str, *, output: type[O]) -> SyncHandle[O]: ...
     @overload

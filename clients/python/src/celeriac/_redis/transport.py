@@ -111,7 +111,9 @@ class RedisTransport:
 
     async def submit(self, batch: list[Submission]) -> list[CeleriacError | None]:
         """Accepts invocations, in order; one answer each."""
-        return await submit(self._link, batch, self._replies.client if self._replies is not None else "")
+        return await submit(
+            self._link, self.namespace, batch, self._replies.client if self._replies is not None else ""
+        )
 
     async def open_replies(self, inbox: Inbox) -> None:
         """Has outcomes pushed from now on."""
