@@ -114,6 +114,9 @@ pub struct Options {
     /// Milliseconds that the result is kept after the end; without it the broker's default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub result_ttl_ms: Option<u64>,
+    /// The schedule that submitted it: set by schedules.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<String>,
     /// Any other limit of one attempt, by the host's name for it, in its unit.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub limits: BTreeMap<String, u64>,
@@ -124,6 +127,9 @@ impl Options {
     pub(crate) fn check(&self) -> Result<(), BrokerError> {
         if let Some(queue) = &self.queue {
             check_name("queue", queue)?;
+        }
+        if let Some(schedule) = &self.schedule {
+            check_name("schedule name", schedule)?;
         }
         dependency::check(&self.after)?;
         callback::check(&self.callbacks)?;

@@ -30,6 +30,7 @@ mod outcome;
 mod payload;
 pub mod redis;
 mod retry;
+mod schedule;
 mod span;
 #[cfg(feature = "testing")]
 pub mod testing;
@@ -60,5 +61,9 @@ pub use self::{
     outcome::{Code, Failure, LimitHit, Outcome, OutcomeHead, Usage},
     payload::{JSON, Payload},
     retry::{Attempt, Backoff, RetryPolicy, follow, random_unit},
+    schedule::{
+        CatchUp, MAX_SCHEDULE_INPUT, MAX_SCHEDULES, Overlap, Put, RUNS_KEPT, Run, RunResult,
+        Schedule, ScheduleRecord, Timing,
+    },
     when::When,
 };

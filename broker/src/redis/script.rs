@@ -38,6 +38,11 @@ scripts! {
     ANNOUNCE = ["announce.lua"];
     RUNNING = ["running.lua"];
     QUEUE = ["queue.lua"];
+    SCHEDULES = ["schedules.lua"];
+    SCHEDULE_PUT = ["schedule_put.lua"];
+    SCHEDULE_CHANGE = ["schedule_change.lua"];
+    FIRE = ["submit_head.lua", "due.lua", "place.lua", "ended.lua", "finish.lua", "follow.lua", "join.lua",
+            "fire_open.lua", "submit.lua", "fire.lua"];
     LIST = ["list.lua"];
     KV_GET = ["kv_get.lua"];
     KV_SET = ["kv_head.lua", "kv_set.lua"];

@@ -28,6 +28,8 @@ mod policy;
 mod push;
 mod queues;
 mod run;
+mod schedule_file;
+mod schedules;
 mod serve;
 mod status;
 mod stubs;
@@ -107,6 +109,7 @@ enum Command {
     Logs(logs::LogsArgs),
     Queues(queues::QueuesArgs),
     Kv(kv::KvArgs),
+    Schedules(schedules::SchedulesArgs),
     Hosts(hosts::HostsArgs),
     Policy(policy::PolicyArgs),
     Doctor(doctor::DoctorArgs),
@@ -147,6 +150,7 @@ impl Command {
             Self::Logs(args) => logs::logs(args, settings, out).await,
             Self::Queues(args) => queues::queues(args, settings, out).await,
             Self::Kv(args) => kv::kv(args, settings, out).await,
+            Self::Schedules(args) => schedules::schedules(args, settings, out).await,
             Self::Hosts(args) => hosts::hosts(args, settings, out).await,
             Self::Policy(args) => policy::policy(args, &settings, out).await,
             Self::Doctor(args) => doctor::doctor(args, settings, out).await,

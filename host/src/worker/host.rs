@@ -17,6 +17,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{
     admission::Admission,
     attempt::Attempts,
+    backlog::Backlog,
     controls::Controls,
     held::Held,
     identities::Identities,
@@ -35,7 +36,7 @@ use crate::{
         LoaderConfig, UploadCaps,
     },
     policy::{KeyValuesOf, LivePolicy, Policy},
-    process::Alarm,
+    process::{Alarm, Trimmer},
 };
 
 /// What a host is started with.
@@ -59,8 +60,12 @@ pub struct HostOptions {
     pub cache_dir: PathBuf,
     /// How compiling is bounded.
     pub compile: CompileLimits,
+    /// How much of compiled modules is kept in memory.
+    pub modules: LoaderConfig,
     /// What modules may consist of.
     pub upload: UploadCaps,
+    /// Bytes of partial results that may wait for the broker, over all attempts.
+    pub emit_backlog: u64,
 }
 
 /// Why a host cannot start or go on.
@@ -137,7 +142,7 @@ impl Host {
             artifacts,
             compiler,
             source,
-            &LoaderConfig::default(),
+            &options.modules,
         );
         let admitter =
             Admitter::new(loader.clone(), executor.clone()).with_upload_caps(options.upload);
@@ -150,6 +155,7 @@ impl Host {
         let held = Arc::new(Held::default());
         let (settlements, ended) = Settler::channel();
         let (reports, reported) = mpsc::unbounded_channel();
+        let trimmer = Trimmer::default();
         let attempts = Attempts {
             broker: broker.clone(),
             host: info.host.clone(),
@@ -171,8 +177,11 @@ impl Host {
             held: held.clone(),
             settlements,
             reports,
+            backlog: Backlog::new(options.emit_backlog),
+            trimmer: trimmer.clone(),
         };
         let alarm = Alarm::default();
+        tokio::spawn(alarm.clone().watch("trimmer", trimmer.run()));
         let duties = Duties {
             alarm: alarm.clone(),
             broker: broker.clone(),

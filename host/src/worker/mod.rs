@@ -10,6 +10,7 @@
 
 mod admission;
 mod attempt;
+mod backlog;
 mod controls;
 mod held;
 mod host;
