@@ -46,7 +46,12 @@ def written(stage: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
-async def test_the_functions_run_their_tasks(client: AsyncClient, written: Path) -> None:
+async def test_the_functions_run_their_tasks(stage: str, written: Path) -> None:
+    async with AsyncClient(stage) as client:
+        await run_all(client, written)
+
+
+async def run_all(client: AsyncClient, written: Path) -> None:
     basics = load(written / "basics.py")
     assert await basics.add(client, a=1, b=2) == 3
     assert await basics.sleep(client, seconds=0) == {"steps": 1, "cancelled": False}

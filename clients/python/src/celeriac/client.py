@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 import weakref
 from pathlib import Path
@@ -36,6 +37,8 @@ ADMISSION_PATIENCE = 300.0
 
 #: The variable that names the broker, as for the command line.
 URL_VARIABLE = "CELERIAC_BROKER"
+#: The variable that holds the token for a gateway.
+TOKEN_VARIABLE = "CELERIAC_TOKEN"  # noqa: S105 its name
 DEFAULT_URL = "redis://127.0.0.1/"
 
 
@@ -46,8 +49,12 @@ class AsyncClient:
     each child.
     """
 
-    def __init__(self, url: str | None = None, *, connect_timeout: float = 5.0, sweep: float = 30.0) -> None:
-        self._settings = Settings(url or os.environ.get(URL_VARIABLE) or DEFAULT_URL, connect_timeout, sweep)
+    def __init__(
+        self, url: str | None = None, *, token: str | None = None, connect_timeout: float = 5.0, sweep: float = 30.0
+    ) -> None:
+        url = url or os.environ.get(URL_VARIABLE) or DEFAULT_URL
+        token = token or os.environ.get(TOKEN_VARIABLE)
+        self._settings = Settings(url, connect_timeout, sweep, token)
         self._sessions: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Session] = weakref.WeakKeyDictionary()
         self._process = os.getpid()
         self.gather = gather
@@ -198,7 +205,11 @@ class AsyncClient:
             data = await asyncio.to_thread(path.read_bytes)
             name = name or path.stem
         module_ref(name or "")
-        digest = await (await self.open()).transport.put_module(data)
+        transport = (await self.open()).transport
+        admitted = await transport.upload(data, name or "")
+        if admitted is not None:
+            return admitted
+        digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
         handle = await self.submit(f"{BUILT_IN}/admit", {"digest": digest, "name": name})
         try:
             manifest: dict[str, Any] = await handle.result(ADMISSION_PATIENCE)

@@ -215,6 +215,16 @@ class InvalidArgument(CeleriacError, ValueError):
     def __init__(self, what: str, got: str, expected: str) -> None:
         super().__init__(f"{what} `{got if len(got) <= 80 else got[:80] + '…'}` is not valid: expected {expected}")
         self.what = what
+        #: What a gateway found wrong, field by field: `pointer` and `message`.
+        self.fields: list[dict[str, Any]] = []
+
+    @classmethod
+    def told(cls, message: str, fields: list[dict[str, Any]]) -> InvalidArgument:
+        """As a gateway has put it."""
+        error = cls("", "", "")
+        error.args = (message,)
+        error.message, error.what, error.fields = message, "request", fields
+        return error
 
 
 class PayloadTooLarge(CeleriacError, ValueError):
@@ -224,6 +234,14 @@ class PayloadTooLarge(CeleriacError, ValueError):
         super().__init__(f"the {what} has {size} bytes and the limit is {limit}: make it smaller, or raise `{setting}`")
         self.size = size
         self.limit = limit
+
+    @classmethod
+    def told(cls, message: str) -> PayloadTooLarge:
+        """As a gateway has put it, without the numbers."""
+        error = cls("payload", 0, 0, "caps")
+        error.args = (message,)
+        error.message = message
+        return error
 
 
 class EncodeError(CeleriacError, TypeError):

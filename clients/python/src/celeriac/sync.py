@@ -36,9 +36,11 @@ class Client:
     It connects at its first use: one made before a fork works in each child.
     """
 
-    def __init__(self, url: str | None = None, *, connect_timeout: float = 5.0, sweep: float = 30.0) -> None:
+    def __init__(
+        self, url: str | None = None, *, token: str | None = None, connect_timeout: float = 5.0, sweep: float = 30.0
+    ) -> None:
         #: The client behind this one; it is to be used on this client's own thread only.
-        self.asynchronous = AsyncClient(url, connect_timeout=connect_timeout, sweep=sweep)
+        self.asynchronous = AsyncClient(url, token=token, connect_timeout=connect_timeout, sweep=sweep)
         self.portal = Portal()
 
     def open(self) -> None:
