@@ -39,12 +39,18 @@ test: need-rust need-redis need-strace need-mail need-schemathesis need-python n
 	target/release/bench --quick engine await cold growth cancel schedule
 	$(CARGO) test $(RELEASE) --workspace
 	cd clients/python && ../../$(VENV)/bin/python -m pytest -q
+	$(VENV)/bin/python tests/parity/parity.py --check
 
 .PHONY: python
 python: need-rust need-redis need-python need-browser tasks ## the Python client alone: its lints, and its tests against a real Redis and real hosts
 	$(CARGO) build $(PROGRAMS)
 	$(python-lint)
 	cd clients/python && ../../$(VENV)/bin/python -m pytest -q
+
+.PHONY: parity
+parity: need-rust need-redis need-mail need-python need-browser tasks ## docs/parity.md, and every test that it names
+	$(CARGO) build $(PROGRAMS)
+	$(VENV)/bin/python tests/parity/parity.py --run
 
 .PHONY: hostile
 hostile: need-rust need-redis tasks ## the attackers alone; HOSTILE=… picks some, UPDATE_DOCS=1 writes docs/hostile.md

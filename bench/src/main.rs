@@ -27,6 +27,7 @@ mod host;
 mod options;
 mod peer;
 mod process;
+mod python;
 mod report;
 mod sandbox;
 mod schedule;

@@ -4,7 +4,7 @@ use std::{io::Write as _, process::ExitCode, time::Instant};
 
 use crate::{
     await_result, cancel, cold, density, engine, figure::Figure, flow, growth, guest_cpu,
-    options::Scale, schedule, throughput,
+    options::Scale, python, schedule, throughput,
 };
 
 /// One benchmark.
@@ -39,6 +39,11 @@ pub(crate) const BENCHMARKS: &[Benchmark] = &[
         name: "throughput",
         about: "no-ops against BullMQ and Celery",
         run: throughput::run,
+    },
+    Benchmark {
+        name: "python",
+        about: "awaits and no-ops from Python against Celery",
+        run: python::run,
     },
     Benchmark {
         name: "density",

@@ -35,6 +35,7 @@ mod schedule_file;
 mod schedules;
 mod serve;
 mod status;
+mod stubs;
 mod token;
 mod wait;
 
@@ -103,6 +104,7 @@ enum Command {
     New(new::NewArgs),
     Push(push::PushArgs),
     Modules(modules::ModulesArgs),
+    Stubs(stubs::StubsArgs),
     Call(Box<call::CallArgs>),
     Status(status::StatusArgs),
     List(list::ListArgs),
@@ -145,6 +147,7 @@ impl Command {
             Self::New(args) => new::new(&args, out),
             Self::Push(args) => push::push(args, settings, out).await,
             Self::Modules(args) => modules::modules(args, settings, out).await,
+            Self::Stubs(args) => stubs::stubs(args, settings, out).await,
             Self::Call(args) => call::call(*args, settings, out).await,
             Self::Status(args) => status::status(args, settings, out).await,
             Self::List(args) => list::list(args, settings, out).await,
