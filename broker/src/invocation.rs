@@ -193,6 +193,7 @@ pub const MAX_DEPTH: u32 = 16;
 
 /// The invocation that has called another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Parent {
     /// Which.

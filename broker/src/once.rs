@@ -19,6 +19,7 @@ const MAX_WINDOW_MS: u64 = 10 * 365 * 86_400_000;
 
 /// That an invocation is the only one with its key for a while.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Unique {
     /// Whatever must not be there twice: `invoice-17`.
@@ -33,6 +34,7 @@ pub struct Unique {
 
 /// For how long an invocation holds its unique key.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Scope {
     /// Until a host takes it: what runs does not count.
@@ -46,6 +48,7 @@ pub enum Scope {
 
 /// What becomes of a submit whose unique key is held by another invocation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum OnConflict {
     /// It is refused with `BrokerError::NotUnique`, which names the other.

@@ -234,7 +234,7 @@ fn write(
         },
     };
     if let Some(parent) = item.more.parent
-        && !is_known(tx, item.id)?
+        && !is_known
         && !join::call(tx, parent, item.id)?
     {
         return Ok(Err(not_running(parent)));

@@ -27,6 +27,8 @@ pub(crate) const CODES: &[(&str, StatusCode, &str)] = &[
     ("method_not_allowed", StatusCode::METHOD_NOT_ALLOWED, "The path has other methods"),
     ("timeout", StatusCode::REQUEST_TIMEOUT, "The body did not come in time"),
     ("in_use", StatusCode::CONFLICT, "It is in use"),
+    ("idempotency_conflict", StatusCode::CONFLICT, "The key belongs to another task or input"),
+    ("not_unique", StatusCode::CONFLICT, "The key is held by another invocation"),
     ("too_many_schedules", StatusCode::CONFLICT, "There are as many schedules as there may be"),
     ("version_taken", StatusCode::CONFLICT, "A version never moves"),
     ("expired", StatusCode::GONE, "The record has expired"),
