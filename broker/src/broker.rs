@@ -8,9 +8,10 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
 use crate::{
-    BrokerError, CancelResult, ClientId, Control, Digest, Event, EventKind, HostId, InvocationId,
-    KeyValueStats, Lease, List, Listing, ModuleName, ModuleRecord, ModuleRef, Namespace, Outcome,
-    Publication, Renewed, Reply, Reserve, Reserved, Settled, Settlement, Status, Submission,
+    BrokerError, CancelResult, ClientId, Control, DeadList, DeadPage, Digest, Event, EventKind,
+    HostId, InvocationId, KeyValueStats, Lease, List, Listing, ModuleName, ModuleRecord, ModuleRef,
+    Namespace, Outcome, Publication, Renewed, Reply, Request, Reserve, Reserved, Settled,
+    Settlement, Status, Submission,
 };
 
 /// Moves invocations through their states. Every call is atomic and bounded; each may be repeated
@@ -101,6 +102,34 @@ pub trait Broker: Debug + Send + Sync + 'static {
     /// # Errors
     /// `Invalid` for a cursor or a queue that is none.
     async fn list(&self, list: &List) -> Result<Listing, BrokerError>;
+
+    /// What was handed in with an invocation. The input of one that has succeeded is kept no more.
+    ///
+    /// # Errors
+    /// `NotFound`, `Expired`; the latter also for an input that is kept no more.
+    async fn request(&self, id: InvocationId) -> Result<Request, BrokerError>;
+
+    // ---- dead letters -------------------------------------------------------------------------
+    //
+    // What has failed for good is kept with its input, its trail and its reports for a time of its own, so many of
+    // them at most.
+
+    /// A page of dead letters, newest first, bounded in what it looks at: it may be short and not be the last.
+    ///
+    /// # Errors
+    /// `Invalid` for a cursor that is none.
+    async fn dead_letters(&self, list: &DeadList) -> Result<DeadPage, BrokerError>;
+
+    /// Says which invocation takes a dead letter's place, before it is submitted. Whoever is named first stays, so
+    /// that a retry that is repeated is the same retry. None: there is no such dead letter.
+    async fn claim_dead_letter(
+        &self,
+        id: InvocationId,
+        successor: InvocationId,
+    ) -> Result<Option<InvocationId>, BrokerError>;
+
+    /// Drops dead letters; how many of these there were. Their records go when their results would have.
+    async fn drop_dead_letters(&self, ids: &[InvocationId]) -> Result<u64, BrokerError>;
 
     // ---- hosts --------------------------------------------------------------------------------
 

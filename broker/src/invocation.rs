@@ -105,6 +105,9 @@ pub struct Options {
     /// Milliseconds that the result is kept after the end; without it the broker's default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub result_ttl_ms: Option<u64>,
+    /// The dead letter whose place it takes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry_of: Option<InvocationId>,
     /// Any other limit of one attempt, by the host's name for it, in its unit.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub limits: BTreeMap<String, u64>,
@@ -362,6 +365,9 @@ pub struct Status {
     /// The last progress that it reported.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub progress: Option<Progress>,
+    /// The dead letter whose place it takes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_of: Option<InvocationId>,
     /// The outcome without its output, once it has ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub outcome: Option<OutcomeHead>,

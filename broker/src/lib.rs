@@ -12,6 +12,7 @@
 
 mod broker;
 mod connect;
+mod dead;
 mod digest;
 pub mod embedded;
 mod error;
@@ -37,6 +38,7 @@ mod when;
 pub use self::{
     broker::{Broker, Caps, Check, HostInfo, QueueStats, Verdict},
     connect::{StoreOptions, connect, connect_with, require_fit},
+    dead::{DeadFilter, DeadLetter, DeadLetters, DeadList, DeadPage, Request, Retry},
     digest::Digest,
     error::BrokerError,
     event::{Control, Event, EventKind, LogRecord, Progress, Reply},

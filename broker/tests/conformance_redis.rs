@@ -51,6 +51,7 @@ async fn fresh(settings: Settings) -> Box<dyn Store> {
         .unwrap();
     let options = RedisOptions {
         caps: settings.caps,
+        dead_letters: settings.dead_letters,
         ..RedisOptions::default()
     };
     Box::new(Redis { server, options })

@@ -1,6 +1,7 @@
 //! Ending an invocation: the outcome is written once, the module is given up, and whoever waits is told.
 
 use super::{
+    dead,
     fault::{Fault, damaged},
     row::{self, Fare},
     submit::INLINE_BYTES,
@@ -38,10 +39,12 @@ pub(super) fn end(
         .output
         .is_some_and(|output| output.len() > INLINE_BYTES);
     let is_success = ending.state == State::Succeeded;
+    let has_failed = ending.state == State::Failed;
     let found = tx.query(
         "UPDATE invocations SET state = ?2, head = ?3, output = ?4, token = ?5, attempts = ?6, crashes = ?7,
-           cancel = ?8, input = CASE WHEN ?9 THEN NULL ELSE input END, expires_at = ?10 + coalesce(result_ttl, ?11)
-         WHERE id = ?1 AND state IS NULL RETURNING waiters, digest, big_input",
+           cancel = ?8, input = CASE WHEN ?9 THEN NULL ELSE input END, 
+           expires_at = ?10 + max(coalesce(result_ttl, ?11), ?12)
+         WHERE id = ?1 AND state IS NULL RETURNING waiters, digest, big_input, coalesce(result_ttl, ?11)",
         (
             ending.id.as_bytes(),
             ending.state.as_str(),
@@ -54,12 +57,19 @@ pub(super) fn end(
             is_success,
             tx.now,
             ttl_ms,
+            if has_failed { dead::floor_ms(tx) } else { 0 },
         ),
-        |found| Ok((row::text(found, 0), row::bytes(found, 1), row::count(found, 2) > 0)),
+        |found| {
+            let kept = row::count(found, 3);
+            Ok((row::text(found, 0), row::bytes(found, 1), row::count(found, 2) > 0, kept))
+        },
     )?;
-    let Some((waiters, digest, has_big_input)) = found else {
+    let Some((waiters, digest, has_big_input, result_ttl)) = found else {
         return Ok(false);
     };
+    if has_failed {
+        dead::bury(tx, ending.id, result_ttl)?;
+    }
     if is_success && has_big_input {
         // Needed no more; a failure keeps it.
         tx.execute(

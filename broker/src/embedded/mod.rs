@@ -10,10 +10,11 @@
 //! - `submit`, `outcome`, `replies`, `events`: what clients use
 //! - `reserve`, `settle`, `ending`, `lease`: what hosts use; `place`: where what waits stands; `times`, `ticker`: what falls due
 //! - `kv`: the key-value stores of modules
-//! - `modules`, `operations`, `list`, `upkeep`: everything else
+//! - `modules`, `operations`, `list`, `dead`, `upkeep`: everything else
 
 mod bell;
 mod clock;
+mod dead;
 mod ending;
 mod events;
 mod fault;
@@ -52,10 +53,10 @@ use self::{
     switchboard::Switchboard, ticker::Ticker, writer::Writer,
 };
 use crate::{
-    Broker, BrokerError, CancelResult, Caps, Check, ClientId, Control, Digest, Event, EventKind,
-    HostId, HostInfo, InvocationId, KeyValueStats, Lease, List, Listing, ModuleName, ModuleRecord,
-    ModuleRef, Namespace, Outcome, Publication, QueueStats, Renewed, Reply, Reserve, Reserved,
-    Settled, Settlement, Status, Submission,
+    Broker, BrokerError, CancelResult, Caps, Check, ClientId, Control, DeadLetters, DeadList,
+    DeadPage, Digest, Event, EventKind, HostId, HostInfo, InvocationId, KeyValueStats, Lease, List,
+    Listing, ModuleName, ModuleRecord, ModuleRef, Namespace, Outcome, Publication, QueueStats,
+    Renewed, Reply, Request, Reserve, Reserved, Settled, Settlement, Status, Submission,
 };
 
 /// The longest time to keep a result: ten years.
@@ -78,16 +79,19 @@ pub struct EmbeddedOptions {
     pub caps: Caps,
     /// How long a result is kept after the end of its invocation, unless the caller said otherwise.
     pub result_ttl: Duration,
+    /// How long failures are kept, and how many.
+    pub dead_letters: DeadLetters,
     /// What an accepted invocation survives.
     pub durability: Durability,
 }
 
 impl Default for EmbeddedOptions {
-    /// A day of results.
+    /// A day of results, a week of failures.
     fn default() -> Self {
         Self {
             caps: Caps::default(),
             result_ttl: Duration::from_secs(86_400),
+            dead_letters: DeadLetters::default(),
             durability: Durability::default(),
         }
     }
@@ -127,6 +131,7 @@ impl EmbeddedBroker {
             lock,
             Arc::clone(&clock),
             Arc::clone(&switchboard),
+            options.dead_letters,
         )?;
         Ok(Arc::new(Self {
             store,
@@ -279,6 +284,26 @@ impl Broker for EmbeddedBroker {
 
     async fn list(&self, list: &List) -> Result<Listing, BrokerError> {
         list::list(self, list).await
+    }
+
+    async fn request(&self, id: InvocationId) -> Result<Request, BrokerError> {
+        dead::request(self, id).await
+    }
+
+    async fn dead_letters(&self, list: &DeadList) -> Result<DeadPage, BrokerError> {
+        dead::list(self, list).await
+    }
+
+    async fn claim_dead_letter(
+        &self,
+        id: InvocationId,
+        successor: InvocationId,
+    ) -> Result<Option<InvocationId>, BrokerError> {
+        dead::claim(self, id, successor).await
+    }
+
+    async fn drop_dead_letters(&self, ids: &[InvocationId]) -> Result<u64, BrokerError> {
+        dead::drop_all(self, ids).await
     }
 
     async fn reserve(&self, request: &Reserve) -> Result<Vec<Reserved>, BrokerError> {

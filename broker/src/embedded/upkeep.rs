@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use rusqlite::Connection;
 
 use super::{
+    dead,
     fault::Fault,
     kv,
     lease::millis,
@@ -41,7 +42,12 @@ pub(super) fn run(tx: &mut Tx<'_>, last: &mut Option<Instant>) {
         purged = kv::purge(tx, PIECE)?;
         Ok(())
     });
-    removed = removed.max(purged);
+    let mut forgotten = 0;
+    tx.attempt_quietly(|tx| {
+        forgotten = dead::forget_old(tx, PIECE)?;
+        Ok(())
+    });
+    removed = removed.max(purged).max(forgotten);
     tx.attempt_quietly(|tx| remove_small_things(tx));
     // A full piece: there is more, and the next transaction takes the next one.
     *last = (removed < PIECE).then(Instant::now);
@@ -59,6 +65,7 @@ fn remove_expired(tx: &Tx<'_>) -> Result<usize, Fault> {
             "DELETE FROM progress WHERE id = ?1",
             "DELETE FROM trails WHERE id = ?1",
             "DELETE FROM events WHERE id = ?1",
+            "DELETE FROM dead WHERE id = ?1",
         ] {
             tx.execute(sql, [id])?;
         }

@@ -19,7 +19,7 @@ use super::{
     switchboard::{News, Switchboard},
     upkeep,
 };
-use crate::BrokerError;
+use crate::{BrokerError, DeadLetters};
 
 /// Requests in one transaction: who came first does not wait for a whole crowd.
 const BATCH: usize = 128;
@@ -76,6 +76,7 @@ impl Writer {
         lock: File,
         clock: Arc<Clock>,
         switchboard: Arc<Switchboard>,
+        dead_letters: DeadLetters,
     ) -> Result<Self, BrokerError> {
         let (jobs, requests) = mpsc::channel();
         let desk = Desk {
@@ -84,6 +85,7 @@ impl Writer {
             clock,
             switchboard,
             store: Arc::clone(&store),
+            dead_letters,
             kept_up_at: None,
         };
         let thread = thread::Builder::new().name("celeriac-writer".to_owned());
@@ -156,6 +158,7 @@ struct Desk {
     clock: Arc<Clock>,
     switchboard: Arc<Switchboard>,
     store: Arc<Store>,
+    dead_letters: DeadLetters,
     /// When what has expired was last removed.
     kept_up_at: Option<Instant>,
 }
@@ -217,6 +220,7 @@ impl Desk {
             now: self.clock.after(stored),
             news: Vec::new(),
             switchboard: &self.switchboard,
+            dead_letters: self.dead_letters,
         };
         let (begun, mut next) = (Instant::now(), Some(first));
         while let Some(job) = next {
@@ -263,6 +267,7 @@ pub(super) struct Tx<'a> {
     /// When it began, by the store's clock.
     pub(super) now: u64,
     pub(super) switchboard: &'a Arc<Switchboard>,
+    pub(super) dead_letters: DeadLetters,
     news: Vec<News>,
 }
 

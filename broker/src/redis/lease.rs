@@ -54,7 +54,7 @@ pub(super) async fn release(broker: &RedisBroker, leases: &[Lease]) -> Result<()
     for chunk in leases.rchunks(CHUNK) {
         let mut call = RELEASE.call(4 + 2 * chunk.len(), 128 * chunk.len());
         call.arg(&broker.heads.cancelled)
-            .arg(broker.result_ttl_ms())
+            .arg(broker.retention())
             .arg(reply_ttl_ms())
             .arg(REPLY_CAP);
         for lease in chunk {

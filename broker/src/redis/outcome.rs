@@ -73,6 +73,7 @@ pub(super) fn read_status(
     Ok(Status {
         id,
         task: header.task,
+        retry_of: header.options.retry_of,
         module: value::text(digest).map(|hex| hex.parse()).transpose()?,
         queue: queue.to_owned(),
         state,
@@ -220,7 +221,7 @@ pub(super) async fn cancel(
 ) -> Result<CancelResult, BrokerError> {
     let mut call = CANCEL.call(5, 512);
     call.arg(&broker.heads.cancelled)
-        .arg(broker.result_ttl_ms())
+        .arg(broker.retention())
         .arg(reply_ttl_ms())
         .arg(REPLY_CAP)
         .arg(id.to_string());

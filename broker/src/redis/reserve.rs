@@ -148,7 +148,7 @@ fn prepare(broker: &RedisBroker, request: &Reserve) -> Call {
         .arg(MAX_CRASHES)
         .arg(&broker.heads.cancelled)
         .arg(&broker.heads.quarantined)
-        .arg(broker.result_ttl_ms())
+        .arg(broker.retention())
         .arg(reply_ttl_ms())
         .arg(REPLY_CAP)
         .arg(&broker.heads.expired)

@@ -25,12 +25,12 @@ macro_rules! scripts {
 
 scripts! {
     SUBMIT = ["prefix.lua", "due.lua", "place.lua", "submit.lua"];
-    RESERVE = ["reserve_head.lua", "due.lua", "place.lua", "finish.lua", "reserve.lua"];
-    SETTLE = ["prefix.lua", "due.lua", "settle.lua"];
-    TICK = ["release_head.lua", "due.lua", "place.lua", "finish.lua", "tick.lua"];
-    RELEASE = ["release_head.lua", "due.lua", "place.lua", "finish.lua", "release.lua"];
+    RESERVE = ["reserve_head.lua", "dead.lua", "due.lua", "place.lua", "finish.lua", "reserve.lua"];
+    SETTLE = ["dead_head.lua", "dead.lua", "due.lua", "settle.lua"];
+    TICK = ["release_head.lua", "dead.lua", "due.lua", "place.lua", "finish.lua", "tick.lua"];
+    RELEASE = ["release_head.lua", "dead.lua", "due.lua", "place.lua", "finish.lua", "release.lua"];
     RENEW = ["renew.lua"];
-    CANCEL = ["release_head.lua", "finish.lua", "cancel.lua"];
+    CANCEL = ["release_head.lua", "dead.lua", "finish.lua", "cancel.lua"];
     OUTCOMES = ["outcomes.lua"];
     RECORD = ["record.lua"];
     PUBLISH = ["publish.lua"];
@@ -39,6 +39,9 @@ scripts! {
     RUNNING = ["running.lua"];
     QUEUE = ["queue.lua"];
     LIST = ["list.lua"];
+    DEAD_LIST = ["dead_list.lua"];
+    DEAD_CLAIM = ["dead_claim.lua"];
+    DEAD_DROP = ["dead_head.lua", "dead.lua", "dead_drop.lua"];
     KV_GET = ["kv_get.lua"];
     KV_SET = ["kv_head.lua", "kv_set.lua"];
     KV_DELETE = ["kv_head.lua", "kv_delete.lua"];

@@ -53,7 +53,7 @@ impl Ticker {
             link: Arc::clone(&broker.link),
             subscriptions: Arc::clone(&broker.subscriptions),
             heads: broker.heads.clone(),
-            result_ttl_ms: broker.result_ttl_ms(),
+            retention: broker.retention(),
             name: uuid::Uuid::new_v4().simple().to_string(),
         };
         Self(tokio::spawn(watch.run()).abort_handle())
@@ -64,7 +64,7 @@ struct Watch {
     link: Arc<Link>,
     subscriptions: Arc<Subscriptions>,
     heads: super::Heads,
-    result_ttl_ms: u64,
+    retention: String,
     name: String,
 }
 
@@ -130,7 +130,7 @@ impl Watch {
     async fn look(&self) -> Result<Found, BrokerError> {
         let mut call = TICK.call(8, 1024);
         call.arg(&self.heads.expired)
-            .arg(self.result_ttl_ms)
+            .arg(&self.retention)
             .arg(reply_ttl_ms())
             .arg(REPLY_CAP)
             .arg(&self.heads.past_deadline)

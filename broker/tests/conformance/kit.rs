@@ -7,9 +7,9 @@ use std::{
 
 use async_trait::async_trait;
 use celeriac_broker::{
-    Admit, Attempt, Broker, BrokerError, Caps, ClientId, Code, Digest, Ending, EventKind, HostId,
-    InvocationId, Lease, LogRecord, ModuleRef, Options, Outcome, Payload, Publication, Reply,
-    Reserve, Reserved, SYSTEM_QUEUE, Settled, Settlement, Submission, Usage,
+    Admit, Attempt, Broker, BrokerError, Caps, ClientId, Code, DeadLetters, Digest, Ending,
+    EventKind, HostId, InvocationId, Lease, LogRecord, ModuleRef, Options, Outcome, Payload,
+    Publication, Reply, Reserve, Reserved, SYSTEM_QUEUE, Settled, Settlement, Submission, Usage,
 };
 use tokio::sync::mpsc;
 
@@ -25,6 +25,7 @@ pub(crate) const SHORT_LEASE: Duration = Duration::from_millis(200);
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Settings {
     pub(crate) caps: Caps,
+    pub(crate) dead_letters: DeadLetters,
 }
 
 impl Default for Settings {
@@ -36,6 +37,10 @@ impl Default for Settings {
                 module_bytes: 1 << 20,
                 kv_keys: 1_500,
                 kv_bytes: 4 << 20,
+            },
+            dead_letters: DeadLetters {
+                most: 20,
+                ..DeadLetters::default()
             },
         }
     }

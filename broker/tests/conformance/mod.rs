@@ -13,6 +13,7 @@
 
 pub(crate) mod awaiting;
 pub(crate) mod cancelling;
+pub(crate) mod dead;
 pub(crate) mod events;
 pub(crate) mod key_values;
 pub(crate) mod kit;
@@ -184,6 +185,14 @@ macro_rules! suite {
                 listing::lists_by_age_and_moment,
                 listing::pages_give_everything_that_stays,
                 listing::refuses_a_cursor_that_is_none,
+            }
+            dead_letters {
+                dead::failures_are_kept_and_found,
+                dead::pages_go_from_the_newest_to_the_oldest,
+                dead::the_oldest_go_when_there_are_too_many,
+                dead::a_letter_outlives_its_result_until_it_is_dropped,
+                dead::a_retry_takes_the_letters_place_once,
+                dead::what_was_handed_in_can_be_read,
             }
             operations {
                 operations::counts_queues,

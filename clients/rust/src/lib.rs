@@ -21,6 +21,7 @@
 
 mod call;
 mod client;
+mod dead;
 mod error;
 mod events;
 mod handle;
@@ -31,13 +32,15 @@ mod submitter;
 
 pub use celeriac_broker as broker;
 pub use celeriac_broker::{
-    Attempt, Backoff, CancelResult, Code, Failure, Filter, InvocationId, List, Listing, Outcome,
-    Payload, Progress, State, Status, TaskFilter, Usage, When,
+    Attempt, Backoff, CancelResult, Code, DeadFilter, DeadLetter, DeadList, DeadPage, Failure,
+    Filter, InvocationId, List, Listing, Outcome, Payload, Progress, Request, Retry, State, Status,
+    TaskFilter, Usage, When,
 };
 
 pub use self::{
     call::Call,
     client::{Client, ConnectOptions},
+    dead::BulkDead,
     error::{Error, TaskFailed},
     events::Events,
     handle::{Handle, gather},

@@ -8,6 +8,7 @@ mod cancel;
 mod completions;
 mod config;
 mod connect;
+mod dead;
 mod doctor;
 mod error;
 mod exit;
@@ -102,6 +103,7 @@ enum Command {
     List(list::ListArgs),
     Wait(wait::WaitArgs),
     Cancel(cancel::CancelArgs),
+    Dead(dead::DeadArgs),
     Logs(logs::LogsArgs),
     Queues(queues::QueuesArgs),
     Kv(kv::KvArgs),
@@ -141,6 +143,7 @@ impl Command {
             Self::List(args) => list::list(args, settings, out).await,
             Self::Wait(args) => wait::wait(args, settings, out).await,
             Self::Cancel(args) => cancel::cancel(args, settings, out).await,
+            Self::Dead(args) => dead::dead(args, settings, out).await,
             Self::Logs(args) => logs::logs(args, settings, out).await,
             Self::Queues(args) => queues::queues(args, settings, out).await,
             Self::Kv(args) => kv::kv(args, settings, out).await,

@@ -1,12 +1,14 @@
 //! What operators do, with the real program on both engines.
 
-use std::process::Command;
+use std::{process::Command, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use celeriac_broker::testing::AofMode;
-use celeriac_client::State;
-use celeriac_tests::{Stage, binary};
+use celeriac_client::{Code, State};
+use celeriac_tests::{Stage, binary, until};
 use serde_json::{Value, json};
+
+const PATIENCE: Duration = Duration::from_secs(30);
 
 async fn both() -> Result<[Stage; 2]> {
     Ok([Stage::embedded().await?, Stage::redis(AofMode::Off).await?])
@@ -25,6 +27,50 @@ fn celeriac(stage: &Stage, arguments: &[&str]) -> Result<Value> {
         String::from_utf8_lossy(&output.stderr)
     );
     Ok(serde_json::from_slice(&output.stdout)?)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failure_is_found_mended_and_retried() -> Result<()> {
+    for stage in both().await? {
+        let _host = stage.host(&[]).await?;
+        stage.push(&["basics"]).await?;
+        let panics = stage.client.task("basics/panic")?;
+        let wrong = panics.submit(&json!({ "message": "first" })).await?;
+        ensure!(wrong.outcome().await?.code == Code::Panicked);
+        let fails = stage.client.task("basics/echo")?.limit("output_bytes", 3);
+        let large = fails.submit(&json!("too long")).await?;
+        ensure!(large.outcome().await?.code == Code::OutputTooLarge);
+
+        let list = celeriac(&stage, &["dead", "list", "--code", "output_too_large"])?;
+        ensure!(
+            list["letters"].as_array().map(Vec::len) == Some(1),
+            "{list}"
+        );
+        ensure!(list["letters"][0]["id"] == json!(large.id()), "{list}");
+        let id = large.id().to_string();
+        let shown = celeriac(&stage, &["dead", "show", &id])?;
+        ensure!(shown["input"]["json"] == "too long", "{shown}");
+        let retried = celeriac(&stage, &["dead", "retry", &id, "--input", "1"])?;
+        let successor = retried["letters"][0]["retried_as"]
+            .as_str()
+            .context("no id")?;
+        let successor = stage.client.handle(successor.parse()?);
+        ensure!(successor.result::<u32>().await? == 1);
+        ensure!(successor.status().await?.retry_of == Some(large.id()));
+
+        let all = celeriac(&stage, &["dead", "retry", "--task", "basics/panic"])?;
+        ensure!(all["letters"]["done"] == 1, "{all}");
+        // It fails again: one letter in the place of the other.
+        until(PATIENCE, "the retry is a dead letter", || async {
+            let list = celeriac(&stage, &["dead", "list", "--newer-than", "1h"])?;
+            let letters = list["letters"].as_array().context("no letters")?;
+            Ok(letters.len() == 1 && letters[0]["retry_of"] == json!(wrong.id()))
+        })
+        .await?;
+        let dropped = celeriac(&stage, &["dead", "drop", "--task", "basics"])?;
+        ensure!(dropped["letters"]["done"] == 1, "{dropped}");
+    }
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,7 +2,7 @@
 -- `finish.lua` stands in front of it.
 --
 -- KEYS[1]  key prefix `cel:{p}:`
--- ARGV     1 head of a cancelled outcome, 2 result TTL ms, 3 reply stream TTL ms, 4 reply stream cap in entries, 5 id
+-- ARGV     1 head of a cancelled outcome, 2 retention (see `dead.lua`), 3 reply stream TTL ms, 4 reply stream cap in entries, 5 id
 -- Returns  0 = no record, 1 = cancelled now, 2 = its host has been told, 3 = it had ended
 -- Writes   i:<id>; for what it cancels: stale, due, scheduled, uses, e:<id>, reply:<client>. Publishes the id on host:<host>.
 

@@ -2,7 +2,7 @@
 -- One that somebody asked to cancel is cancelled instead. `due.lua`, `place.lua` and `finish.lua` stand in front of it.
 --
 -- KEYS[1]  key prefix `cel:{p}:`
--- ARGV     1 head of a cancelled outcome, 2 result TTL ms, 3 reply stream TTL ms, 4 reply stream cap in entries;
+-- ARGV     1 head of a cancelled outcome, 2 retention (see `dead.lua`), 3 reply stream TTL ms, 4 reply stream cap in entries;
 --          then id, token for each lease, at most 500
 -- Returns  how many were held.
 -- Writes   i:<id>, leases, q:<queue>:1, wake:<queue>, due; for what it cancels: uses, e:<id>, reply:<client>.

@@ -4,7 +4,7 @@
 -- KEYS[1]  key prefix `cel:{p}:`
 -- ARGV     1 host, 2 most invocations, 3 lease ms, 4 bytes of input after which no more are taken,
 --          5 crashes that quarantine, 6 head of a cancelled outcome, 7 head of a quarantined outcome,
---          8 result TTL ms, 9 reply stream TTL ms, 10 reply stream cap in entries, 11 head of an expired outcome,
+--          8 retention (see `dead.lua`), 9 reply stream TTL ms, 10 reply stream cap in entries, 11 head of an expired outcome,
 --          12 head of an outcome past its deadline, 13... queues, first come first
 -- Returns  1 when work remains in these queues else 0; ms until the next lease runs out, -1 when there is none; now in ms;
 --          then for each invocation: id, token, field h, digest hex or '', input (nil when the record is damaged),
@@ -140,6 +140,7 @@ for from = 1, #scored, 1000 do
 end
 redis.call('ZADD', P .. 'hosts', 'XX', now, host)
 write_dues(now)
+trim_dead(now)
 if taken > 0 then expiry = math.min(expiry or math.huge, now + lease_ms) end
 if expiry then answer[2] = math.max(0, expiry - now) end
 return answer

@@ -1,19 +1,19 @@
 -- Ends attempts, each under its token: with its outcome, of which whoever waits is told, or by scheduling the next
--- attempt. The hot path. `prefix.lua` and `due.lua` stand in front of it.
+-- attempt. The hot path. `dead_head.lua`, `dead.lua` and `due.lua` stand in front of it.
 --
 -- KEYS[1]  key prefix `cel:{p}:`
--- ARGV     1 result TTL ms, 2 reply stream TTL ms, 3 reply stream cap in entries; then for each settlement, at most 500:
+-- ARGV     1 retention (see `dead.lua`), 2 reply stream TTL ms, 3 reply stream cap in entries; then for each settlement, at most 500:
 --            id, token, state letter (s, f or c), result: head JSON and, behind a line feed, an output that is small enough
 --            to be pushed; 1 when the result is pushed, 0 when waiters must read it; output that is not in the result, or ''.
 --          To schedule the next attempt, the state is w with the ms to wait, the last argument is the whole trail as JSON,
 --          and the result is what the invocation fails with if somebody has asked to cancel it.
 -- Returns  the numbers (from 1) of settlements whose lease was no longer held. A repeated settlement counts as written.
--- Writes   i:<id>, leases, due, scheduled, uses, e:<id> (expiry), reply:<client>: one entry carries many outcomes:
+-- Writes   i:<id>, leases, due, scheduled, dead, uses, e:<id> (expiry), reply:<client>: one entry carries many outcomes:
 --            <id> <result> each; the result is '' where it is to be read from the store.
 -- Order    reads all, then removes leases, then writes: under memory pressure (OOM) the first write of a script decides,
 --          and ZREM is always let through, so that finished work can be written down.
 
-local result_ttl, reply_ttl, reply_cap = ARGV[1], ARGV[2], tonumber(ARGV[3])
+local reply_ttl, reply_cap = ARGV[2], tonumber(ARGV[3])
 local stale, held, records, seen = {}, {}, {}, {}
 
 for at = 4, #ARGV, 6 do
@@ -66,13 +66,17 @@ end
 
 local now
 
+local function clock()
+  local time = redis.call('TIME')
+  return time[1] * 1000 + math.floor(time[2] / 1000)
+end
+
 -- Whether the next attempt is scheduled: not when somebody wants the invocation cancelled.
 local function retry(id, key, token, wait, trail)
   local record = redis.call('HMGET', key, 'x', 't', 'h')
   local queue = string.match(record[3] or '', '^%d+ (%S+) ')
   if record[1] or not queue then return false end
-  local time = redis.call('TIME')
-  now = time[1] * 1000 + math.floor(time[2] / 1000)
+  now = now or clock()
   local starts, deadline = now + tonumber(wait), tonumber(string.match(record[2] or '', ' (%d+)$') or 0)
   redis.call('HSET', key, 's', 'w' .. token, 'n', string.format('%.0f', starts), 'a', trail)
   due(id, deadline > 0 and math.min(starts, deadline) or starts)
@@ -101,6 +105,11 @@ for at = 4, #ARGV, 6 do
       redis.call('HSET', key, 's', state, 'r', result, 'i', '', 'o', output)
     end
     local ttl = record[4] or result_ttl
+    -- 102 is f.
+    if string.byte(letter) == 102 then
+      now = now or clock()
+      ttl = bury(id, ttl, now)
+    end
     redis.call('PEXPIRE', key, ttl)
     if record[5] then redis.call('PEXPIRE', P .. 'e:' .. id, ttl) end
     local digest, waiters = record[2], record[3]
@@ -125,5 +134,8 @@ for digest, fewer in pairs(uses) do
     redis.call('HDEL', P .. 'uses', digest)
   end
 end
-if now then write_dues(now) end
+if now then
+  write_dues(now)
+  trim_dead(now)
+end
 return stale

@@ -2,7 +2,7 @@
 -- `due.lua`, `place.lua` and `finish.lua` stand in front of it.
 --
 -- KEYS[1]  key prefix `cel:{p}:`
--- ARGV     1 head of an expired outcome, 2 result TTL ms, 3 reply stream TTL ms, 4 reply stream cap in entries,
+-- ARGV     1 head of an expired outcome, 2 retention (see `dead.lua`), 3 reply stream TTL ms, 4 reply stream cap in entries,
 --          5 head of an outcome past its deadline, 6 ticker, 7 ms of a term, 8 most invocations
 -- Returns  ms until the next one is due, -1 when there is none; ms until this ticker may take over, 0 when it leads.
 --          Every host has a ticker. The one that leads comes when something is due, the others when its term is over,
@@ -39,6 +39,7 @@ for _, id in ipairs(ids) do
 end
 write_places()
 write_dues(now)
+trim_dead(now)
 
 local next_due = tonumber(redis.call('ZRANGE', P .. 'due', 0, 0, 'WITHSCORES')[2])
 local leader, turn = redis.call('GET', P .. 'ticker'), 0
