@@ -26,6 +26,7 @@ mod module;
 mod more;
 mod name;
 mod outcome;
+mod pause;
 mod payload;
 pub mod redis;
 mod retry;
@@ -56,6 +57,7 @@ pub use self::{
     module::{Admit, ModuleName, ModuleRecord, Publication},
     name::{BUILT_IN_MODULE, MAX_NAME_BYTES, ModuleRef, TaskRef, check_name},
     outcome::{Code, Failure, LimitHit, Outcome, OutcomeHead, Usage},
+    pause::{Pausable, Paused},
     payload::{JSON, Payload},
     retry::{Attempt, Backoff, RetryPolicy, follow, random_unit},
     when::When,

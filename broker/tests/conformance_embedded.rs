@@ -345,6 +345,8 @@ fn info() -> HostInfo {
         pid: 1,
         queues: Vec::new(),
         concurrency: 1,
+        ceiling: 1,
+        is_draining: false,
         version: String::new(),
         started_at_ms: 0,
         running: 0,

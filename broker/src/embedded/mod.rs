@@ -10,7 +10,7 @@
 //! - `submit`, `outcome`, `replies`, `events`: what clients use
 //! - `reserve`, `settle`, `ending`, `lease`: what hosts use; `place`: where what waits stands; `times`, `ticker`: what falls due
 //! - `kv`: the key-value stores of modules
-//! - `modules`, `operations`, `list`, `dead`, `upkeep`: everything else
+//! - `modules`, `operations`, `pause`, `list`, `dead`, `upkeep`: everything else
 
 mod bell;
 mod clock;
@@ -24,6 +24,7 @@ mod list;
 mod modules;
 mod operations;
 mod outcome;
+mod pause;
 mod place;
 mod reader;
 mod replies;
@@ -55,8 +56,9 @@ use self::{
 use crate::{
     Broker, BrokerError, CancelResult, Caps, Check, ClientId, Control, DeadLetters, DeadList,
     DeadPage, Digest, Event, EventKind, HostId, HostInfo, InvocationId, KeyValueStats, Lease, List,
-    Listing, ModuleName, ModuleRecord, ModuleRef, Namespace, Outcome, Publication, QueueStats,
-    Renewed, Reply, Request, Reserve, Reserved, Settled, Settlement, Status, Submission,
+    Listing, ModuleName, ModuleRecord, ModuleRef, Namespace, Outcome, Pausable, Paused,
+    Publication, QueueStats, Renewed, Reply, Request, Reserve, Reserved, Settled, Settlement,
+    Status, Submission,
 };
 
 /// The longest time to keep a result: ten years.
@@ -217,6 +219,7 @@ fn look(
     for host in switchboard.hosts() {
         switchboard.cancel_all(&host, lease::wanted_cancels(db, &host)?);
     }
+    pause::read_commands(db, switchboard, writer)?;
     events::look(switchboard);
     Ok(())
 }
@@ -435,6 +438,22 @@ impl Broker for EmbeddedBroker {
 
     async fn hosts(&self) -> Result<Vec<HostInfo>, BrokerError> {
         operations::hosts(self).await
+    }
+
+    async fn pause(&self, what: &Pausable) -> Result<bool, BrokerError> {
+        pause::pause(self, what).await
+    }
+
+    async fn resume(&self, what: &Pausable) -> Result<bool, BrokerError> {
+        pause::resume(self, what).await
+    }
+
+    async fn paused(&self) -> Result<Vec<Paused>, BrokerError> {
+        pause::paused(self).await
+    }
+
+    async fn tell(&self, host: &HostId, word: Control) -> Result<bool, BrokerError> {
+        pause::tell(self, host, word).await
     }
 
     async fn check(&self) -> Result<Vec<Check>, BrokerError> {

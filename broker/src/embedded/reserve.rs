@@ -8,6 +8,7 @@ use super::{
     EmbeddedBroker, ending,
     fault::Fault,
     lease::{millis, put_first, see},
+    pause,
     row::{self, Fare},
     ticker::Ticker,
     times::Times,
@@ -100,11 +101,13 @@ pub(super) async fn reserve(
 }
 
 async fn look(broker: &EmbeddedBroker, request: &Reserve) -> Result<Look, BrokerError> {
-    let (request, ttl_ms) = (request.clone(), broker.result_ttl_ms());
+    let (mut request, ttl_ms) = (request.clone(), broker.result_ttl_ms());
     broker
         .writer
         .run(move |tx| {
             reap(tx, ttl_ms)?;
+            let mut is_open = pause::open_queues(tx, &request.host, &request.queues)?.into_iter();
+            request.queues.retain(|_| is_open.next().unwrap_or(true));
             let taken = take(tx, &request, ttl_ms)?;
             see(tx, &request.host)?;
             let sql = "SELECT until FROM leases ORDER BY until LIMIT 1";

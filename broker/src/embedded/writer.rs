@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 use super::{
     clock::Clock,
     fault::Fault,
+    pause,
     store::Store,
     switchboard::{News, Switchboard},
     upkeep,
@@ -237,6 +238,7 @@ impl Desk {
         if tx.now >= stored + CLOCK_STEP_MS && tx.db.total_changes() > changes {
             self.wrap(execute(tx.db, "UPDATE clock SET ms = ?1", [tx.now]))?;
         }
+        self.wrap(pause::hush(tx.db, &mut tx.news))?;
         self.wrap(execute(tx.db, "COMMIT", ()))?;
         Ok(tx.news)
     }

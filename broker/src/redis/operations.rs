@@ -129,7 +129,7 @@ pub(super) async fn hosts(broker: &RedisBroker) -> Result<Vec<HostInfo>, BrokerE
     Ok(hosts)
 }
 
-async fn now_ms(broker: &RedisBroker) -> Result<u64, BrokerError> {
+pub(super) async fn now_ms(broker: &RedisBroker) -> Result<u64, BrokerError> {
     let time = value::list(broker.link.run(&cmd("TIME")).await?)?;
     match time.as_slice() {
         [seconds, micros] => Ok(value::count(seconds) * 1000 + value::count(micros) / 1000),

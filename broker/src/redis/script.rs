@@ -38,6 +38,7 @@ scripts! {
     ANNOUNCE = ["announce.lua"];
     RUNNING = ["running.lua"];
     QUEUE = ["queue.lua"];
+    RESUME = ["resume.lua"];
     LIST = ["list.lua"];
     DEAD_LIST = ["dead_list.lua"];
     DEAD_CLAIM = ["dead_claim.lua"];

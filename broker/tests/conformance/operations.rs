@@ -36,6 +36,8 @@ fn info(request: &Reserve) -> HostInfo {
         pid: 7,
         queues: request.queues.clone(),
         concurrency: 4,
+        ceiling: 4,
+        is_draining: false,
         version: "1".to_owned(),
         started_at_ms: 5,
         running: 0,

@@ -25,6 +25,7 @@ mod modules;
 mod new;
 mod outcome;
 mod output;
+mod pause;
 mod policy;
 mod push;
 mod queues;
@@ -108,6 +109,9 @@ enum Command {
     Queues(queues::QueuesArgs),
     Kv(kv::KvArgs),
     Hosts(hosts::HostsArgs),
+    Pause(pause::PauseArgs),
+    Resume(pause::ResumeArgs),
+    Drain(pause::DrainArgs),
     Policy(policy::PolicyArgs),
     Doctor(doctor::DoctorArgs),
     Config(config::ConfigArgs),
@@ -148,6 +152,9 @@ impl Command {
             Self::Queues(args) => queues::queues(args, settings, out).await,
             Self::Kv(args) => kv::kv(args, settings, out).await,
             Self::Hosts(args) => hosts::hosts(args, settings, out).await,
+            Self::Pause(args) => pause::pause(args, settings, out).await,
+            Self::Resume(args) => pause::resume(args, settings, out).await,
+            Self::Drain(args) => pause::drain(args, settings, out).await,
             Self::Policy(args) => policy::policy(args, &settings, out).await,
             Self::Doctor(args) => doctor::doctor(args, settings, out).await,
             Self::Config(args) => config::config(&args, &settings, out),
