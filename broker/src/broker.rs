@@ -33,7 +33,7 @@ pub trait Broker: Debug + Send + Sync + 'static {
     /// now is pinned for every attempt.
     ///
     /// # Errors
-    /// For one: `TooLarge`, `NoModule`, `NoTask`, `Invalid`. For all: `Unavailable`.
+    /// For one: `TooLarge`, `NoModule`, `NoTask`, `NoParent`, `Invalid`. For all: `Unavailable`.
     async fn submit(
         &self,
         batch: Vec<Submission>,
@@ -395,6 +395,9 @@ pub struct QueueStats {
     pub queue: String,
     /// Invocations that wait for a host.
     pub queued: u64,
+    /// Invocations that wait for others.
+    #[serde(default)]
+    pub blocked: u64,
     /// Invocations that wait for a time.
     #[serde(default)]
     pub scheduled: u64,

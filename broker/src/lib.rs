@@ -11,8 +11,10 @@
 //! - decisions: [`RetryPolicy`].
 
 mod broker;
+mod callback;
 mod connect;
 mod dead;
+mod dependency;
 mod digest;
 pub mod embedded;
 mod error;
@@ -38,8 +40,10 @@ mod when;
 
 pub use self::{
     broker::{Broker, Caps, Check, HostInfo, QueueStats, Verdict},
+    callback::{Callback, Target, WEBHOOK_TASK, Webhook},
     connect::{StoreOptions, connect, connect_with, require_fit},
     dead::{DeadFilter, DeadLetter, DeadLetters, DeadList, DeadPage, Request, Retry},
+    dependency::{After, MAX_CHAIN, MAX_DEPENDENTS, MAX_PARENTS, On, OnUnmet},
     digest::Digest,
     error::BrokerError,
     event::{Control, Event, EventKind, LogRecord, Progress, Reply},

@@ -7,17 +7,22 @@
 //! # Layout
 //! - `store`, `schema.sql`: the files; `writer`, `reader`: the threads that use them; `clock`
 //! - `switchboard`, `bell`: who waits here, and how other processes are woken
-//! - `submit`, `outcome`, `replies`, `events`: what clients use
-//! - `reserve`, `settle`, `ending`, `lease`: what hosts use; `place`: where what waits stands; `times`, `ticker`: what falls due
+//! - `submit`, `join`, `outcome`, `replies`, `events`: what clients use
+//! - `reserve`, `settle`, `ending`, `ended`, `lease`: what hosts use; `place`: where what waits stands;
+//!   `times`, `ticker`: what falls due;
+//!   `follow`: those who wait for others
 //! - `kv`: the key-value stores of modules
 //! - `modules`, `operations`, `pause`, `list`, `dead`, `upkeep`: everything else
 
 mod bell;
 mod clock;
 mod dead;
+mod ended;
 mod ending;
 mod events;
 mod fault;
+mod follow;
+mod join;
 mod kv;
 mod lease;
 mod list;
@@ -58,7 +63,7 @@ use crate::{
     DeadPage, Digest, Event, EventKind, HostId, HostInfo, InvocationId, KeyValueStats, Lease, List,
     Listing, ModuleName, ModuleRecord, ModuleRef, Namespace, Outcome, Pausable, Paused,
     Publication, QueueStats, Renewed, Reply, Request, Reserve, Reserved, Settled, Settlement,
-    Status, Submission,
+    Status, Submission, callback,
 };
 
 /// The longest time to keep a result: ten years.
@@ -240,9 +245,15 @@ impl Broker for EmbeddedBroker {
 
     async fn submit(
         &self,
-        batch: Vec<Submission>,
+        mut batch: Vec<Submission>,
     ) -> Result<Vec<Result<(), BrokerError>>, BrokerError> {
-        submit::submit(self, batch).await
+        match callback::expand(self, &mut batch).await? {
+            None => submit::submit(self, batch).await,
+            Some(mut expanded) => {
+                let batch = std::mem::take(&mut expanded.batch);
+                Ok(expanded.collapse(submit::submit(self, batch).await?))
+            }
+        }
     }
 
     async fn status(&self, id: InvocationId) -> Result<Status, BrokerError> {

@@ -52,7 +52,7 @@ use crate::{
     DeadPage, Digest, Event, EventKind, HostId, HostInfo, InvocationId, KeyValueStats, Lease, List,
     Listing, ModuleName, ModuleRecord, ModuleRef, Namespace, Outcome, Pausable, Paused,
     Publication, QueueStats, Renewed, Reply, Request, Reserve, Reserved, Settled, Settlement,
-    Status, Submission, verdict,
+    Status, Submission, callback, verdict,
 };
 
 /// The layout of the keys that this version reads and writes.
@@ -264,9 +264,15 @@ impl Broker for RedisBroker {
 
     async fn submit(
         &self,
-        batch: Vec<Submission>,
+        mut batch: Vec<Submission>,
     ) -> Result<Vec<Result<(), BrokerError>>, BrokerError> {
-        submit::submit(self, batch).await
+        match callback::expand(self, &mut batch).await? {
+            None => submit::submit(self, batch).await,
+            Some(mut expanded) => {
+                let batch = std::mem::take(&mut expanded.batch);
+                Ok(expanded.collapse(submit::submit(self, batch).await?))
+            }
+        }
     }
 
     async fn status(&self, id: InvocationId) -> Result<Status, BrokerError> {

@@ -66,6 +66,7 @@ pub(super) async fn queues(broker: &RedisBroker) -> Result<Vec<QueueStats>, Brok
             scheduled: counts
                 .next()
                 .map_or(0, |scheduled| value::count(&scheduled)),
+            blocked: counts.next().map_or(0, |blocked| value::count(&blocked)),
             queue,
         });
     }

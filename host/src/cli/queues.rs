@@ -55,6 +55,7 @@ pub(crate) async fn queues(
             [
                 "QUEUE",
                 "QUEUED",
+                "BLOCKED",
                 "SCHEDULED",
                 "RUNNING",
                 "OLDEST",
@@ -81,14 +82,15 @@ fn document(queue: &QueueStats, hosts: usize, pause: Option<&Paused>) -> Value {
     let QueueStats {
         queue,
         queued,
+        blocked,
         scheduled,
         running,
         oldest_ms,
     } = queue;
-    json!({ "queue": queue, "queued": queued, "scheduled": scheduled, "running": running, "oldest_ms": oldest_ms, "hosts": hosts, "paused_since_ms": pause.map(|pause| pause.since_ms) })
+    json!({ "queue": queue, "queued": queued, "blocked": blocked, "scheduled": scheduled, "running": running, "oldest_ms": oldest_ms, "hosts": hosts, "paused_since_ms": pause.map(|pause| pause.since_ms) })
 }
 
-fn row(queue: &QueueStats, hosts: usize, pause: Option<&Paused>) -> [Cell; 7] {
+fn row(queue: &QueueStats, hosts: usize, pause: Option<&Paused>) -> [Cell; 8] {
     let hosts_cell = match (hosts, queue.queued) {
         (0, 1..) => Cell::new("none").fg(Color::Red),
         _ => Cell::new(hosts),
@@ -100,6 +102,7 @@ fn row(queue: &QueueStats, hosts: usize, pause: Option<&Paused>) -> [Cell; 7] {
     [
         Cell::new(&queue.queue),
         Cell::new(queue.queued),
+        Cell::new(queue.blocked),
         Cell::new(queue.scheduled),
         Cell::new(queue.running),
         Cell::new(oldest),

@@ -26,6 +26,7 @@ use super::{
     renewer::Renewer,
     settler::Settler,
     throttle::Throttle,
+    webhook::Webhooks,
     worker::{Worker, backlog_slots},
 };
 use crate::{
@@ -155,6 +156,10 @@ impl Host {
         let attempts = Attempts {
             broker: broker.clone(),
             host: info.host.clone(),
+            webhooks: Arc::new(Webhooks {
+                engine: engine.clone(),
+                policy: policy.clone(),
+            }),
             engine,
             executor,
             modules: Arc::new(Modules::new(broker.clone(), loader)),

@@ -17,11 +17,13 @@ mod host;
 mod identities;
 mod key_values;
 mod modules;
+mod parents;
 mod recorder;
 mod renewer;
 mod settler;
 mod throttle;
 pub(crate) mod translate;
+mod webhook;
 #[expect(
     clippy::module_inception,
     reason = "the worker is what this module is named for"

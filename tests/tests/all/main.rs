@@ -8,7 +8,9 @@
     reason = "a test fails by panicking"
 )]
 
+mod callbacks;
 mod crash;
+mod dependencies;
 mod documented;
 mod drain;
 mod flow;

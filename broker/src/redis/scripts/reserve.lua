@@ -1,5 +1,5 @@
 -- Gives leases that have run out back to their queues, then takes and leases up to n invocations.
--- `due.lua`, `place.lua` and `finish.lua` stand in front of it.
+-- `due.lua`, `place.lua`, `ended.lua`, `finish.lua` and `follow.lua` stand in front of it.
 --
 -- KEYS[1]  key prefix `cel:{p}:`
 -- ARGV     1 host, 2 most invocations, 3 lease ms, 4 bytes of input after which no more are taken,
@@ -139,6 +139,8 @@ for from = 1, #scored, 1000 do
   redis.call('ZADD', leases, unpack(scored, from, math.min(from + 999, #scored)))
 end
 redis.call('ZADD', P .. 'hosts', 'XX', now, host)
+follow_up(50)
+write_places()
 write_dues(now)
 trim_dead(now)
 if taken > 0 then expiry = math.min(expiry or math.huge, now + lease_ms) end
