@@ -4,8 +4,7 @@
 use std::collections::VecDeque;
 
 use super::{
-    dead,
-    ending,
+    dead, ending,
     fault::Fault,
     place::{self, Place},
     row::{self, Fare},

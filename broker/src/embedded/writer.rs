@@ -15,8 +15,8 @@ use tokio::sync::oneshot;
 use super::{
     clock::Clock,
     fault::Fault,
-    pause,
     follow::{self, Note, Notes},
+    pause,
     store::Store,
     switchboard::{News, Switchboard},
     upkeep,

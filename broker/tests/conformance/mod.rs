@@ -24,6 +24,7 @@ pub(crate) mod listing;
 pub(crate) mod modules;
 pub(crate) mod operations;
 pub(crate) mod outcomes;
+pub(crate) mod pausing;
 pub(crate) mod reserving;
 pub(crate) mod retrying;
 pub(crate) mod submitting;
@@ -221,6 +222,13 @@ macro_rules! suite {
                 dead::a_letter_outlives_its_result_until_it_is_dropped,
                 dead::a_retry_takes_the_letters_place_once,
                 dead::what_was_handed_in_can_be_read,
+            }
+            pausing {
+                pausing::nothing_is_taken_from_a_paused_queue,
+                pausing::a_paused_queue_wakes_nobody_and_a_resume_wakes_at_once,
+                pausing::a_paused_host_takes_nothing_and_others_go_on,
+                pausing::pauses_are_listed_and_outlive_processes,
+                pausing::a_host_hears_what_it_is_told,
             }
             operations {
                 operations::counts_queues,
