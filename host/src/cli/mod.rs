@@ -33,6 +33,7 @@ mod run;
 mod serve;
 mod status;
 mod wait;
+mod watch;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -103,6 +104,7 @@ enum Command {
     Status(status::StatusArgs),
     List(list::ListArgs),
     Wait(wait::WaitArgs),
+    Watch(watch::WatchArgs),
     Cancel(cancel::CancelArgs),
     Dead(dead::DeadArgs),
     Logs(logs::LogsArgs),
@@ -146,6 +148,7 @@ impl Command {
             Self::Status(args) => status::status(args, settings, out).await,
             Self::List(args) => list::list(args, settings, out).await,
             Self::Wait(args) => wait::wait(args, settings, out).await,
+            Self::Watch(args) => watch::watch(args, settings, out).await,
             Self::Cancel(args) => cancel::cancel(args, settings, out).await,
             Self::Dead(args) => dead::dead(args, settings, out).await,
             Self::Logs(args) => logs::logs(args, settings, out).await,

@@ -22,3 +22,4 @@ mod runaway;
 mod syscalls;
 mod time;
 mod upload;
+mod watching;
