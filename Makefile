@@ -8,6 +8,7 @@ PROGRAMS := $(RELEASE) --workspace --bins --examples
 TASKS := basics images text data compute counter files http mail netprobe
 WASM := tasks/target/wasm32-wasip2/release
 FUZZ := artifact boundary describe destination envelope patterns policy settings upload
+VENV := target/python
 TIME ?= 60
 TARGET ?= $(FUZZ)
 export CELERIAC_TASKS := $(CURDIR)/$(WASM)
@@ -32,11 +33,18 @@ demo: need-rust tasks ## upload sample tasks and run a thousand invocations on t
 	target/release/examples/demo
 
 .PHONY: test
-test: need-rust need-redis need-strace need-mail lint tasks ## every check: lints, unit tests, tests against real processes
+test: need-rust need-redis need-strace need-mail need-python need-browser lint tasks ## every check: lints, unit tests, tests against real processes
 	$(CARGO) build $(PROGRAMS)
 	cd tasks && $(CARGO) test $(RELEASE) --workspace
 	target/release/bench --quick engine await cold growth cancel schedule
 	$(CARGO) test $(RELEASE) --workspace
+	cd clients/python && ../../$(VENV)/bin/python -m pytest -q
+
+.PHONY: python
+python: need-rust need-redis need-python need-browser tasks ## the Python client alone: its lints, and its tests against a real Redis and real hosts
+	$(CARGO) build $(PROGRAMS)
+	$(python-lint)
+	cd clients/python && ../../$(VENV)/bin/python -m pytest -q
 
 .PHONY: hostile
 hostile: need-rust need-redis tasks ## the attackers alone; HOSTILE=… picks some, UPDATE_DOCS=1 writes docs/hostile.md
@@ -44,7 +52,7 @@ hostile: need-rust need-redis tasks ## the attackers alone; HOSTILE=… picks so
 	$(CARGO) test $(RELEASE) --workspace --test hostile -- --nocapture
 
 .PHONY: lint
-lint: need-rust ## formatting, clippy and documentation, warnings as errors
+lint: need-rust need-python ## formatting, clippy and documentation, warnings as errors
 	$(CARGO) fmt --all --check
 	cd tasks && $(CARGO) fmt --all --check
 	cd tasks/hostile && $(CARGO) fmt --all --check
@@ -52,6 +60,11 @@ lint: need-rust ## formatting, clippy and documentation, warnings as errors
 	cd tasks && $(CARGO) clippy $(RELEASE) --workspace --target wasm32-wasip2 -- -D warnings
 	cd tasks/hostile && $(CARGO) clippy $(RELEASE) --target wasm32-wasip2 --examples -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(RELEASE) --workspace --no-deps --lib
+	$(python-lint)
+
+define python-lint
+	cd clients/python && ../../$(VENV)/bin/ruff format --check --quiet . && ../../$(VENV)/bin/ruff check --quiet . && ../../$(VENV)/bin/mypy
+endef
 
 .PHONY: bench
 bench: need-rust need-redis need-peers tasks ## benchmarks, one JSON line each; NAME=… picks some
@@ -104,6 +117,20 @@ need-fuzz:
 need-peers:
 	@command -v node >/dev/null && command -v npm >/dev/null || { echo "node and npm are missing: the benchmarks run BullMQ with them" >&2; exit 1; }
 	@python3 -c 'import venv, ensurepip' 2>/dev/null || { echo "installing Python's venv (Debian: python3-venv)"; $(call apt,python3-venv); }
+
+# The scripts of the broker are copied into the package each time: an editable install does not follow them.
+.PHONY: need-python
+need-python:
+	@python3 -c 'import venv, ensurepip' 2>/dev/null || { echo "installing Python's venv (Debian: python3-venv)"; $(call apt,python3-venv); }
+	@cmp -s clients/python/requirements.txt $(VENV)/requirements.txt || { echo "installing what the Python client is tested with, into $(VENV)"; \
+		python3 -m venv $(VENV) && $(VENV)/bin/pip install --quiet --disable-pip-version-check -r clients/python/requirements.txt && \
+		$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable clients/python && \
+		cp clients/python/requirements.txt $(VENV)/requirements.txt; }
+	@cd clients/python && ../../$(VENV)/bin/python hatch_build.py
+
+.PHONY: need-browser
+need-browser:
+	@command -v chromium >/dev/null && command -v chromedriver >/dev/null || { echo "installing a browser for tests (Debian: chromium chromium-driver)"; $(call apt,chromium chromium-driver fonts-dejavu-core); }
 
 .PHONY: need-mail
 need-mail:

@@ -9,6 +9,7 @@
 )]
 
 mod callbacks;
+mod conformance;
 mod crash;
 mod dependencies;
 mod documented;

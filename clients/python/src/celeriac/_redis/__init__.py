@@ -1,0 +1,1 @@
+"""The transport over Redis: what a client does as `docs/protocol.md` says."""

@@ -1,0 +1,237 @@
+"""The connection of one process to Celeriac, for asyncio."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import weakref
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
+
+from typing_extensions import Self, TypeVar, Unpack
+
+from .decode import Decoder, decoder
+from .errors import ModuleRefused, PayloadTooLarge, TaskFailed
+from .gather import as_completed, gather, wait_all
+from .handle import Handle
+from .ids import check_id
+from .names import BUILT_IN, TaskRef, module_ref, task_ref
+from .options import Options, wire
+from .payload import encode
+from .session import Session, Settings
+from .task import Task
+from .transport import Submission
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+T = TypeVar("T")
+
+#: The largest input that brokers take unless they are told otherwise.
+INPUT_BYTES = 8 << 20
+
+#: Seconds that an uploader waits for a host to admit: a large module takes seconds to compile.
+ADMISSION_PATIENCE = 300.0
+
+#: The variable that names the broker, as for the command line.
+URL_VARIABLE = "CELERIAC_BROKER"
+DEFAULT_URL = "redis://127.0.0.1/"
+
+
+class AsyncClient:
+    """The connection of one process to Celeriac. Make one and share it; all its awaits come over one connection.
+
+    It connects at its first use, in whatever process and event loop that is: one made before a fork works in
+    each child.
+    """
+
+    def __init__(self, url: str | None = None, *, connect_timeout: float = 5.0, sweep: float = 30.0) -> None:
+        self._settings = Settings(url or os.environ.get(URL_VARIABLE) or DEFAULT_URL, connect_timeout, sweep)
+        self._sessions: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Session] = weakref.WeakKeyDictionary()
+        self._process = os.getpid()
+        self.gather = gather
+        self.as_completed = as_completed
+
+    # ---- connection ------------------------------------------------------------------------------
+
+    def session(self) -> Session:
+        """The session of this process and event loop, connected or not."""
+        if self._process != os.getpid():
+            # What the parent has stays the parent's: closing it here would end the parent's connections.
+            _abandoned.append(self._sessions)
+            self._sessions = weakref.WeakKeyDictionary()
+            self._process = os.getpid()
+        loop = asyncio.get_running_loop()
+        session = self._sessions.get(loop)
+        if session is None:
+            session = self._sessions[loop] = Session(self._settings)
+        return session
+
+    async def open(self) -> Session:
+        """Connects unless it is connected: optional, to learn early that the broker does not answer."""
+        session = self.session()
+        if not session.is_open or session.is_closed:
+            await session.open()
+        return session
+
+    async def close(self) -> None:
+        """Closes the connections of this process and event loop. Invocations go on; whoever still waits is told."""
+        await self.session().close()
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        await self.close()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._settings.url.rpartition('@')[2]!r})"
+
+    # ---- tasks -----------------------------------------------------------------------------------
+
+    @overload
+    def task(self, name: str, *, output: type[T], **options: Unpack[Options]) -> Task[T]: ...
+    @overload
+    def task(self, name: str, *, output: Any = None, **options: Unpack[Options]) -> Task[Any]: ...
+
+    def task(self, name: str, *, output: Any = None, **options: Unpack[Options]) -> Task[Any]:
+        """A task to call: `images/resize`, `images@1.2.0/resize`, `images@sha256:…/resize`.
+
+        `output` is what results are read as: a dataclass, a typed dict, a pydantic model, `list[int]`, `bytes`.
+        """
+        wire(options)
+        return Task(self, task_ref(name), decoder(output), options)
+
+    @overload
+    async def call(self, task: str, input: Any = None, *, output: type[T], **options: Unpack[Options]) -> T: ...
+    @overload
+    async def call(self, task: str, input: Any = None, *, output: Any = None, **options: Unpack[Options]) -> Any: ...
+
+    async def call(self, task: str, input: Any = None, *, output: Any = None, **options: Unpack[Options]) -> Any:
+        """Runs a task and awaits its output."""
+        handle = await self.hand_in(task_ref(task), input, decoder(output), options)
+        return await handle.result()
+
+    @overload
+    async def submit(
+        self, task: str, input: Any = None, *, output: type[T], **options: Unpack[Options]
+    ) -> Handle[T]: ...
+    @overload
+    async def submit(
+        self, task: str, input: Any = None, *, output: Any = None, **options: Unpack[Options]
+    ) -> Handle[Any]: ...
+
+    async def submit(
+        self, task: str, input: Any = None, *, output: Any = None, **options: Unpack[Options]
+    ) -> Handle[Any]:
+        """Hands in an invocation. When this returns it is stored and will run, whatever happens to this process."""
+        return await self.hand_in(task_ref(task), input, decoder(output), options)
+
+    # ---- invocations of any process --------------------------------------------------------------
+
+    @overload
+    def handle(self, id: str, *, output: type[T]) -> Handle[T]: ...
+    @overload
+    def handle(self, id: str, *, output: Any = None) -> Handle[Any]: ...
+
+    def handle(self, id: str, *, output: Any = None) -> Handle[Any]:
+        """An invocation by its id, from whatever process it was submitted. Asks nobody yet."""
+        return Handle(self, check_id(id), decoder(output))
+
+    @overload
+    async def get_result(self, id: str, *, output: type[T], timeout: float | None = None) -> T: ...
+    @overload
+    async def get_result(self, id: str, *, output: Any = None, timeout: float | None = None) -> Any: ...
+
+    async def get_result(self, id: str, *, output: Any = None, timeout: float | None = None) -> Any:
+        """Awaits the result of an invocation by its id, from whatever process it was submitted."""
+        return await self.handle(id, output=output).result(timeout)
+
+    async def wait_all(self, handles: Iterable[Handle[Any]] | None = None, timeout: float | None = None) -> None:
+        """Waits until all have ended: these, or everything that somebody in this process still holds a handle on."""
+        if handles is None:
+            waiting = (await self.open()).mailbox.waiting()
+            handles = [Handle(self, slot.id, decoder(None), slot) for slot in waiting]
+        await wait_all(handles, timeout)
+
+    # ---- modules ---------------------------------------------------------------------------------
+
+    async def push(self, module: str | os.PathLike[str] | bytes, name: str | None = None) -> dict[str, Any]:
+        """Uploads a module and has a host admit it; then `name` (`images` or `images@1.2.0`) points to it.
+
+        A path is read; without a name its file's is taken. Returns what the module says about itself. Raises
+        `ModuleRefused` with every finding; then nothing has changed.
+        """
+        if isinstance(module, bytes):
+            data = module
+        else:
+            path = Path(module)
+            data = await asyncio.to_thread(path.read_bytes)
+            name = name or path.stem
+        module_ref(name or "")
+        digest = await (await self.open()).transport.put_module(data)
+        handle = await self.submit(f"{BUILT_IN}/admit", {"digest": digest, "name": name})
+        try:
+            manifest: dict[str, Any] = await handle.result(ADMISSION_PATIENCE)
+        except TaskFailed as error:
+            findings = error.details.get("findings") if isinstance(error.details, dict) else None
+            if not findings:
+                raise
+            raise ModuleRefused(findings) from error
+        return manifest
+
+    async def manifest(self, module: str) -> dict[str, Any]:
+        """What a module says about itself: its tasks with their schemas, options and needs."""
+        return await (await self.open()).transport.manifest(module)
+
+    # ---- what tasks are made of ------------------------------------------------------------------
+
+    async def hand_in(self, ref: TaskRef, input: Any, read: Decoder, options: Options) -> Handle[Any]:
+        """Submits one invocation."""
+        session = self.session()
+        if not session.is_open or session.is_closed:
+            await session.open()
+        submission = self._submission(session, ref, input, options, wire(options))
+        handle = await self._registered(session, submission, read)
+        await session.submitter.submit(submission)
+        return self._accepted(handle, options)
+
+    async def hand_in_all(
+        self, ref: TaskRef, inputs: Iterable[Any], read: Decoder, options: Options
+    ) -> list[Handle[Any]]:
+        """Submits many invocations, in order."""
+        session = await self.open()
+        on_wire = wire(options)
+        batch = [self._submission(session, ref, input, options, on_wire) for input in inputs]
+        handles = [await self._registered(session, submission, read) for submission in batch]
+        await session.submitter.submit_all(batch)
+        return [self._accepted(handle, options) for handle in handles]
+
+    def _submission(
+        self, session: Session, ref: TaskRef, input: Any, options: Options, on_wire: dict[str, Any]
+    ) -> Submission:
+        payload = encode(input, ref.text)
+        if len(payload.data) > INPUT_BYTES:
+            raise PayloadTooLarge("input", len(payload.data), INPUT_BYTES, "caps.input")
+        return Submission(session.transport.issue(), ref, payload, on_wire, options.get("awaited", True))
+
+    async def _registered(self, session: Session, submission: Submission, read: Decoder) -> Handle[Any]:
+        if not submission.is_awaited:
+            return Handle(self, submission.id, read)
+        # Before it is submitted: the reply may come before the submit returns.
+        await session.mailbox.open()
+        slot = session.mailbox.register(submission.id)
+        slot.is_subscribed = True
+        return Handle(self, submission.id, read, slot)
+
+    def _accepted(self, handle: Handle[Any], options: Options) -> Handle[Any]:
+        handle.accept()
+        on_done = options.get("on_done")
+        if on_done is not None:
+            handle.on_done(on_done)
+        return handle
+
+
+#: Sessions of a parent process: kept, so that nothing of them is closed here.
+_abandoned: list[object] = []

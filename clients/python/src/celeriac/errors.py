@@ -1,0 +1,242 @@
+"""What a caller can be told instead of a result. Every message says what to do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+class CeleriacError(Exception):
+    """Anything that this package raises on purpose."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Subclasses have arguments of their own: what they made of them travels between processes.
+        return (_rebuild, (type(self), self.args, self.__dict__))
+
+
+def _rebuild(cls: type[CeleriacError], args: tuple[Any, ...], state: dict[str, Any]) -> CeleriacError:
+    error = cls.__new__(cls)
+    error.args = args
+    error.__dict__.update(state)
+    return error
+
+
+@dataclass(frozen=True)
+class LimitHit:
+    """A limit that stopped an attempt."""
+
+    #: Which limit, as it is called in the configuration.
+    name: str
+    #: What was allowed, in the limit's unit.
+    allowed: int
+    #: What was seen, in the limit's unit.
+    seen: int
+    #: What to change so that more is allowed.
+    remedy: str
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why an invocation did not succeed."""
+
+    #: A short word for programs: the task's own when the code is `task_error`, else the code.
+    kind: str = ""
+    #: A sentence for people.
+    message: str = ""
+    #: Whether running the same input again may succeed.
+    retryable: bool = False
+    #: Seconds that the task asked to wait before a retry.
+    retry_after_seconds: float | None = None
+    #: Whatever else a caller can use, as the task gave it.
+    details: Any = None
+    #: The guest's stack, innermost frame first.
+    trace: str | None = None
+    #: The limit that was hit, where one was.
+    limit: LimitHit | None = None
+
+    @classmethod
+    def read(cls, stored: dict[str, Any]) -> Failure:
+        """As it stands in an outcome. Fields that a later version adds are passed over."""
+        known = {name: stored[name] for name in cls.__dataclass_fields__ if name in stored}
+        if limit := known.get("limit"):
+            known["limit"] = LimitHit(**{name: limit[name] for name in LimitHit.__dataclass_fields__})
+        return cls(**known)
+
+
+class TaskFailed(CeleriacError):
+    """An invocation that ended without an output. `code` is stable; the common codes have classes of their own."""
+
+    def __init__(self, failure: Failure, *, code: str = "task_error", id: str = "") -> None:
+        word = f" ({failure.kind})" if failure.kind and failure.kind != code else ""
+        remedy = f"; {failure.limit.remedy}" if failure.limit else ""
+        subject = f"invocation {id} ended with " if id else ""
+        super().__init__(f"{subject}{code}{word}: {failure.message}{remedy}")
+        self.id = id
+        self.code = code
+        self.failure = failure
+        #: A short word for programs: the task's own when the code is `task_error`, else the code.
+        self.kind = failure.kind
+        #: The task's sentence alone; `str(error)` has everything.
+        self.message = failure.message
+        self.retryable = failure.retryable
+        self.trace = failure.trace
+        self.details = failure.details
+        self.limit = failure.limit
+
+
+class OutOfFuel(TaskFailed):
+    """The task burnt all the fuel it was allowed."""
+
+
+class DeadlineExceeded(TaskFailed):
+    """The attempt, or the whole invocation, took longer than it was allowed."""
+
+
+class MemoryLimit(TaskFailed):
+    """The task asked for more memory than it was allowed."""
+
+
+class Cancelled(TaskFailed):
+    """Somebody cancelled the invocation."""
+
+
+class Expired(TaskFailed):
+    """The invocation was not started in time."""
+
+
+class Overloaded(TaskFailed):
+    """There was no room for the invocation: try later, or give its queue more hosts."""
+
+
+#: What is raised for which code; any other is a plain `TaskFailed`.
+BY_CODE: dict[str, type[TaskFailed]] = {
+    "out_of_fuel": OutOfFuel,
+    "deadline": DeadlineExceeded,
+    "memory_limit": MemoryLimit,
+    "cancelled": Cancelled,
+    "expired": Expired,
+    "overloaded": Overloaded,
+}
+
+
+class UnknownInvocation(CeleriacError):
+    """There is no record of the invocation."""
+
+    def __init__(self, message: str, id: str) -> None:
+        super().__init__(message)
+        self.id = id
+
+
+class NotFound(UnknownInvocation):
+    """No such invocation was ever accepted here."""
+
+    def __init__(self, id: str) -> None:
+        super().__init__(f"invocation {id} is not known here: check the id and the broker's address", id)
+
+
+class ResultExpired(UnknownInvocation):
+    """The invocation was accepted here, but its record has been dropped."""
+
+    def __init__(self, id: str) -> None:
+        remedy = "keep results longer with `result_ttl=`"
+        super().__init__(f"invocation {id} was accepted here, but its record has expired: {remedy}", id)
+
+
+class NoSuchModule(CeleriacError):
+    """No module has this name, version or digest."""
+
+    def __init__(self, module: str) -> None:
+        remedy = f"`celeriac modules` lists what there is, `celeriac push FILE --name {module}` adds one"
+        super().__init__(f"there is no module `{module}`: {remedy}")
+        self.module = module
+
+
+class NoSuchTask(CeleriacError):
+    """The module has no such task."""
+
+    def __init__(self, task: str) -> None:
+        module = task.rpartition("/")[0]
+        super().__init__(f"there is no task `{task}`: `celeriac modules show {module}` lists the module's tasks")
+        self.task = task
+
+
+class BrokerUnavailable(CeleriacError):
+    """The broker does not answer. What was submitted with the failed call may or may not have been accepted."""
+
+    def __init__(self, address: str, reason: str) -> None:
+        super().__init__(f"the broker at {address} does not answer: {reason}")
+        self.address = address
+        self.reason = reason
+
+
+class BrokerUnfit(CeleriacError):
+    """The broker must not be used as it is set up, or refuses this user."""
+
+    def __init__(self, address: str, reason: str, remedy: str) -> None:
+        super().__init__(f"the broker at {address} cannot be used: {reason}; {remedy}")
+        self.address = address
+        self.reason = reason
+        self.remedy = remedy
+
+
+class Damaged(CeleriacError):
+    """What is stored cannot be read."""
+
+    def __init__(self, what: str, reason: str) -> None:
+        super().__init__(f"{what} is damaged in the store: {reason}")
+
+
+class InvalidArgument(CeleriacError, ValueError):
+    """Something that a person wrote does not have the form that it must have."""
+
+    def __init__(self, what: str, got: str, expected: str) -> None:
+        super().__init__(f"{what} `{got if len(got) <= 80 else got[:80] + '…'}` is not valid: expected {expected}")
+        self.what = what
+
+
+class PayloadTooLarge(CeleriacError, ValueError):
+    """A payload is larger than the broker takes."""
+
+    def __init__(self, what: str, size: int, limit: int, setting: str) -> None:
+        super().__init__(f"the {what} has {size} bytes and the limit is {limit}: make it smaller, or raise `{setting}`")
+        self.size = size
+        self.limit = limit
+
+
+class EncodeError(CeleriacError, TypeError):
+    """The input cannot be written as JSON."""
+
+
+class DecodeError(CeleriacError, ValueError):
+    """The output is not of the type that the caller asked for. The result is stored all the same."""
+
+
+class ResultTimeout(CeleriacError, TimeoutError):
+    """The result did not come in time. The invocation goes on: await it again, or cancel it."""
+
+    def __init__(self, id: str, waited: float) -> None:
+        super().__init__(f"invocation {id} has not ended within {waited:g} s; it goes on")
+        self.id = id
+
+
+class ModuleRefused(CeleriacError):
+    """An uploaded module was refused; `findings` says what is wrong, where, and what to do about it."""
+
+    def __init__(self, findings: list[dict[str, str]]) -> None:
+        def line(finding: dict[str, str]) -> str:
+            remedy = finding.get("remedy")
+            return f"{finding['place']}: {finding['message']}" + (f"\n  → {remedy}" if remedy else "")
+
+        super().__init__("the module was refused:\n" + "\n".join(map(line, findings)))
+        self.findings = findings
+
+
+class ClientClosed(CeleriacError):
+    """The client has been closed."""
+
+    def __init__(self) -> None:
+        super().__init__("the client is closed: make a new one")

@@ -1,0 +1,150 @@
+"""What a caller may set for one invocation, and how it stands on the wire."""
+
+from __future__ import annotations
+
+import datetime
+import time
+from typing import TYPE_CHECKING, Any
+
+from typing_extensions import TypedDict
+
+from .errors import InvalidArgument
+from .names import check_name
+from .spans import span_ms
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+#: Seconds, a `timedelta`, or a text such as `90s` or `1h30m`.
+Span = float | datetime.timedelta | str
+#: A span from acceptance on, or a `datetime` with its time zone.
+When = Span | datetime.datetime
+
+
+class Options(TypedDict, total=False):
+    """Options of a call. Limits can lower what the operator allows, never raise it."""
+
+    #: The queue; without it the task's own, else `default`.
+    queue: str
+    #: Does not start it before this long after it was accepted. Celery's name for `delay`.
+    countdown: Span
+    #: Does not start it before this long after it was accepted.
+    delay: Span
+    #: Does not start it before this moment. Celery's name for `at`.
+    eta: datetime.datetime
+    #: Does not start it before this moment.
+    at: datetime.datetime
+    #: Has it expire unless it was started by then; a span counts from when it was accepted.
+    expires: When
+    #: Has it fail unless it has ended by then, retries and all.
+    deadline: When
+    #: Attempts after the first one, whatever the task says.
+    retry: int
+    #: How long to wait before each: `5s`, `1s, 10s, 1m`, `exponential(1s, 60s)`.
+    backoff: str
+    #: Retries only failures of these kinds and codes.
+    retry_on: Sequence[str]
+    #: Stops an attempt after this long.
+    timeout: Span
+    #: Stops an attempt after this much fuel; about one unit per wasm instruction.
+    fuel: int
+    #: Stops an attempt that wants more memory than this many bytes.
+    memory: int
+    #: Other limits of an attempt, by the host's name for them, in their unit.
+    limits: Mapping[str, int]
+    #: Keeps the result this long after the end.
+    result_ttl: Span
+    #: Whether the outcome is pushed to this client; `False` for what nobody here will await.
+    awaited: bool
+    #: Called with the handle when the invocation has ended.
+    on_done: Callable[[Any], object]
+
+
+def merged(first: Options, second: Options) -> Options:
+    """The options of a task with those of a call over them. A new time to start replaces the old in either form."""
+    if not second:
+        return first
+    made: dict[str, Any] = dict(first)
+    if any(name in second for name in _STARTS):
+        for name in _STARTS:
+            made.pop(name, None)
+    made.update(second)
+    return made  # type: ignore[return-value]
+
+
+_STARTS = ("countdown", "delay", "eta", "at")
+_KNOWN = frozenset(Options.__annotations__)
+
+
+def wire(options: Options) -> dict[str, Any]:
+    """The options as they stand in an invocation's header."""
+    if not options:
+        return {}
+    if unknown := sorted(set(options) - _KNOWN):
+        raise TypeError(f"{', '.join(unknown)} is not an option of a call: there are {', '.join(sorted(_KNOWN))}")
+    made: dict[str, Any] = {}
+    if (queue := options.get("queue")) is not None:
+        check_name("queue", queue)
+        made["queue"] = queue
+    if (timeout := options.get("timeout")) is not None:
+        made["timeout_ms"] = span_ms("timeout", timeout)
+    for name, on_wire in (("fuel", "fuel"), ("memory", "memory_bytes"), ("retry", "retries"), ("backoff", "backoff")):
+        if (value := options.get(name)) is not None:
+            made[on_wire] = value
+    if retry_on := options.get("retry_on"):
+        made["retry_on"] = list(retry_on)
+    _add_times(options, made)
+    if (ttl := options.get("result_ttl")) is not None:
+        made["result_ttl_ms"] = span_ms("result_ttl", ttl)
+    if limits := options.get("limits"):
+        made["limits"] = dict(limits)
+    return made
+
+
+def _add_times(options: Options, made: dict[str, Any]) -> None:
+    starts = [(name, options.get(name)) for name in _STARTS if options.get(name) is not None]
+    if len(starts) > 1:
+        raise TypeError(f"{starts[0][0]} and {starts[1][0]} both say when it starts: keep one")
+    for name, value in [("start", starts[0][1] if starts else None)] + [
+        (name, options.get(name)) for name in ("expires", "deadline")
+    ]:
+        if value is not None:
+            made[name] = moment(name, value)
+    for name in ("expires", "deadline"):
+        if "start" in made and name in made and _never_after(made[name], made["start"]):
+            raise InvalidArgument(name, str(options.get(name)), "a time after the one that it may start at")
+
+
+def moment(name: str, value: Any) -> dict[str, int]:
+    """A moment as the broker takes it: its clock decides when it has come."""
+    if not isinstance(value, datetime.datetime):
+        return {"in_ms": span_ms(name, value)}
+    if value.tzinfo is None:
+        expected = (
+            "a time with its zone, such as datetime(…, tzinfo=ZoneInfo('Europe/Berlin')): no clock is meant otherwise"
+        )
+        raise InvalidArgument(name, str(value), expected)
+    # 0 stands for none.
+    return {"at_ms": max(1, int(value.timestamp() * 1000))}
+
+
+def _never_after(this: dict[str, int], other: dict[str, int]) -> bool:
+    kind = next(iter(this))
+    return kind in other and this[kind] <= other[kind]
+
+
+def times(options: Mapping[str, Any]) -> str:
+    """The moments as `submit.lua` reads them; empty for none."""
+    moments = [options.get(name) for name in ("start", "expires", "deadline")]
+    if not any(moments):
+        return ""
+    return " ".join("-" if when is None else _moment_text(when) for when in moments)
+
+
+def _moment_text(when: Mapping[str, int]) -> str:
+    return f"+{when['in_ms']}" if "in_ms" in when else str(when["at_ms"])
+
+
+def now_ms() -> int:
+    """This machine's clock: for people and for ages, never for a decision of the broker's."""
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,278 @@
+"""The same client for code that does not await: scripts, Flask, Django, a Python shell.
+
+Every method blocks until it has its answer. Behind it is an `AsyncClient` on a thread of its own, so that one
+connection carries everything here too, and any number of threads may share a client.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Generic, Literal, overload
+
+from typing_extensions import Self, TypeVar, Unpack
+
+from .client import AsyncClient
+from .gather import as_completed, gather
+from .portal import Portal
+from .task import NO_INPUT, one_input
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+
+    from .errors import CeleriacError
+    from .handle import Handle
+    from .options import Options
+    from .outcome import CancelResult, Event, Outcome, Progress, Status
+    from .task import Task
+
+T = TypeVar("T", default=Any)
+O = TypeVar("O")  # noqa: E741 an output
+
+
+class Client:
+    """The connection of one process to Celeriac. Make one and share it among threads.
+
+    It connects at its first use: one made before a fork works in each child.
+    """
+
+    def __init__(self, url: str | None = None, *, connect_timeout: float = 5.0, sweep: float = 30.0) -> None:
+        #: The client behind this one; it is to be used on this client's own thread only.
+        self.asynchronous = AsyncClient(url, connect_timeout=connect_timeout, sweep=sweep)
+        self.portal = Portal()
+
+    def open(self) -> None:
+        """Connects unless it is connected: optional, to learn early that the broker does not answer."""
+        self.portal.run(self.asynchronous.open())
+
+    def close(self) -> None:
+        """Closes the connections of this process. Invocations go on; whoever still waits is told."""
+        self.portal.run(self.asynchronous.close())
+        self.portal.close()
+
+    def __enter__(self) -> Self:
+        self.open()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return repr(self.asynchronous).replace("AsyncClient", "Client", 1)
+
+    @overload
+    def task(self, name: str, *, output: type[O], **options: Unpack[Options]) -> SyncTask[O]: ...
+    @overload
+    def task(self, name: str, *, output: Any = None, **options: Unpack[Options]) -> SyncTask[Any]: ...
+
+    def task(self, name: str, *, output: Any = None, **options: Unpack[Options]) -> SyncTask[Any]:
+        """A task to call: `images/resize`, `images@1.2.0/resize`, `images@sha256:…/resize`."""
+        return SyncTask(self, self.asynchronous.task(name, output=output, **_adapted(self, options)))
+
+    @overload
+    def call(self, task: str, input: Any = None, *, output: type[O], **options: Unpack[Options]) -> O: ...
+    @overload
+    def call(self, task: str, input: Any = None, *, output: Any = None, **options: Unpack[Options]) -> Any: ...
+
+    def call(self, task: str, input: Any = None, *, output: Any = None, **options: Unpack[Options]) -> Any:
+        """Runs a task and waits for its output."""
+        adapted = _adapted(self, options)
+        return self.portal.run(self.asynchronous.call(task, input, output=output, **adapted))
+
+    @overload
+    def submit(self, task: str, input: Any = None, *, output: type[O], **options: Unpack[Options]) -> SyncHandle[O]: ...
+    @overload
+    def submit(
+        self, task: str, input: Any = None, *, output: Any = None, **options: Unpack[Options]
+    ) -> SyncHandle[Any]: ...
+
+    def submit(
+        self, task: str, input: Any = None, *, output: Any = None, **options: Unpack[Options]
+    ) -> SyncHandle[Any]:
+        """Hands in an invocation. When this returns it is stored and will run, whatever happens to this process."""
+        submitted = self.asynchronous.submit(task, input, output=output, **_adapted(self, options))
+        return SyncHandle(self, self.portal.run(submitted))
+
+    @overload
+    def handle(self, id: str, *, output: type[O]) -> SyncHandle[O]: ...
+    @overload
+    def handle(self, id: str, *, output: Any = None) -> SyncHandle[Any]: ...
+
+    def handle(self, id: str, *, output: Any = None) -> SyncHandle[Any]:
+        """An invocation by its id, from whatever process it was submitted. Asks nobody yet."""
+        return SyncHandle(self, self.asynchronous.handle(id, output=output))
+
+    @overload
+    def get_result(self, id: str, *, output: type[O], timeout: float | None = None) -> O: ...
+    @overload
+    def get_result(self, id: str, *, output: Any = None, timeout: float | None = None) -> Any: ...
+
+    def get_result(self, id: str, *, output: Any = None, timeout: float | None = None) -> Any:
+        """Waits for the result of an invocation by its id, from whatever process it was submitted."""
+        return self.handle(id, output=output).result(timeout)
+
+    @overload
+    def gather(self, *handles: SyncHandle[O], return_exceptions: Literal[False] = False) -> list[O]: ...
+    @overload
+    def gather(self, *handles: SyncHandle[O], return_exceptions: bool) -> list[O | CeleriacError]: ...
+
+    def gather(self, *handles: SyncHandle[Any], return_exceptions: bool = False) -> list[Any]:
+        """Waits for the results of all, in the order of the handles."""
+        behind = [handle.asynchronous for handle in handles]
+        return self.portal.run(gather(*behind, return_exceptions=return_exceptions))
+
+    def as_completed(self, handles: Iterable[SyncHandle[O]], timeout: float | None = None) -> Iterator[SyncHandle[O]]:
+        """The handles, each when it has ended."""
+        by_behind = {id(handle.asynchronous): handle for handle in handles}
+        behind = [handle.asynchronous for handle in by_behind.values()]
+        for ended in self.iterate(as_completed(behind, timeout)):
+            yield by_behind[id(ended)]
+
+    def wait_all(self, handles: Iterable[SyncHandle[Any]] | None = None, timeout: float | None = None) -> None:
+        """Waits until all have ended: these, or everything that somebody in this process still holds a handle on."""
+        behind = None if handles is None else [handle.asynchronous for handle in handles]
+        self.portal.run(self.asynchronous.wait_all(behind, timeout))
+
+    def push(self, module: str | os.PathLike[str] | bytes, name: str | None = None) -> dict[str, Any]:
+        """Uploads a module and has a host admit it; then `name` (`images` or `images@1.2.0`) points to it."""
+        return self.portal.run(self.asynchronous.push(module, name))
+
+    def manifest(self, module: str) -> dict[str, Any]:
+        """What a module says about itself: its tasks with their schemas, options and needs."""
+        return self.portal.run(self.asynchronous.manifest(module))
+
+    def iterate(self, items: AsyncIterator[O]) -> Iterator[O]:
+        """What an asynchronous iterator of this client's yields."""
+
+        async def following() -> tuple[bool, Any]:
+            try:
+                return True, await items.__anext__()
+            except StopAsyncIteration:
+                return False, None
+
+        try:
+            while True:
+                is_there, item = self.portal.run(following())
+                if not is_there:
+                    return
+                yield item
+        finally:
+            self.portal.run(items.aclose())  # type: ignore[attr-defined]
+
+
+class SyncTask(Generic[T]):
+    """A task to call: `task(width=100)`. Made by `client.task`."""
+
+    __slots__ = ("_client", "asynchronous")
+
+    def __init__(self, client: Client, task: Task[T]) -> None:
+        self._client = client
+        self.asynchronous = task
+
+    @property
+    def name(self) -> str:
+        """The task as it was named."""
+        return self.asynchronous.name
+
+    def __repr__(self) -> str:
+        return f"SyncTask({self.name!r})"
+
+    def options(self, **options: Unpack[Options]) -> SyncTask[T]:
+        """The same task with other options."""
+        return SyncTask(self._client, self.asynchronous.options(**_adapted(self._client, options)))
+
+    def __call__(self, input: Any = NO_INPUT, /, **fields: Any) -> T:
+        """Runs the task and waits for its output. Keyword arguments are the fields of the input."""
+        return self._client.portal.run(self.asynchronous(input, **fields))
+
+    def delay(self, input: Any = NO_INPUT, /, **fields: Any) -> SyncHandle[T]:
+        """Hands in an invocation. When this returns it is stored and will run, whatever happens to this process."""
+        return self.apply_async(one_input(self.name, input, fields))
+
+    def apply_async(self, args: Any = None, **options: Unpack[Options]) -> SyncHandle[T]:
+        """As `delay`, with options of this call; `args` is the input."""
+        submitted = self.asynchronous.apply_async(args, **_adapted(self._client, options))
+        return SyncHandle(self._client, self._client.portal.run(submitted))
+
+    def submit_all(self, inputs: Iterable[Any], **options: Unpack[Options]) -> list[SyncHandle[T]]:
+        """Hands in many invocations, in order. They travel in as few requests as fit."""
+        submitted = self.asynchronous.submit_all(inputs, **_adapted(self._client, options))
+        return [SyncHandle(self._client, handle) for handle in self._client.portal.run(submitted)]
+
+    def map(self, inputs: Iterable[Any], **options: Unpack[Options]) -> list[T]:
+        """Runs the task on each input and waits for all outputs, in the order of the inputs."""
+        return self._client.portal.run(self.asynchronous.map(inputs, **_adapted(self._client, options)))
+
+
+class SyncHandle(Generic[T]):
+    """One invocation, from the side of whoever asked for it."""
+
+    __slots__ = ("_client", "asynchronous")
+
+    def __init__(self, client: Client, handle: Handle[T]) -> None:
+        self._client = client
+        self.asynchronous = handle
+
+    @property
+    def id(self) -> str:
+        """The invocation's id: a UUID."""
+        return self.asynchronous.id
+
+    def __repr__(self) -> str:
+        return f"SyncHandle({self.id!r})"
+
+    def result(self, timeout: float | None = None) -> T:
+        """Waits for the output for at most `timeout` seconds; see `Handle.result`."""
+        return self._client.portal.run(self.asynchronous.result(timeout))
+
+    #: Celery's name for it.
+    get = result
+
+    def wait(self, timeout: float | None = None) -> Outcome:
+        """Waits for the end, whatever it is; raises `ResultTimeout` when it has not come in time."""
+        self._client.portal.run(self._client.asynchronous.wait_all([self.asynchronous], timeout))
+        return self._client.portal.run(self.asynchronous.outcome())
+
+    def ready(self) -> bool:
+        """Whether it has ended. Asks the broker when this process has not been told."""
+        return self._client.portal.run(self.asynchronous.ready())
+
+    def done(self) -> bool:
+        """Whether this process has been told of its end; asks nobody."""
+        return self.asynchronous.done()
+
+    def on_done(self, callback: Callable[[SyncHandle[T]], object]) -> None:
+        """Calls `callback` with this handle when it has ended, on a thread of its own.
+
+        It is called even when nobody keeps the handle. What it raises is logged, with the invocation's id.
+        """
+        adapted = _threaded(self._client, callback)
+        self._client.portal.call(lambda: self.asynchronous.on_done(adapted))
+
+    def status(self) -> Status:
+        """Where it stands: state, attempts, progress, and more."""
+        return self._client.portal.run(self.asynchronous.status())
+
+    def cancel(self) -> CancelResult:
+        """Stops it: at once when it waits, within milliseconds when it runs."""
+        return self._client.portal.run(self.asynchronous.cancel())
+
+    def events(self, after: str | None = None) -> Iterator[Event]:
+        """What it reports: progress, logs and partial results, from the oldest kept until its end."""
+        return self._client.iterate(self.asynchronous.events(after))
+
+    def progress(self) -> Iterator[Progress]:
+        """How far it comes, as it says so; ends when the invocation does."""
+        return self._client.iterate(self.asynchronous.progress())
+
+
+def _threaded(client: Client, callback: Callable[[SyncHandle[Any]], object]) -> Callable[[Handle[Any]], object]:
+    # On the client's own thread a callback could use nothing of the client: it would wait for itself.
+    return lambda handle: asyncio.to_thread(callback, SyncHandle(client, handle))
+
+
+def _adapted(client: Client, options: Options) -> Options:
+    on_done = options.get("on_done")
+    if on_done is None:
+        return options
+    return {**options, "on_done": _threaded(client, on_done)}

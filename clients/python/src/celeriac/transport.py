@@ -1,0 +1,83 @@
+"""What a client needs of a broker, whichever way it is reached: Redis itself, or a host's HTTP gateway."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from .errors import CeleriacError
+    from .names import TaskRef
+    from .outcome import CancelResult, Event, Outcome, Status
+    from .payload import Payload
+
+
+@dataclass(frozen=True)
+class Submission:
+    """One invocation as a client hands it in. Submitting the same id twice is submitting once."""
+
+    id: str
+    task: TaskRef
+    input: Payload
+    #: As they stand in the header.
+    options: dict[str, Any]
+    #: Whether the outcome is to be pushed to this client.
+    is_awaited: bool = True
+
+
+class Inbox(Protocol):
+    """Who is told of outcomes."""
+
+    def deliver(self, id: str, outcome: Outcome | CeleriacError) -> None:
+        """An invocation has ended, or cannot be awaited any more."""
+
+    def recheck(self, id: str | None = None) -> None:
+        """Read this one, or everything still awaited, from the store: something may have been missed."""
+
+
+class Transport(Protocol):
+    """A way to a broker. Every call may be repeated; a lost connection is mended by itself."""
+
+    #: Where it leads, without credentials.
+    address: str
+
+    async def open(self) -> None:
+        """Connects, and learns what ids are made with."""
+
+    async def close(self) -> None:
+        """Closes every connection."""
+
+    def issue(self) -> str:
+        """A fresh id."""
+
+    def missing(self, id: str) -> CeleriacError:
+        """That there is no record of `id`."""
+
+    async def submit(self, batch: list[Submission]) -> list[CeleriacError | None]:
+        """Accepts invocations, in order; one answer each."""
+
+    async def open_replies(self, inbox: Inbox) -> None:
+        """Has outcomes pushed from now on: of what is submitted awaited, and of what `outcomes` registers."""
+
+    async def outcomes(self, ids: list[str], *, is_waiting: bool) -> list[Outcome | CeleriacError | None]:
+        """The outcome of each, none while there is none; then, when `is_waiting`, it is pushed."""
+
+    async def status(self, id: str) -> Status:
+        """Where an invocation stands."""
+
+    async def cancel(self, id: str) -> CancelResult:
+        """Stops an invocation: at once when it waits, through its host when it runs."""
+
+    async def history(self, id: str, limit: int) -> list[Event]:
+        """What an invocation has reported so far, at most `limit` of the newest, oldest first."""
+
+    def watch(self, id: str, after: str | None) -> AsyncIterator[Event]:
+        """What an invocation has reported after a cursor, and reports from now on. Ends with its reader."""
+
+    async def put_module(self, module: bytes) -> str:
+        """Stores a module's bytes and returns their digest."""
+
+    async def manifest(self, module: str) -> dict[str, Any]:
+        """What a module says about itself."""
