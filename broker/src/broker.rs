@@ -405,6 +405,9 @@ pub struct QueueStats {
     pub running: u64,
     /// How long the oldest has waited, in milliseconds.
     pub oldest_ms: u64,
+    /// How many hosts have taken from it since it was first used: two looks tell the rate.
+    #[serde(default)]
+    pub taken: u64,
 }
 
 /// A host as others see it.

@@ -97,6 +97,17 @@ fn names(db: &Connection) -> Result<Vec<String>, Fault> {
     })
 }
 
+/// Counts what a host has taken from a queue.
+pub(super) fn count_taken(tx: &Tx<'_>, queue: &str, more: usize) -> Result<(), Fault> {
+    if more > 0 {
+        tx.execute(
+            "INSERT INTO taken VALUES (?1, ?2) ON CONFLICT DO UPDATE SET count = count + excluded.count",
+            (queue, i64::try_from(more).unwrap_or(i64::MAX)),
+        )?;
+    }
+    Ok(())
+}
+
 /// Takes out the news of work that nobody may take: a paused queue wakes nobody.
 pub(super) fn hush(db: &Connection, news: &mut Vec<News>) -> Result<(), Fault> {
     if !news.iter().any(|item| matches!(item, News::Work(_))) {

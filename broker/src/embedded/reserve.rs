@@ -167,12 +167,14 @@ fn reap(tx: &mut Tx<'_>, ttl_ms: u64) -> Result<(), Fault> {
 fn take(tx: &mut Tx<'_>, request: &Reserve, ttl_ms: u64) -> Result<Vec<Taken>, Fault> {
     let mut found = Yield::default();
     for queue in &request.queues {
+        let before = found.taken.len();
         // Rows without a record are dropped, and others are looked for in their place.
         while found.taken.len() < request.max && found.bytes < BUDGET {
             if take_head(tx, request, queue, &mut found)? == 0 {
                 break;
             }
         }
+        pause::count_taken(tx, queue, found.taken.len() - before)?;
     }
     let mut uses = Uses::default();
     for (id, fare, verdict) in found.over {

@@ -67,6 +67,7 @@ pub(super) async fn queues(broker: &RedisBroker) -> Result<Vec<QueueStats>, Brok
                 .next()
                 .map_or(0, |scheduled| value::count(&scheduled)),
             blocked: counts.next().map_or(0, |blocked| value::count(&blocked)),
+            taken: counts.next().map_or(0, |taken| value::count(&taken)),
             queue,
         });
     }

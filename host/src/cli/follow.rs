@@ -83,7 +83,11 @@ impl Follow<'_> {
                 return bar.suspend(|| {
                     self.out.raw(&chunk.data)?;
                     // Documents of JSON one a line; bytes as they are.
-                    if chunk.is_json() { self.out.raw(b"\n") } else { Ok(()) }
+                    if chunk.is_json() {
+                        self.out.raw(b"\n")
+                    } else {
+                        Ok(())
+                    }
                 });
             }
             EventKind::Log(record) if self.has_logs => {

@@ -32,6 +32,7 @@ mod queues;
 mod run;
 mod serve;
 mod status;
+mod top;
 mod wait;
 mod watch;
 
@@ -114,6 +115,7 @@ enum Command {
     Pause(pause::PauseArgs),
     Resume(pause::ResumeArgs),
     Drain(pause::DrainArgs),
+    Top(top::TopArgs),
     Policy(policy::PolicyArgs),
     Doctor(doctor::DoctorArgs),
     Config(config::ConfigArgs),
@@ -158,6 +160,7 @@ impl Command {
             Self::Pause(args) => pause::pause(args, settings, out).await,
             Self::Resume(args) => pause::resume(args, settings, out).await,
             Self::Drain(args) => pause::drain(args, settings, out).await,
+            Self::Top(args) => top::top(args, settings, out).await,
             Self::Policy(args) => policy::policy(args, &settings, out).await,
             Self::Doctor(args) => doctor::doctor(args, settings, out).await,
             Self::Config(args) => config::config(&args, &settings, out),

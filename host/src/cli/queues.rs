@@ -86,8 +86,9 @@ fn document(queue: &QueueStats, hosts: usize, pause: Option<&Paused>) -> Value {
         scheduled,
         running,
         oldest_ms,
+        taken,
     } = queue;
-    json!({ "queue": queue, "queued": queued, "blocked": blocked, "scheduled": scheduled, "running": running, "oldest_ms": oldest_ms, "hosts": hosts, "paused_since_ms": pause.map(|pause| pause.since_ms) })
+    json!({ "queue": queue, "queued": queued, "blocked": blocked, "scheduled": scheduled, "running": running, "oldest_ms": oldest_ms, "taken": taken, "hosts": hosts, "paused_since_ms": pause.map(|pause| pause.since_ms) })
 }
 
 fn row(queue: &QueueStats, hosts: usize, pause: Option<&Paused>) -> [Cell; 8] {

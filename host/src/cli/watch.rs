@@ -75,10 +75,17 @@ pub(crate) async fn watch(
         out.line(&document.to_string())?;
     } else {
         let style = if outcome.code == Code::Ok { GOOD } else { BAD };
-        let why = outcome.failure.as_ref().map_or_else(String::new, |failure| {
-            format!(": {}", harmless(&failure.message))
-        });
-        out.note(&format!("{}{why} ({})", paint(style, outcome.state()), used(&outcome.usage)));
+        let why = outcome
+            .failure
+            .as_ref()
+            .map_or_else(String::new, |failure| {
+                format!(": {}", harmless(&failure.message))
+            });
+        out.note(&format!(
+            "{}{why} ({})",
+            paint(style, outcome.state()),
+            used(&outcome.usage)
+        ));
     }
     Ok(match outcome.code {
         Code::Ok => Exit::Success,

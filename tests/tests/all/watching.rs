@@ -12,7 +12,10 @@ use serde_json::json;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 async fn both() -> Result<[Stage; 2]> {
-    Ok([Stage::embedded().await?, Stage::redis(AofMode::Always).await?])
+    Ok([
+        Stage::embedded().await?,
+        Stage::redis(AofMode::Always).await?,
+    ])
 }
 
 /// The shares of its steps that a watcher sees, up to the end.
@@ -110,13 +113,19 @@ async fn the_command_shows_logs_and_hands_partial_results_on() -> Result<()> {
         let output = watch(&["--chunks"])?;
         ensure!(output.status.success(), "{output:?}");
         let printed = String::from_utf8(output.stdout)?;
-        ensure!(printed == "{\"index\":0}\n{\"index\":1}\n{\"index\":2}\n", "{printed}");
+        ensure!(
+            printed == "{\"index\":0}\n{\"index\":1}\n{\"index\":2}\n",
+            "{printed}"
+        );
         let documents = String::from_utf8(watch(&["--json"])?.stdout)?;
         let kinds: Vec<_> = documents
             .lines()
             .map(|line| Ok(serde_json::from_str::<serde_json::Value>(line)?["kind"].clone()))
             .collect::<Result<_>>()?;
-        ensure!(kinds == ["chunk", "chunk", "chunk", "outcome"], "{documents}");
+        ensure!(
+            kinds == ["chunk", "chunk", "chunk", "outcome"],
+            "{documents}"
+        );
 
         let sleep = stage.client.task("basics/sleep")?;
         let handle = sleep.submit(&json!({ "seconds": 0.1, "steps": 2 })).await?;
@@ -130,7 +139,11 @@ async fn the_command_shows_logs_and_hands_partial_results_on() -> Result<()> {
             ensure!(said.contains(part), "no `{part}` in {said}");
         }
         let events = stage.client.broker().events(handle.id(), 10).await?;
-        ensure!(events.iter().any(|event| matches!(event.kind, EventKind::Log(_))));
+        ensure!(
+            events
+                .iter()
+                .any(|event| matches!(event.kind, EventKind::Log(_)))
+        );
     }
     Ok(())
 }

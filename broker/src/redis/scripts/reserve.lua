@@ -125,7 +125,7 @@ note_pauses(queues)
 
 for _, queue in ipairs(queues) do
   local list = P .. 'q:' .. queue .. ':1'
-  local is_empty, stale = is_paused[queue] or false, 0
+  local is_empty, stale, before = is_paused[queue] or false, 0, taken
   while taken < most and bytes < budget and skips > 0 and not is_empty do
     local wanted = math.min(most - taken, 500)
     local ids = redis.call('LPOP', list, wanted) or {}
@@ -144,6 +144,7 @@ for _, queue in ipairs(queues) do
       for index = #rest, 1, -1 do redis.call('LPUSH', list, rest[index]) end
     end
   end
+  if taken > before then redis.call('HINCRBY', P .. 'taken', queue, taken - before) end
   if stale > 0 and redis.call('HINCRBY', P .. 'stale', queue, -stale) <= 0 then
     redis.call('HDEL', P .. 'stale', queue)
   end

@@ -52,7 +52,11 @@ pub(crate) fn draw(frame: &mut Frame<'_>, view: &View, frills: &Frills) {
     frame.render_widget(Paragraph::new(summary).style(HEADING), top);
     draw_queues(frame, queues, &view.queues);
     draw_hosts(frame, hosts, &view.hosts);
-    draw_running(frame, running, view.running.get(frills.scrolled..).unwrap_or_default());
+    draw_running(
+        frame,
+        running,
+        view.running.get(frills.scrolled..).unwrap_or_default(),
+    );
     let (line, style) = match (&frills.error, frills.is_held) {
         (Some(error), _) => (error.clone(), ALARM),
         (None, true) => (format!("held   {KEYS}"), NOTICE),
@@ -91,7 +95,16 @@ fn draw_queues(frame: &mut Frame<'_>, area: Rect, queues: &[QueueLine]) {
             Cell::new(hosts).style(style),
         ])
     };
-    let header = ["QUEUE", "QUEUED", "SCHEDULED", "RUNNING", "OLDEST", "IN/S", "OUT/S", "HOSTS"];
+    let header = [
+        "QUEUE",
+        "QUEUED",
+        "SCHEDULED",
+        "RUNNING",
+        "OLDEST",
+        "IN/S",
+        "OUT/S",
+        "HOSTS",
+    ];
     let widths = [
         Constraint::Fill(1),
         Constraint::Length(8),
@@ -102,12 +115,19 @@ fn draw_queues(frame: &mut Frame<'_>, area: Rect, queues: &[QueueLine]) {
         Constraint::Length(7),
         Constraint::Length(6),
     ];
-    frame.render_widget(table("Queues", header, queues.iter().map(row), widths), area);
+    frame.render_widget(
+        table("Queues", header, queues.iter().map(row), widths),
+        area,
+    );
 }
 
 fn draw_hosts(frame: &mut Frame<'_>, area: Rect, hosts: &[HostLine]) {
     let row = |host: &HostLine| {
-        let style = if host.state == "live" { Style::new() } else { NOTICE };
+        let style = if host.state == "live" {
+            Style::new()
+        } else {
+            NOTICE
+        };
         Row::new([
             Cell::new(host.host.clone()),
             Cell::new(host.state).style(style),
@@ -149,7 +169,10 @@ fn draw_running(frame: &mut Frame<'_>, area: Rect, running: &[RunningLine]) {
         Constraint::Length(8),
         Constraint::Fill(1),
     ];
-    frame.render_widget(table("Invocations", header, running.iter().map(row), widths), area);
+    frame.render_widget(
+        table("Invocations", header, running.iter().map(row), widths),
+        area,
+    );
 }
 
 #[cfg(test)]
@@ -190,7 +213,16 @@ mod tests {
         let text = screen(&view(), &frills, 120, 20);
         for part in [
             "redis://here/   40 queued   2 of 4 running   1 hosts",
-            "images", "paused", "1 min", "5.0", "15", "web-1", "2 of 4", "id-4", "1 of 4", "q quit",
+            "images",
+            "paused",
+            "1 min",
+            "5.0",
+            "15",
+            "web-1",
+            "2 of 4",
+            "id-4",
+            "1 of 4",
+            "q quit",
         ] {
             assert!(text.contains(part), "no `{part}` in\n{text}");
         }

@@ -71,7 +71,14 @@ pub(crate) async fn top(
     }
     let before = look(&client, begun).await?;
     let screen = Screen::open()?;
-    let ended = live(&client, begun, before, without_password(&settings.broker), screen).await;
+    let ended = live(
+        &client,
+        begun,
+        before,
+        without_password(&settings.broker),
+        screen,
+    )
+    .await;
     ended.map(|()| Exit::Success.into())
 }
 
@@ -227,7 +234,17 @@ fn print(view: &View, out: &Output) -> Result<(), CliError> {
         ]
     });
     out.table(
-        ["QUEUE", "QUEUED", "SCHEDULED", "RUNNING", "OLDEST", "IN/S", "OUT/S", "HOSTS", "STATE"],
+        [
+            "QUEUE",
+            "QUEUED",
+            "SCHEDULED",
+            "RUNNING",
+            "OLDEST",
+            "IN/S",
+            "OUT/S",
+            "HOSTS",
+            "STATE",
+        ],
         queues.collect(),
     )?;
     let hosts = view.hosts.iter().map(|host| {
@@ -242,7 +259,14 @@ fn print(view: &View, out: &Output) -> Result<(), CliError> {
     });
     out.line("")?;
     out.table(
-        ["HOST", "STATE", "RUNNING", "CONCURRENCY", "CEILING", "QUEUES"],
+        [
+            "HOST",
+            "STATE",
+            "RUNNING",
+            "CONCURRENCY",
+            "CEILING",
+            "QUEUES",
+        ],
         hosts.collect(),
     )?;
     let running = view.running.iter().map(|line| {
@@ -271,7 +295,10 @@ mod tests {
         let key = |code, modifiers| wish(&Event::Key(KeyEvent::new(code, modifiers)));
         let plain = |code| key(code, KeyModifiers::NONE);
         assert_eq!(plain(KeyCode::Char('q')), Some(Wish::Quit));
-        assert_eq!(key(KeyCode::Char('c'), KeyModifiers::CONTROL), Some(Wish::Quit));
+        assert_eq!(
+            key(KeyCode::Char('c'), KeyModifiers::CONTROL),
+            Some(Wish::Quit)
+        );
         assert_eq!(plain(KeyCode::Char('c')), None);
         assert_eq!(plain(KeyCode::Char(' ')), Some(Wish::Hold));
         assert_eq!(plain(KeyCode::Down), Some(Wish::Scroll(1)));

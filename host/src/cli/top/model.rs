@@ -81,12 +81,24 @@ impl View {
     /// What two looks tell; rates need both.
     pub(crate) fn of(look: &Look, before: Option<&Look>) -> Self {
         Self {
-            queues: look.queues.iter().map(|queue| QueueLine::of(queue, look, before)).collect(),
-            hosts: look.hosts.iter().map(|host| HostLine::of(host, look)).collect(),
+            queues: look
+                .queues
+                .iter()
+                .map(|queue| QueueLine::of(queue, look, before))
+                .collect(),
+            hosts: look
+                .hosts
+                .iter()
+                .map(|host| HostLine::of(host, look))
+                .collect(),
             running: look.running.iter().map(RunningLine::of).collect(),
             queued: look.queues.iter().map(|queue| queue.queued).sum(),
             in_progress: look.queues.iter().map(|queue| queue.running).sum(),
-            slots: look.hosts.iter().map(|host| u64::from(host.concurrency)).sum(),
+            slots: look
+                .hosts
+                .iter()
+                .map(|host| u64::from(host.concurrency))
+                .sum(),
         }
     }
 }
@@ -117,7 +129,10 @@ fn rates(queue: &QueueStats, look: &Look, before: &Look) -> Option<(f64, f64)> {
     if seconds <= 0.0 {
         return None;
     }
-    let former = before.queues.iter().find(|former| former.queue == queue.queue);
+    let former = before
+        .queues
+        .iter()
+        .find(|former| former.queue == queue.queue);
     let (queued, taken) = former.map_or((0, 0), |former| (former.queued, former.taken));
     let taken = queue.taken.saturating_sub(taken) as f64;
     let came = (taken + queue.queued as f64 - queued as f64).max(0.0);
@@ -151,7 +166,11 @@ impl RunningLine {
             id: status.id.to_string(),
             task: harmless(&status.task.to_string()),
             queue: status.queue.clone(),
-            host: status.host.as_ref().map(ToString::to_string).unwrap_or_default(),
+            host: status
+                .host
+                .as_ref()
+                .map(ToString::to_string)
+                .unwrap_or_default(),
             attempt: status.attempts,
             age_ms: now_ms().saturating_sub(status.submitted_at_ms),
             progress: progress.replace(['\n', '\t'], " "),
@@ -218,7 +237,10 @@ pub(crate) mod tests {
     fn tells_what_came_from_what_was_taken() {
         let view = View::of(&look(12, 40, 130), Some(&look(10, 60, 100)));
         let queue = &view.queues[0];
-        assert_eq!((queue.in_per_second, queue.out_per_second), (Some(5.0), Some(15.0)));
+        assert_eq!(
+            (queue.in_per_second, queue.out_per_second),
+            (Some(5.0), Some(15.0))
+        );
         assert_eq!((view.queued, view.in_progress, view.slots), (40, 2, 4));
         assert!(queue.is_paused && queue.hosts == 1);
         // One look has no rates, and a store that was emptied has none that are negative.
