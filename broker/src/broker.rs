@@ -10,8 +10,8 @@ use tokio::sync::mpsc;
 use crate::{
     BrokerError, CancelResult, ClientId, Control, DeadList, DeadPage, Digest, Event, EventKind,
     HostId, InvocationId, KeyValueStats, Lease, List, Listing, ModuleName, ModuleRecord, ModuleRef,
-    Namespace, Outcome, Publication, Renewed, Reply, Request, Reserve, Reserved, Settled,
-    Settlement, Status, Submission,
+    Namespace, Outcome, Pausable, Paused, Publication, Renewed, Reply, Request, Reserve, Reserved,
+    Settled, Settlement, Status, Submission,
 };
 
 /// Moves invocations through their states. Every call is atomic and bounded; each may be repeated
@@ -33,7 +33,7 @@ pub trait Broker: Debug + Send + Sync + 'static {
     /// now is pinned for every attempt.
     ///
     /// # Errors
-    /// For one: `TooLarge`, `NoModule`, `NoTask`, `Invalid`. For all: `Unavailable`.
+    /// For one: `TooLarge`, `NoModule`, `NoTask`, `NoParent`, `Invalid`. For all: `Unavailable`.
     async fn submit(
         &self,
         batch: Vec<Submission>,
@@ -297,6 +297,22 @@ pub trait Broker: Debug + Send + Sync + 'static {
     /// Each host that lives.
     async fn hosts(&self) -> Result<Vec<HostInfo>, BrokerError>;
 
+    /// Has no host take anything from a queue, or a host take nothing, until `resume`; whether it was not paused
+    /// already. What runs goes on. A paused queue wakes nobody.
+    ///
+    /// # Errors
+    /// `Invalid` for a queue's name that is none.
+    async fn pause(&self, what: &Pausable) -> Result<bool, BrokerError>;
+
+    /// Ends a pause; whether it was paused. What waits is taken at once.
+    async fn resume(&self, what: &Pausable) -> Result<bool, BrokerError>;
+
+    /// Everything that is paused, in order.
+    async fn paused(&self) -> Result<Vec<Paused>, BrokerError>;
+
+    /// Tells a host something, which comes out of its `controls`; false when it does not listen at this moment.
+    async fn tell(&self, host: &HostId, word: Control) -> Result<bool, BrokerError>;
+
     /// What is right and wrong with the store's set-up, for `celeriac doctor`.
     async fn check(&self) -> Result<Vec<Check>, BrokerError>;
 }
@@ -379,6 +395,9 @@ pub struct QueueStats {
     pub queue: String,
     /// Invocations that wait for a host.
     pub queued: u64,
+    /// Invocations that wait for others.
+    #[serde(default)]
+    pub blocked: u64,
     /// Invocations that wait for a time.
     #[serde(default)]
     pub scheduled: u64,
@@ -386,6 +405,9 @@ pub struct QueueStats {
     pub running: u64,
     /// How long the oldest has waited, in milliseconds.
     pub oldest_ms: u64,
+    /// How many hosts have taken from it since it was first used: two looks tell the rate.
+    #[serde(default)]
+    pub taken: u64,
 }
 
 /// A host as others see it.
@@ -401,6 +423,12 @@ pub struct HostInfo {
     pub queues: Vec<String>,
     /// How many invocations it runs at once.
     pub concurrency: u32,
+    /// How many it could: its pool was built for so many. 0: it does not say.
+    #[serde(default)]
+    pub ceiling: u32,
+    /// Whether it takes nothing more and ends when what it runs has ended.
+    #[serde(default)]
+    pub is_draining: bool,
     /// The program's version.
     pub version: String,
     /// When it started, by its own clock: milliseconds since the Unix epoch.

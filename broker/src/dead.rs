@@ -113,8 +113,8 @@ pub struct Retry {
 }
 
 impl Retry {
-    /// The invocation `id` that takes the place of `old`, of which `status` and `request` tell. Times are not taken
-    /// over: they have passed.
+    /// The invocation `id` that takes the place of `old`, of which `status` and `request` tell. Times and what it
+    /// waited for are not taken over: they have passed.
     pub fn submission(self, id: InvocationId, status: &Status, request: Request) -> Submission {
         let mut task = request.task;
         if let (false, Some(digest)) = (self.is_latest, status.module) {
@@ -130,6 +130,7 @@ impl Retry {
             start: None,
             expires: None,
             deadline: None,
+            after: Vec::new(),
             retry_of: Some(status.id),
             ..request.options
         };

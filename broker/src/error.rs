@@ -24,6 +24,12 @@ pub enum BrokerError {
         "invocation {0} was accepted here, but its record has expired: keep results longer with a larger result TTL"
     )]
     Expired(InvocationId),
+    /// An invocation that another shall wait for is not there.
+    #[error(
+        "invocation {0}, which this one shall wait for, is not known here, or its record has expired: submit it first, \
+         or keep results longer with a larger result TTL"
+    )]
+    NoParent(InvocationId),
     /// No module has this name, version or digest.
     #[error(
         "there is no module `{0}`: `celeriac modules` lists what there is, `celeriac push FILE --name {0}` adds one"

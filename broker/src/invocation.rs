@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, fmt, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Attempt, Backoff, BrokerError, Digest, InvocationId, Outcome, OutcomeHead, Payload, Progress,
-    TaskRef, When, check_name,
+    After, Attempt, Backoff, BrokerError, Callback, Digest, InvocationId, OnUnmet, Outcome,
+    OutcomeHead, Payload, Progress, TaskRef, When, callback, check_name, dependency,
 };
 
 /// The queue of everything that names no other.
@@ -102,6 +102,15 @@ pub struct Options {
     /// When it fails unless it has ended, retries and all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub deadline: Option<When>,
+    /// What must have ended before it may start.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub after: Vec<After>,
+    /// What becomes of it when one of these ends otherwise.
+    #[serde(skip_serializing_if = "OnUnmet::is_fail")]
+    pub on_unmet: OnUnmet,
+    /// What follows its end.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub callbacks: Vec<Callback>,
     /// Milliseconds that the result is kept after the end; without it the broker's default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub result_ttl_ms: Option<u64>,
@@ -119,6 +128,8 @@ impl Options {
         if let Some(queue) = &self.queue {
             check_name("queue", queue)?;
         }
+        dependency::check(&self.after)?;
+        callback::check(&self.callbacks)?;
         for (what, when) in [
             ("start", self.start),
             ("expiry", self.expires),
@@ -350,6 +361,9 @@ pub struct Status {
     /// When it fails unless it has ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline_at_ms: Option<u64>,
+    /// What it waits for, or has waited for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub after: Vec<After>,
     /// Attempts started so far.
     pub attempts: u32,
     /// Hosts that died while they ran it.

@@ -11,8 +11,10 @@
 //! - decisions: [`RetryPolicy`].
 
 mod broker;
+mod callback;
 mod connect;
 mod dead;
+mod dependency;
 mod digest;
 pub mod embedded;
 mod error;
@@ -26,6 +28,7 @@ mod module;
 mod more;
 mod name;
 mod outcome;
+mod pause;
 mod payload;
 pub mod redis;
 mod retry;
@@ -37,8 +40,10 @@ mod when;
 
 pub use self::{
     broker::{Broker, Caps, Check, HostInfo, QueueStats, Verdict},
+    callback::{Callback, Target, WEBHOOK_TASK, Webhook},
     connect::{StoreOptions, connect, connect_with, require_fit},
     dead::{DeadFilter, DeadLetter, DeadLetters, DeadList, DeadPage, Request, Retry},
+    dependency::{After, MAX_CHAIN, MAX_DEPENDENTS, MAX_PARENTS, On, OnUnmet},
     digest::Digest,
     error::BrokerError,
     event::{Control, Event, EventKind, LogRecord, Progress, Reply},
@@ -56,6 +61,7 @@ pub use self::{
     module::{Admit, ModuleName, ModuleRecord, Publication},
     name::{BUILT_IN_MODULE, MAX_NAME_BYTES, ModuleRef, TaskRef, check_name},
     outcome::{Code, Failure, LimitHit, Outcome, OutcomeHead, Usage},
+    pause::{Pausable, Paused},
     payload::{JSON, Payload},
     retry::{Attempt, Backoff, RetryPolicy, follow, random_unit},
     when::When,

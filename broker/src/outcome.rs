@@ -39,11 +39,15 @@ pub enum Code {
     Quarantined,
     /// The invocation was not started in time.
     Expired,
+    /// An invocation that it waited for ended otherwise.
+    DependencyFailed,
+    /// An invocation that it waited for ended otherwise, and it was to be skipped then.
+    Skipped,
 }
 
 impl Code {
     /// Every code, in the order of the documentation.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 17] = [
         Self::Ok,
         Self::TaskError,
         Self::Panicked,
@@ -59,6 +63,8 @@ impl Code {
         Self::Overloaded,
         Self::Quarantined,
         Self::Expired,
+        Self::DependencyFailed,
+        Self::Skipped,
     ];
 
     /// The code as it stands on the wire, in logs and in metrics.
@@ -79,6 +85,8 @@ impl Code {
             Self::Overloaded => "overloaded",
             Self::Quarantined => "quarantined",
             Self::Expired => "expired",
+            Self::DependencyFailed => "dependency_failed",
+            Self::Skipped => "skipped",
         }
     }
 }
@@ -164,7 +172,7 @@ impl Outcome {
     pub fn state(&self) -> crate::State {
         match self.code {
             Code::Ok => crate::State::Succeeded,
-            Code::Cancelled => crate::State::Cancelled,
+            Code::Cancelled | Code::Skipped => crate::State::Cancelled,
             Code::Expired => crate::State::Expired,
             _ => crate::State::Failed,
         }

@@ -179,7 +179,12 @@ impl RetryPolicy {
 
     fn covers(&self, code: Code, failure: &Failure) -> bool {
         match code {
-            Code::Ok | Code::Cancelled | Code::Quarantined | Code::Expired => false,
+            Code::Ok
+            | Code::Cancelled
+            | Code::Quarantined
+            | Code::Expired
+            | Code::DependencyFailed
+            | Code::Skipped => false,
             // The task has said that the same input will fail again.
             Code::TaskError if !failure.retryable => false,
             _ if self.retry_on.is_empty() => failure.retryable,

@@ -1,6 +1,6 @@
 //! The ends that no host settles: what they say, for both engines.
 
-use crate::Code;
+use crate::{Code, InvocationId, OnUnmet, State};
 
 /// A code and a sentence for people.
 pub(crate) type Verdict = (Code, &'static str);
@@ -25,3 +25,24 @@ pub(crate) const PAST_DEADLINE: Verdict = (
     Code::Deadline,
     "the deadline of the whole invocation passed while it waited",
 );
+
+/// A parent ended otherwise than was waited for; without a state it is gone. `follow.lua` says the same.
+pub(crate) fn unmet(
+    on_unmet: OnUnmet,
+    parent: InvocationId,
+    came_to: Option<State>,
+) -> (Code, String) {
+    let code = match on_unmet {
+        OnUnmet::Fail => Code::DependencyFailed,
+        OnUnmet::Skip => Code::Skipped,
+    };
+    let came_to = match came_to {
+        Some(State::Succeeded) => "has succeeded",
+        Some(State::Failed) => "has failed",
+        Some(State::Cancelled) => "was cancelled",
+        Some(State::Expired) => "has expired",
+        _ => "is not known any more",
+    };
+    let message = format!("invocation {parent}, which it waited for, {came_to}");
+    (code, message)
+}

@@ -156,6 +156,32 @@ async fn what_has_expired_is_removed_whole() {
 }
 
 #[tokio::test]
+async fn the_sweep_mends_what_waits_in_vain() {
+    let (_, db, kit) = kit().await;
+    let parents = kit.submit_many(2).await;
+    let mut children = Vec::new();
+    for parent in &parents {
+        let mut child = kit.submission("text/run");
+        child.options.after = vec![celeriac_broker::After::success(*parent)];
+        children.push(kit.accept(child).await);
+    }
+    db.execute("UPDATE blocked SET pending = 5", ()).unwrap();
+    let gone = "DELETE FROM invocations WHERE id = ?1";
+    db.execute(gone, [parents[1].as_bytes()]).unwrap();
+    let lease = kit.take().await.lease;
+    kit.succeed(&lease).await;
+    assert_eq!(rows(&db, "blocked"), 2);
+    db.execute("UPDATE blocked SET look_at = 0", ()).unwrap();
+    // The ticker of a fresh process has its first look at once.
+    let fresh = kit.store.open().await;
+    let taken = fresh.reserve(&conformance::kit::request()).await.unwrap();
+    assert_eq!(taken[0].lease.id, children[0]);
+    let code = async || kit.code(children[1]).await;
+    conformance::kit::eventually(async || code().await == Some(Code::DependencyFailed)).await;
+    assert_eq!(rows(&db, "blocked") + rows(&db, "untold"), 0);
+}
+
+#[tokio::test]
 async fn refuses_the_layout_of_a_newer_version() {
     let (dir, db, kit) = kit().await;
     db.pragma_update(None, "user_version", 99).unwrap();
@@ -345,6 +371,8 @@ fn info() -> HostInfo {
         pid: 1,
         queues: Vec::new(),
         concurrency: 1,
+        ceiling: 1,
+        is_draining: false,
         version: String::new(),
         started_at_ms: 0,
         running: 0,

@@ -2,13 +2,14 @@
 
 use super::{
     dead,
+    ended::{Ended, ended},
     fault::{Fault, damaged},
     row::{self, Fare},
     submit::INLINE_BYTES,
     switchboard::News,
     writer::{Tx, Uses},
 };
-use crate::{ClientId, Code, Digest, InvocationId, Outcome, State, verdict::Verdict};
+use crate::{ClientId, Code, Digest, InvocationId, Outcome, State, more::More};
 
 /// The largest outcome that is pushed whole; a larger one is read from the store by who wants it.
 pub(super) const PUSHED_BYTES: usize = 4096;
@@ -42,9 +43,9 @@ pub(super) fn end(
     let has_failed = ending.state == State::Failed;
     let found = tx.query(
         "UPDATE invocations SET state = ?2, head = ?3, output = ?4, token = ?5, attempts = ?6, crashes = ?7,
-           cancel = ?8, input = CASE WHEN ?9 THEN NULL ELSE input END, 
-           expires_at = ?10 + max(coalesce(result_ttl, ?11), ?12)
-         WHERE id = ?1 AND state IS NULL RETURNING waiters, digest, big_input, coalesce(result_ttl, ?11)",
+           cancel = ?8, input = CASE WHEN ?9 THEN NULL ELSE input END,
+           expires_at = CASE WHEN coalesce(awaited, 0) > 0 THEN NULL ELSE ?10 + max(coalesce(result_ttl, ?11), ?12) END
+         WHERE id = ?1 AND state IS NULL RETURNING waiters, digest, big_input, awaited, chain, more, coalesce(result_ttl, ?11)",
         (
             ending.id.as_bytes(),
             ending.state.as_str(),
@@ -60,11 +61,13 @@ pub(super) fn end(
             if has_failed { dead::floor_ms(tx) } else { 0 },
         ),
         |found| {
-            let kept = row::count(found, 3);
-            Ok((row::text(found, 0), row::bytes(found, 1), row::count(found, 2) > 0, kept))
+            let what = (row::count(found, 3) > 0, row::count(found, 4) > 0, row::bytes(found, 5));
+            let kept = row::count(found, 6);
+            Ok((row::text(found, 0), row::bytes(found, 1), row::count(found, 2) > 0, what, kept))
         },
     )?;
-    let Some((waiters, digest, has_big_input, result_ttl)) = found else {
+    let Some((waiters, digest, has_big_input, (is_awaited, has_parents, more), result_ttl)) = found
+    else {
         return Ok(false);
     };
     if has_failed {
@@ -87,6 +90,17 @@ pub(super) fn end(
         .flat_map(|waiters| waiters.split_ascii_whitespace())
     {
         tell(tx, ClientId::from(client.to_owned()), ending)?;
+    }
+    if is_awaited || has_parents || more.is_some() {
+        let what = Ended {
+            id: ending.id,
+            state: ending.state,
+            is_awaited,
+            has_parents,
+            more: More::read(more.as_deref()),
+            ttl_ms,
+        };
+        ended(tx, &what);
     }
     Ok(true)
 }
@@ -125,7 +139,7 @@ pub(super) fn end_by_verdict(
     uses: &mut Uses,
     ttl_ms: u64,
     (id, fare, host): (InvocationId, Fare, Option<&str>),
-    (code, message): Verdict,
+    (code, message): (Code, &str),
 ) -> Result<bool, Fault> {
     let record = tx.query(
         "SELECT digest, submitted_at FROM invocations WHERE id = ?1",
@@ -155,6 +169,16 @@ pub(super) fn end_by_verdict(
         pushed: Some(&outcome),
     };
     end(tx, uses, ttl_ms, &ending)
+}
+
+/// The state that stands in the record of what has ended.
+pub(super) fn ended_state(state: &str) -> State {
+    match state {
+        "succeeded" => State::Succeeded,
+        "cancelled" => State::Cancelled,
+        "expired" => State::Expired,
+        _ => State::Failed,
+    }
 }
 
 /// Hex digits of raw bytes: how a stored digest becomes a `Digest`.

@@ -103,6 +103,9 @@ fn source(filter: &Filter) -> &'static str {
         [State::Scheduled] => {
             "WHERE i.id IN (SELECT id FROM scheduled WHERE id > ?1 ORDER BY id LIMIT ?3) ORDER BY i.id"
         }
+        [State::Blocked] => {
+            "WHERE i.id IN (SELECT id FROM blocked WHERE id > ?1 ORDER BY id LIMIT ?3) ORDER BY i.id"
+        }
         _ => "WHERE i.id > ?1 ORDER BY i.id LIMIT ?3",
     }
 }

@@ -7,23 +7,29 @@
 //! # Layout
 //! - `store`, `schema.sql`: the files; `writer`, `reader`: the threads that use them; `clock`
 //! - `switchboard`, `bell`: who waits here, and how other processes are woken
-//! - `submit`, `outcome`, `replies`, `events`: what clients use
-//! - `reserve`, `settle`, `ending`, `lease`: what hosts use; `place`: where what waits stands; `times`, `ticker`: what falls due
+//! - `submit`, `join`, `outcome`, `replies`, `events`: what clients use
+//! - `reserve`, `settle`, `ending`, `ended`, `lease`: what hosts use; `place`: where what waits stands;
+//!   `times`, `ticker`: what falls due;
+//!   `follow`: those who wait for others
 //! - `kv`: the key-value stores of modules
-//! - `modules`, `operations`, `list`, `dead`, `upkeep`: everything else
+//! - `modules`, `operations`, `pause`, `list`, `dead`, `upkeep`: everything else
 
 mod bell;
 mod clock;
 mod dead;
+mod ended;
 mod ending;
 mod events;
 mod fault;
+mod follow;
+mod join;
 mod kv;
 mod lease;
 mod list;
 mod modules;
 mod operations;
 mod outcome;
+mod pause;
 mod place;
 mod reader;
 mod replies;
@@ -55,8 +61,9 @@ use self::{
 use crate::{
     Broker, BrokerError, CancelResult, Caps, Check, ClientId, Control, DeadLetters, DeadList,
     DeadPage, Digest, Event, EventKind, HostId, HostInfo, InvocationId, KeyValueStats, Lease, List,
-    Listing, ModuleName, ModuleRecord, ModuleRef, Namespace, Outcome, Publication, QueueStats,
-    Renewed, Reply, Request, Reserve, Reserved, Settled, Settlement, Status, Submission,
+    Listing, ModuleName, ModuleRecord, ModuleRef, Namespace, Outcome, Pausable, Paused,
+    Publication, QueueStats, Renewed, Reply, Request, Reserve, Reserved, Settled, Settlement,
+    Status, Submission, callback,
 };
 
 /// The longest time to keep a result: ten years.
@@ -217,6 +224,7 @@ fn look(
     for host in switchboard.hosts() {
         switchboard.cancel_all(&host, lease::wanted_cancels(db, &host)?);
     }
+    pause::read_commands(db, switchboard, writer)?;
     events::look(switchboard);
     Ok(())
 }
@@ -237,9 +245,15 @@ impl Broker for EmbeddedBroker {
 
     async fn submit(
         &self,
-        batch: Vec<Submission>,
+        mut batch: Vec<Submission>,
     ) -> Result<Vec<Result<(), BrokerError>>, BrokerError> {
-        submit::submit(self, batch).await
+        match callback::expand(self, &mut batch).await? {
+            None => submit::submit(self, batch).await,
+            Some(mut expanded) => {
+                let batch = std::mem::take(&mut expanded.batch);
+                Ok(expanded.collapse(submit::submit(self, batch).await?))
+            }
+        }
     }
 
     async fn status(&self, id: InvocationId) -> Result<Status, BrokerError> {
@@ -435,6 +449,22 @@ impl Broker for EmbeddedBroker {
 
     async fn hosts(&self) -> Result<Vec<HostInfo>, BrokerError> {
         operations::hosts(self).await
+    }
+
+    async fn pause(&self, what: &Pausable) -> Result<bool, BrokerError> {
+        pause::pause(self, what).await
+    }
+
+    async fn resume(&self, what: &Pausable) -> Result<bool, BrokerError> {
+        pause::resume(self, what).await
+    }
+
+    async fn paused(&self) -> Result<Vec<Paused>, BrokerError> {
+        pause::paused(self).await
+    }
+
+    async fn tell(&self, host: &HostId, word: Control) -> Result<bool, BrokerError> {
+        pause::tell(self, host, word).await
     }
 
     async fn check(&self) -> Result<Vec<Check>, BrokerError> {

@@ -56,6 +56,8 @@ pub(super) async fn queues(broker: &EmbeddedBroker) -> Result<Vec<QueueStats>, B
             "SELECT i.queue, count(*) FROM leases l JOIN invocations i ON i.id = l.id GROUP BY 1",
         )?;
         let scheduled = counts(db, "SELECT queue, count(*) FROM scheduled GROUP BY queue")?;
+        let blocked = counts(db, "SELECT queue, count(*) FROM blocked GROUP BY queue")?;
+        let taken = counts(db, "SELECT queue, count FROM taken")?;
         query_all(
             db,
             "SELECT queue, (SELECT count(*) FROM ready r WHERE r.queue = q.queue),
@@ -67,7 +69,9 @@ pub(super) async fn queues(broker: &EmbeddedBroker) -> Result<Vec<QueueStats>, B
                 Ok(QueueStats {
                     queued: row::count(found, 1),
                     scheduled: scheduled.get(&queue).copied().unwrap_or(0),
+                    blocked: blocked.get(&queue).copied().unwrap_or(0),
                     running: running.get(&queue).copied().unwrap_or(0),
+                    taken: taken.get(&queue).copied().unwrap_or(0),
                     oldest_ms: row::number(found, 2)
                         .map_or(0, |_| now.saturating_sub(row::count(found, 2))),
                     queue,

@@ -62,6 +62,7 @@ pub(super) fn to_status(id: InvocationId, raw: Raw) -> Result<Status, BrokerErro
         id,
         task: header.task,
         retry_of: header.options.retry_of,
+        after: header.options.after,
         module: raw
             .digest
             .map(|digest| ending::hex(&digest).parse())
@@ -95,11 +96,12 @@ pub(super) const SELECT_STATUS: &str =
        coalesce(i.attempts, l.taken, r.taken, s.taken),
        CASE WHEN i.state IS NULL THEN coalesce(l.given_back, r.given_back, s.given_back) ELSE 0 END,
        coalesce(i.crashes, l.crashes, r.crashes, s.crashes),
-       s.starts_at, i.start_by, i.deadline, t.data, i.id, i.expires_at IS NULL OR i.expires_at > ?2
+       s.starts_at, i.start_by, i.deadline, t.data, i.id, i.expires_at IS NULL OR i.expires_at > ?2, b.id IS NOT NULL
      FROM invocations i
      LEFT JOIN leases l ON l.id = i.id
      LEFT JOIN ready r ON r.queue = i.queue AND r.pos = i.pos AND r.id = i.id
      LEFT JOIN scheduled s ON s.id = i.id
+     LEFT JOIN blocked b ON b.id = i.id
      LEFT JOIN progress p ON p.id = i.id
      LEFT JOIN trails t ON t.id = i.id";
 
@@ -115,7 +117,7 @@ pub(super) fn read_status(
 
 pub(super) fn read_raw(found: &Row<'_>) -> Raw {
     let host = row::text(found, 7).map(HostId::from);
-    let ended = row::text(found, 4).map(|state| ended_state(&state));
+    let ended = row::text(found, 4).map(|state| ending::ended_state(&state));
     let starts_at = row::number(found, 12).map(|_| row::count(found, 12));
     Raw {
         header: row::bytes(found, 0).unwrap_or_default(),
@@ -126,6 +128,7 @@ pub(super) fn read_raw(found: &Row<'_>) -> Raw {
             (Some(state), _) => state,
             (None, Some(_)) => State::Running,
             (None, None) if starts_at.is_some() => State::Scheduled,
+            (None, None) if row::count(found, 18) > 0 => State::Blocked,
             (None, None) => State::Queued,
         },
         head: row::bytes(found, 5),
@@ -136,15 +139,6 @@ pub(super) fn read_raw(found: &Row<'_>) -> Raw {
         starts_at,
         times: Times::read(found, 13),
         trail: row::bytes(found, 15),
-    }
-}
-
-fn ended_state(state: &str) -> State {
-    match state {
-        "succeeded" => State::Succeeded,
-        "cancelled" => State::Cancelled,
-        "expired" => State::Expired,
-        _ => State::Failed,
     }
 }
 

@@ -8,6 +8,7 @@ use super::{
     EmbeddedBroker, ending,
     fault::Fault,
     lease::{millis, put_first, see},
+    pause,
     row::{self, Fare},
     ticker::Ticker,
     times::Times,
@@ -100,11 +101,13 @@ pub(super) async fn reserve(
 }
 
 async fn look(broker: &EmbeddedBroker, request: &Reserve) -> Result<Look, BrokerError> {
-    let (request, ttl_ms) = (request.clone(), broker.result_ttl_ms());
+    let (mut request, ttl_ms) = (request.clone(), broker.result_ttl_ms());
     broker
         .writer
         .run(move |tx| {
             reap(tx, ttl_ms)?;
+            let mut is_open = pause::open_queues(tx, &request.host, &request.queues)?.into_iter();
+            request.queues.retain(|_| is_open.next().unwrap_or(true));
             let taken = take(tx, &request, ttl_ms)?;
             see(tx, &request.host)?;
             let sql = "SELECT until FROM leases ORDER BY until LIMIT 1";
@@ -164,12 +167,14 @@ fn reap(tx: &mut Tx<'_>, ttl_ms: u64) -> Result<(), Fault> {
 fn take(tx: &mut Tx<'_>, request: &Reserve, ttl_ms: u64) -> Result<Vec<Taken>, Fault> {
     let mut found = Yield::default();
     for queue in &request.queues {
+        let before = found.taken.len();
         // Rows without a record are dropped, and others are looked for in their place.
         while found.taken.len() < request.max && found.bytes < BUDGET {
             if take_head(tx, request, queue, &mut found)? == 0 {
                 break;
             }
         }
+        pause::count_taken(tx, queue, found.taken.len() - before)?;
     }
     let mut uses = Uses::default();
     for (id, fare, verdict) in found.over {

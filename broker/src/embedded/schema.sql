@@ -1,7 +1,7 @@
 -- Layout 3 of an embedded store. Times are milliseconds since the Unix epoch, by the store's clock.
 --
 -- Where an invocation stands is said once: `invocations.state` when it has ended, else a row of
--- `leases` when it runs, of `scheduled` when it waits for a time, else of `ready`. What changes before the end (how often it was taken,
+-- `leases` when it runs, of `scheduled` when it waits for a time, of `blocked` when it waits for others, else of `ready`. What changes before the end (how often it was taken,
 -- given back, and lost by a crash) travels in those small rows, so that the record is written twice
 -- in its life: when it is accepted and when it ends.
 
@@ -25,6 +25,8 @@ CREATE TABLE invocations (
   start_by     INTEGER,           -- when it expires unless it was started; NULL: never
   deadline     INTEGER,           -- when it fails unless it has ended; NULL: never
   more         TEXT,              -- the features that it uses: JSON; NULL: none
+  awaited      INTEGER,           -- how many that wait, or have waited, for it have not ended: until then it is kept
+  chain        INTEGER,           -- how long the chain of those that it waits for is; NULL: it waits for nothing
   -- All NULL until it has ended:
   state        TEXT,
   head         TEXT,              -- JSON
@@ -54,6 +56,21 @@ CREATE TABLE scheduled (
   taken INTEGER NOT NULL, given_back INTEGER NOT NULL, crashes INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX scheduled_starts ON scheduled (starts_at);
+
+-- What waits for others. pending: how many have not ended; starts_at: when it may start besides; look_at: when it is checked.
+CREATE TABLE blocked (
+  id BLOB PRIMARY KEY, queue TEXT NOT NULL, pending INTEGER NOT NULL, skips INTEGER NOT NULL, starts_at INTEGER,
+  look_at INTEGER NOT NULL, ttl INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX blocked_looks ON blocked (look_at);
+
+-- Who waits, or has waited, for whom, until it has ended. wants: s, f or d.
+CREATE TABLE edges (parent BLOB, child BLOB, wants TEXT NOT NULL, PRIMARY KEY (parent, child)) STRICT, WITHOUT ROWID;
+CREATE INDEX edges_child ON edges (child);
+
+-- What follows from ends and is not done yet. state: the dependents of id after `told` are to be told of it; NULL: the parents
+-- of id are to be let go.
+CREATE TABLE untold (seq INTEGER PRIMARY KEY, id BLOB NOT NULL, state TEXT, told BLOB, ttl INTEGER NOT NULL) STRICT;
 
 -- When what waits, in ready or in scheduled, expires or is past its deadline.
 CREATE TABLE ends (id BLOB PRIMARY KEY, at INTEGER NOT NULL) STRICT, WITHOUT ROWID;

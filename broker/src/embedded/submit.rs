@@ -7,14 +7,15 @@ use bytes::Bytes;
 use super::{
     EmbeddedBroker, MAX_TTL_MS,
     fault::{Fault, damaged},
+    join::{self, Waiting},
     place::{Ends, Place},
     row::Fare,
     times::{self, Times},
     writer::{Tx, Uses},
 };
 use crate::{
-    BrokerError, ClientId, DEFAULT_QUEUE, Header, InvocationId, ModuleRef, SYSTEM_QUEUE,
-    Submission, TaskRef, When, more::More,
+    After, BrokerError, ClientId, DEFAULT_QUEUE, Header, InvocationId, ModuleRef, OnUnmet,
+    SYSTEM_QUEUE, Submission, TaskRef, When, more::More,
 };
 
 /// Payloads above this many bytes are stored apart: SQLite keeps a row of about this size on its page.
@@ -35,6 +36,10 @@ struct Ready {
     start: Option<When>,
     expires: Option<When>,
     deadline: Option<When>,
+    after: Vec<After>,
+    on_unmet: OnUnmet,
+    /// How long results are kept unless the caller said otherwise.
+    default_ttl_ms: u64,
     more: More,
     /// `more` as it is stored.
     more_json: Option<String>,
@@ -106,6 +111,9 @@ fn prepare(broker: &EmbeddedBroker, submission: Submission) -> Result<Ready, Bro
         more_json: Some(more.to_json()?).filter(|json| !json.is_empty()),
         more,
         result_ttl_ms: header.options.result_ttl_ms,
+        after: header.options.after,
+        on_unmet: header.options.on_unmet,
+        default_ttl_ms: broker.result_ttl_ms(),
         start: header.options.start,
         expires: header.options.expires,
         deadline: header.options.deadline,
@@ -130,10 +138,7 @@ fn write_all(tx: &mut Tx<'_>, items: Vec<Ready>) -> Result<Answers, Fault> {
         answers.push(match target {
             Err(_) if is_known(tx, item.id)? => Ok(()),
             Err(error) => Err(error.clone()),
-            Ok(target) => {
-                write(tx, &item, target, &mut ends, &mut uses)?;
-                Ok(())
-            }
+            Ok(target) => write(tx, &item, target, &mut ends, &mut uses)?,
         });
     }
     uses.write(tx)?;
@@ -147,7 +152,14 @@ fn write(
     target: &Target,
     ends: &mut Ends,
     uses: &mut Uses,
-) -> Result<(), Fault> {
+) -> Result<Result<(), BrokerError>, Fault> {
+    let parents = match item.after.is_empty() || is_known(tx, item.id)? {
+        true => None,
+        false => match join::look(tx, &item.after)? {
+            Ok(parents) => Some(parents),
+            Err(refused) => return Ok(Err(refused)),
+        },
+    };
     let pos = ends.next(tx, &target.queue)?;
     let is_big = item.input.len() > INLINE_BYTES;
     let now = tx.now;
@@ -158,8 +170,9 @@ fn write(
     };
     let inserted = tx.execute(
         "INSERT INTO invocations
-           (id, header, input, big_input, digest, queue, pos, submitted_at, waiters, result_ttl, start_by, deadline, more)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13) ON CONFLICT DO NOTHING",
+           (id, header, input, big_input, digest, queue, pos, submitted_at, waiters, result_ttl, start_by, deadline, more,
+            chain)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14) ON CONFLICT DO NOTHING",
         (
             item.id.as_bytes(),
             &item.header,
@@ -174,10 +187,11 @@ fn write(
             times.start_by,
             times.deadline,
             &item.more_json,
+            parents.as_ref().map(|parents| parents.chain),
         ),
     )?;
     if inserted == 0 {
-        return Ok(());
+        return Ok(Ok(()));
     }
     if is_big {
         let insert = "INSERT INTO payloads VALUES (?1, 'i', ?2)";
@@ -185,11 +199,27 @@ fn write(
     }
     uses.add(target.digest.as_deref(), 1);
     times.note(tx, item.id, Fare::default())?;
-    if let Some(starts_at) = at(item.start).filter(|starts_at| *starts_at > now) {
+    let starts_at = at(item.start).filter(|starts_at| *starts_at > now);
+    if starts_at.is_some() || parents.is_some() {
         // Its place is where it stands when it starts.
         let insert = "INSERT OR IGNORE INTO queues VALUES (?1)";
         tx.execute(insert, [&target.queue])?;
-        return times::schedule(tx, item.id, &target.queue, starts_at, Fare::default());
+    }
+    if let Some(parents) = parents {
+        let waiting = Waiting {
+            id: item.id,
+            queue: &target.queue,
+            on_unmet: item.on_unmet,
+            starts_at,
+            ttl_ms: item.default_ttl_ms,
+        };
+        if parents.join(tx, &waiting)? {
+            return Ok(Ok(()));
+        }
+    }
+    if let Some(starts_at) = starts_at {
+        times::schedule(tx, item.id, &target.queue, starts_at, Fare::default())?;
+        return Ok(Ok(()));
     }
     let place = Place {
         queue: &target.queue,
@@ -198,7 +228,8 @@ fn write(
         since: now,
         more: &item.more,
     };
-    ends.put(tx, &place, pos)
+    ends.put(tx, &place, pos)?;
+    Ok(Ok(()))
 }
 
 fn is_known(tx: &Tx<'_>, id: InvocationId) -> Result<bool, Fault> {

@@ -10,6 +10,7 @@ use tokio::{
 use super::{
     EmbeddedBroker, ending,
     fault::Fault,
+    follow,
     place::{self, Place},
     row,
     switchboard::Switchboard,
@@ -21,6 +22,12 @@ use row::Fare;
 
 /// Invocations of each kind in one transaction: a few milliseconds.
 const BATCH: i64 = 250;
+
+/// Parents counted anew in one transaction, unless one invocation has more.
+const CHECKS: usize = 2_000;
+
+/// What waits for others is looked at this often, in case something went missing.
+pub(super) const SWEEP_MS: u64 = 600_000;
 
 /// Looks that are not called for: they cover a ring that went missing.
 const PATROL: Duration = Duration::from_secs(60);
@@ -66,8 +73,15 @@ async fn run(writer: WeakWriter, switchboard: Arc<Switchboard>, ttl_ms: u64) {
 
 /// Does a batch; milliseconds until the next is due.
 fn tick(tx: &mut Tx<'_>, ttl_ms: u64) -> Result<Option<u64>, Fault> {
+    let is_behind = follow::take_up(tx)?;
     end_what_is_over(tx, ttl_ms)?;
     queue_what_starts(tx)?;
+    // While ends are being told the counts must stay: those who are about to be told would be counted twice.
+    if !is_behind {
+        check_what_is_blocked(tx)?;
+    }
+    // Here, so that what is put off again is seen.
+    follow::work_off(tx)?;
     let next = times::next_due(tx)?;
     Ok(next.map(|next| next.saturating_sub(tx.now)))
 }
@@ -104,6 +118,21 @@ fn end_what_is_over(tx: &mut Tx<'_>, ttl_ms: u64) -> Result<(), Fault> {
         [tx.now],
     )?;
     uses.write(tx)
+}
+
+/// Counts anew what some that wait for others wait for, in case something went missing.
+fn check_what_is_blocked(tx: &mut Tx<'_>) -> Result<(), Fault> {
+    let sql = "SELECT id FROM blocked WHERE look_at <= ?1 ORDER BY look_at LIMIT ?2";
+    let due = query_all(tx.db, sql, (tx.now, BATCH), |found| Ok(row::id(found, 0)))?;
+    let mut checks: usize = CHECKS;
+    for id in due.into_iter().flatten() {
+        if checks == 0 {
+            break;
+        }
+        let seen = follow::recount(tx, id, tx.now + SWEEP_MS)?;
+        checks = checks.saturating_sub(seen.max(1));
+    }
+    Ok(())
 }
 
 fn queue_what_starts(tx: &mut Tx<'_>) -> Result<(), Fault> {

@@ -4,6 +4,7 @@ use rusqlite::Row;
 
 use super::{
     fault::Fault,
+    follow,
     row::{self, Fare},
     switchboard::News,
     writer::Tx,
@@ -96,11 +97,16 @@ pub(super) fn take_out(tx: &Tx<'_>, id: InvocationId) -> Result<Option<Fare>, Fa
     if ready.is_some() {
         return Ok(ready);
     }
-    tx.query(
+    let scheduled = tx.query(
         "DELETE FROM scheduled WHERE id = ?1 RETURNING taken, given_back, crashes",
         [id.as_bytes()],
         |found| Ok(Fare::read(found, 0)),
-    )
+    )?;
+    if scheduled.is_some() {
+        return Ok(scheduled);
+    }
+    let blocked = tx.execute("DELETE FROM blocked WHERE id = ?1", [id.as_bytes()])?;
+    Ok((blocked > 0).then(Fare::default))
 }
 
 /// When the next invocation is due.
@@ -108,7 +114,10 @@ pub(super) fn next_due(tx: &Tx<'_>) -> Result<Option<u64>, Fault> {
     let first = |sql| tx.query(sql, (), |found| Ok(row::count(found, 0)));
     let starts = first("SELECT starts_at FROM scheduled ORDER BY starts_at LIMIT 1")?;
     let ends = first("SELECT at FROM ends ORDER BY at LIMIT 1")?;
-    Ok(starts.into_iter().chain(ends).min())
+    let looks = first("SELECT look_at FROM blocked ORDER BY look_at LIMIT 1")?;
+    let behind = follow::is_behind(tx)?.then_some(tx.now);
+    let all = [starts, ends, looks, behind];
+    Ok(all.into_iter().flatten().min())
 }
 
 /// Wakes the tickers when something is due before everything that they know of.

@@ -80,6 +80,10 @@ fn remove_small_things(tx: &Tx<'_>) -> Result<(), Fault> {
         [tx.now.saturating_sub(millis(FORGOTTEN))],
     )?;
     tx.execute(
+        "DELETE FROM commands WHERE at < ?1",
+        [tx.now.saturating_sub(INTERRUPT_MS)],
+    )?;
+    tx.execute(
         "DELETE FROM interrupts WHERE at < ?1",
         [tx.now.saturating_sub(INTERRUPT_MS)],
     )?;

@@ -15,6 +15,8 @@ use tokio::sync::oneshot;
 use super::{
     clock::Clock,
     fault::Fault,
+    follow::{self, Note, Notes},
+    pause,
     store::Store,
     switchboard::{News, Switchboard},
     upkeep,
@@ -219,6 +221,7 @@ impl Desk {
             db: &self.db,
             now: self.clock.after(stored),
             news: Vec::new(),
+            notes: Notes::new(),
             switchboard: &self.switchboard,
             dead_letters: self.dead_letters,
         };
@@ -237,6 +240,7 @@ impl Desk {
         if tx.now >= stored + CLOCK_STEP_MS && tx.db.total_changes() > changes {
             self.wrap(execute(tx.db, "UPDATE clock SET ms = ?1", [tx.now]))?;
         }
+        self.wrap(pause::hush(tx.db, &mut tx.news))?;
         self.wrap(execute(tx.db, "COMMIT", ()))?;
         Ok(tx.news)
     }
@@ -269,6 +273,8 @@ pub(super) struct Tx<'a> {
     pub(super) switchboard: &'a Arc<Switchboard>,
     pub(super) dead_letters: DeadLetters,
     news: Vec<News>,
+    /// What follows from the ends in this request: done before it is over.
+    notes: Notes,
 }
 
 impl Tx<'_> {
@@ -276,8 +282,12 @@ impl Tx<'_> {
     fn attempt<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T, Fault>) -> Result<T, Fault> {
         self.execute("SAVEPOINT request", ())?;
         let said = self.news.len();
-        let result = work(self);
+        let result = work(self).and_then(|done| {
+            follow::work_off(self)?;
+            Ok(done)
+        });
         if result.is_err() && !self.db.is_autocommit() {
+            self.notes.clear();
             self.news.truncate(said);
             self.execute("ROLLBACK TO request", ())?;
         }
@@ -297,6 +307,16 @@ impl Tx<'_> {
     /// Says something once the transaction is on disk.
     pub(super) fn say(&mut self, news: News) {
         self.news.push(news);
+    }
+
+    /// Notes what follows from an end.
+    pub(super) fn note(&mut self, note: Note) {
+        self.notes.push_back(note);
+    }
+
+    /// The first of what was noted.
+    pub(super) fn next_note(&mut self) -> Option<Note> {
+        self.notes.pop_front()
     }
 
     /// Runs a statement; how many rows it changed.

@@ -83,10 +83,9 @@ pub(super) async fn controls(
             };
             let control = match notice {
                 Some(Notice::Reconnected) => Some(Control::Reconnected),
-                Some(Notice::Message(id)) => String::from_utf8(id)
+                Some(Notice::Message(word)) => String::from_utf8(word)
                     .ok()
-                    .and_then(|id| id.parse().ok())
-                    .map(Control::Cancel),
+                    .and_then(|word| word.parse().ok()),
                 None => return,
             };
             if let Some(control) = control

@@ -189,7 +189,7 @@ impl Source {
     fn of(filter: &Filter) -> Self {
         match filter.states.as_slice() {
             [State::Running] => Self::Leases,
-            [State::Scheduled] => Self::Due,
+            [State::Scheduled | State::Blocked] => Self::Due,
             _ => Self::Records,
         }
     }

@@ -9,7 +9,7 @@
 //! - `submit`, `outcome`, `replies`, `events`: what clients use
 //! - `reserve`, `settle`, `lease`, `ticker`: what hosts use
 //! - `kv`: the key-value stores of modules
-//! - `modules`, `operations`, `list`, `dead`, `check`: everything else
+//! - `modules`, `operations`, `pause`, `list`, `dead`, `check`: everything else
 //! - `subscriptions`: one pub/sub connection for everything that listens
 
 mod check;
@@ -22,6 +22,7 @@ mod list;
 mod modules;
 mod operations;
 mod outcome;
+mod pause;
 mod replies;
 mod reserve;
 mod script;
@@ -49,8 +50,9 @@ use self::{
 use crate::{
     Broker, BrokerError, CancelResult, Caps, Check, ClientId, Control, DeadLetters, DeadList,
     DeadPage, Digest, Event, EventKind, HostId, HostInfo, InvocationId, KeyValueStats, Lease, List,
-    Listing, ModuleName, ModuleRecord, ModuleRef, Namespace, Outcome, Publication, QueueStats,
-    Renewed, Reply, Request, Reserve, Reserved, Settled, Settlement, Status, Submission, verdict,
+    Listing, ModuleName, ModuleRecord, ModuleRef, Namespace, Outcome, Pausable, Paused,
+    Publication, QueueStats, Renewed, Reply, Request, Reserve, Reserved, Settled, Settlement,
+    Status, Submission, callback, verdict,
 };
 
 /// The layout of the keys that this version reads and writes.
@@ -262,9 +264,15 @@ impl Broker for RedisBroker {
 
     async fn submit(
         &self,
-        batch: Vec<Submission>,
+        mut batch: Vec<Submission>,
     ) -> Result<Vec<Result<(), BrokerError>>, BrokerError> {
-        submit::submit(self, batch).await
+        match callback::expand(self, &mut batch).await? {
+            None => submit::submit(self, batch).await,
+            Some(mut expanded) => {
+                let batch = std::mem::take(&mut expanded.batch);
+                Ok(expanded.collapse(submit::submit(self, batch).await?))
+            }
+        }
     }
 
     async fn status(&self, id: InvocationId) -> Result<Status, BrokerError> {
@@ -460,6 +468,22 @@ impl Broker for RedisBroker {
 
     async fn hosts(&self) -> Result<Vec<HostInfo>, BrokerError> {
         operations::hosts(self).await
+    }
+
+    async fn pause(&self, what: &Pausable) -> Result<bool, BrokerError> {
+        pause::pause(self, what).await
+    }
+
+    async fn resume(&self, what: &Pausable) -> Result<bool, BrokerError> {
+        pause::resume(self, what).await
+    }
+
+    async fn paused(&self) -> Result<Vec<Paused>, BrokerError> {
+        pause::paused(self).await
+    }
+
+    async fn tell(&self, host: &HostId, word: Control) -> Result<bool, BrokerError> {
+        pause::tell(self, host, word).await
     }
 
     async fn check(&self) -> Result<Vec<Check>, BrokerError> {

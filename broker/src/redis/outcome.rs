@@ -74,6 +74,7 @@ pub(super) fn read_status(
         id,
         task: header.task,
         retry_of: header.options.retry_of,
+        after: header.options.after,
         module: value::text(digest).map(|hex| hex.parse()).transpose()?,
         queue: queue.to_owned(),
         state,
@@ -125,6 +126,7 @@ pub(super) fn read_result(field: &Bytes, apart: Bytes) -> Result<Outcome, serde_
 /// State, last host and attempts, from `<letter>[!]<host>.<fence>.<attempt>`; nothing is queued as submitted.
 fn read_state(field: &str) -> (State, Option<HostId>, u32) {
     let state = match field.get(..1) {
+        Some("b") => State::Blocked,
         Some("w") => State::Scheduled,
         Some("r") => State::Running,
         Some("s") => State::Succeeded,

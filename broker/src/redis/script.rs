@@ -24,13 +24,13 @@ macro_rules! scripts {
 }
 
 scripts! {
-    SUBMIT = ["prefix.lua", "due.lua", "place.lua", "submit.lua"];
-    RESERVE = ["reserve_head.lua", "dead.lua", "due.lua", "place.lua", "finish.lua", "reserve.lua"];
-    SETTLE = ["dead_head.lua", "dead.lua", "due.lua", "settle.lua"];
-    TICK = ["release_head.lua", "dead.lua", "due.lua", "place.lua", "finish.lua", "tick.lua"];
-    RELEASE = ["release_head.lua", "dead.lua", "due.lua", "place.lua", "finish.lua", "release.lua"];
+    SUBMIT = ["submit_head.lua", "dead.lua", "due.lua", "place.lua", "ended.lua", "finish.lua", "follow.lua", "join.lua", "submit.lua"];
+    RESERVE = ["reserve_head.lua", "dead.lua", "due.lua", "place.lua", "ended.lua", "finish.lua", "follow.lua", "reserve.lua"];
+    SETTLE = ["settle_head.lua", "dead.lua", "due.lua", "place.lua", "ended.lua", "finish.lua", "follow.lua", "settle.lua"];
+    TICK = ["release_head.lua", "dead.lua", "due.lua", "place.lua", "ended.lua", "finish.lua", "follow.lua", "tick.lua"];
+    RELEASE = ["release_head.lua", "dead.lua", "due.lua", "place.lua", "ended.lua", "finish.lua", "follow.lua", "release.lua"];
     RENEW = ["renew.lua"];
-    CANCEL = ["release_head.lua", "dead.lua", "finish.lua", "cancel.lua"];
+    CANCEL = ["release_head.lua", "dead.lua", "due.lua", "place.lua", "ended.lua", "finish.lua", "follow.lua", "cancel.lua"];
     OUTCOMES = ["outcomes.lua"];
     RECORD = ["record.lua"];
     PUBLISH = ["publish.lua"];
@@ -38,6 +38,7 @@ scripts! {
     ANNOUNCE = ["announce.lua"];
     RUNNING = ["running.lua"];
     QUEUE = ["queue.lua"];
+    RESUME = ["resume.lua"];
     LIST = ["list.lua"];
     DEAD_LIST = ["dead_list.lua"];
     DEAD_CLAIM = ["dead_claim.lua"];

@@ -3,14 +3,17 @@
 use std::collections::HashMap;
 
 use super::{
-    CHUNK, CHUNK_BYTES, RedisBroker,
+    CHUNK, CHUNK_BYTES, REPLY_CAP, RedisBroker, reply_ttl_ms,
     script::{Call, SUBMIT},
     ttl_ms, value,
 };
 use crate::{
-    BrokerError, DEFAULT_QUEUE, Header, InvocationId, ModuleRef, Options, SYSTEM_QUEUE, Submission,
-    TaskRef, When, more::More,
+    After, BrokerError, DEFAULT_QUEUE, Header, InvocationId, ModuleRef, OnUnmet, Options,
+    SYSTEM_QUEUE, Submission, TaskRef, When, dependency::Refused, more::More,
 };
+
+/// Parents in one call, unless a single invocation has more.
+const EDGES: usize = 2_000;
 
 /// One answer for each submission.
 type Answers = Vec<Result<(), BrokerError>>;
@@ -30,6 +33,9 @@ struct Ready {
     times: String,
     /// The features that it uses, JSON; empty for none.
     more: String,
+    /// What it waits for, as `submit.lua` reads it; empty for nothing.
+    after: String,
+    parents: Vec<After>,
 }
 
 /// What tells targets apart: the task and the queue that the caller asked for.
@@ -41,6 +47,8 @@ struct Chunk {
     numbers: HashMap<Target, usize>,
     items: Vec<Ready>,
     bytes: usize,
+    /// Parents that are waited for.
+    edges: usize,
 }
 
 /// Accepts a batch, in order.
@@ -85,7 +93,9 @@ fn admit(broker: &RedisBroker, submission: &Submission) -> Result<(), BrokerErro
 
 impl Chunk {
     fn is_full(&self, next: usize) -> bool {
-        self.items.len() >= CHUNK || (!self.items.is_empty() && self.bytes + next > CHUNK_BYTES)
+        self.items.len() >= CHUNK
+            || self.edges >= EDGES
+            || (!self.items.is_empty() && self.bytes + next > CHUNK_BYTES)
     }
 
     fn add(&mut self, index: usize, submission: Submission) -> Result<(), BrokerError> {
@@ -98,6 +108,8 @@ impl Chunk {
         } = submission;
         let (result_ttl_ms, times) = (options.result_ttl_ms, times(&options));
         let more = More::of(&options).to_json()?;
+        let after = after(&options);
+        let parents = options.after.clone();
         let target = self.target(&task, options.queue.as_deref());
         let header = Header {
             task,
@@ -106,7 +118,8 @@ impl Chunk {
         };
         let header = serde_json::to_string(&header)
             .map_err(|error| value::damaged("a header", error.to_string()))?;
-        self.bytes += header.len() + input.data.len() + more.len();
+        self.bytes += header.len() + input.data.len() + more.len() + after.len();
+        self.edges += parents.len();
         self.items.push(Ready {
             index,
             id,
@@ -117,6 +130,8 @@ impl Chunk {
             result_ttl_ms,
             times,
             more,
+            after,
+            parents,
         });
         Ok(())
     }
@@ -163,10 +178,13 @@ async fn send(
         return Ok(());
     }
     let mut call = SUBMIT.call(
-        1 + 4 * chunk.targets.len() + 8 * chunk.items.len(),
+        4 + 4 * chunk.targets.len() + 9 * chunk.items.len(),
         chunk.bytes + 80 * chunk.items.len(),
     );
-    call.arg(chunk.targets.len());
+    call.arg(broker.retention())
+        .arg(reply_ttl_ms())
+        .arg(REPLY_CAP)
+        .arg(chunk.targets.len());
     for (task, queue) in &chunk.targets {
         add_target(&mut call, task, queue);
     }
@@ -180,7 +198,9 @@ async fn send(
             Some(ttl) => call.arg(ttl_ms(ttl)),
             None => call.arg(""),
         };
-        call.arg(item.times.as_str()).arg(item.more.as_str());
+        call.arg(item.times.as_str())
+            .arg(item.more.as_str())
+            .arg(item.after.as_str());
     }
     let refused = value::list(broker.link.call(&call).await?)?;
     for [number, reason] in value::records::<2>(refused) {
@@ -209,13 +229,43 @@ fn refuse(chunk: &Chunk, number: &::redis::Value, reason: &::redis::Value, answe
     let Some((task, _)) = chunk.targets.get(item.target.wrapping_sub(1)) else {
         return;
     };
-    let error = match value::count(reason) {
+    let reason = value::count(reason);
+    let error = match reason % 100 {
         1 => BrokerError::NoModule(task.module.clone()),
-        _ => BrokerError::NoTask(task.clone()),
+        2 => BrokerError::NoTask(task.clone()),
+        kind => refused_parent(item, kind, reason / 100),
     };
     if let Some(answer) = answers.get_mut(item.index) {
         *answer = Err(error);
     }
+}
+
+/// Why an invocation cannot wait for its parent number `number`, from 1.
+fn refused_parent(item: &Ready, kind: u64, number: u64) -> BrokerError {
+    let index = usize::try_from(number).unwrap_or(0).wrapping_sub(1);
+    let parent = item.parents.get(index).map_or(item.id, |after| after.id);
+    match kind {
+        11 => Refused::Unknown,
+        12 => Refused::Crowded,
+        _ => Refused::TooLong,
+    }
+    .error(parent)
+}
+
+/// What it waits for as `submit.lua` reads it.
+fn after(options: &Options) -> String {
+    if options.after.is_empty() {
+        return String::new();
+    }
+    let policy = match options.on_unmet {
+        OnUnmet::Fail => "f",
+        OnUnmet::Skip => "k",
+    };
+    let edges = options.after.iter();
+    policy.to_owned()
+        + &edges
+            .map(|after| format!("{}{}", after.id, after.on.letter()))
+            .collect::<String>()
 }
 
 // The script falls back to the same queue.

@@ -14,7 +14,9 @@
 pub(crate) mod awaiting;
 pub(crate) mod cancelling;
 pub(crate) mod dead;
+pub(crate) mod depending;
 pub(crate) mod events;
+pub(crate) mod following;
 pub(crate) mod key_values;
 pub(crate) mod kit;
 pub(crate) mod leases;
@@ -22,6 +24,7 @@ pub(crate) mod listing;
 pub(crate) mod modules;
 pub(crate) mod operations;
 pub(crate) mod outcomes;
+pub(crate) mod pausing;
 pub(crate) mod reserving;
 pub(crate) mod retrying;
 pub(crate) mod submitting;
@@ -140,6 +143,32 @@ macro_rules! suite {
                 cancelling::what_was_to_stop_does_not_run_again_after_a_crash,
                 cancelling::what_was_to_stop_does_not_run_again_when_given_back,
             }
+            dependencies {
+                depending::starts_when_the_last_parent_has_succeeded,
+                depending::a_parent_that_has_ended_counts_at_once,
+                depending::parents_and_children_come_in_one_batch,
+                depending::refuses_what_cannot_be_waited_for,
+                depending::waits_for_the_end_that_it_wants,
+                depending::fails_or_is_skipped_when_it_does_not_come,
+                depending::what_cannot_come_any_more_ends_at_once,
+                depending::a_failure_goes_down_the_chain,
+                depending::a_chain_of_thousands_ends_when_its_head_fails,
+                depending::thousands_of_dependents_are_let_go,
+                depending::thousands_of_dependents_fail,
+                depending::is_cancelled_at_once_while_it_waits,
+                depending::expires_while_it_waits,
+                depending::waits_for_its_time_too,
+                depending::keeps_what_its_parents_came_to_until_it_has_ended,
+                depending::every_end_of_a_parent_counts,
+                depending::too_many_for_one_are_refused,
+                depending::is_counted_and_shown,
+                depending::submitting_twice_waits_once,
+            }
+            callbacks {
+                following::a_task_follows_the_end_that_it_is_about,
+                following::a_url_is_told_by_the_host_itself,
+                following::one_that_cannot_be_run_refuses_its_invocation_alone,
+            }
             await_results {
                 awaiting::tells_unknown_from_expired,
                 awaiting::tells_every_waiter_once,
@@ -193,6 +222,13 @@ macro_rules! suite {
                 dead::a_letter_outlives_its_result_until_it_is_dropped,
                 dead::a_retry_takes_the_letters_place_once,
                 dead::what_was_handed_in_can_be_read,
+            }
+            pausing {
+                pausing::nothing_is_taken_from_a_paused_queue,
+                pausing::a_paused_queue_wakes_nobody_and_a_resume_wakes_at_once,
+                pausing::a_paused_host_takes_nothing_and_others_go_on,
+                pausing::pauses_are_listed_and_outlive_processes,
+                pausing::a_host_hears_what_it_is_told,
             }
             operations {
                 operations::counts_queues,

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use celeriac_broker::{Backoff, Options, Payload, Submission, TaskRef, When};
+use celeriac_broker::{
+    After, Backoff, Callback, InvocationId, On, OnUnmet, Options, Payload, Submission, Target,
+    TaskRef, When,
+};
 use futures_util::future::try_join_all;
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -112,6 +115,61 @@ impl Call {
         self
     }
 
+    /// Does not start it before `parent` has succeeded. May be said for many, and of each once.
+    #[must_use]
+    pub fn after(self, parent: InvocationId) -> Self {
+        self.with_parents([After::success(parent)])
+    }
+
+    /// Does not start it before `parent` has ended, whatever it came to.
+    #[must_use]
+    pub fn after_any_end(self, parent: InvocationId) -> Self {
+        self.with_parents([After::done(parent)])
+    }
+
+    /// Does not start it before `parent` has failed or expired.
+    #[must_use]
+    pub fn after_failure(self, parent: InvocationId) -> Self {
+        self.with_parents([After::failure(parent)])
+    }
+
+    /// Does not start it before each of these has ended as it says.
+    #[must_use]
+    pub fn with_parents(mut self, parents: impl IntoIterator<Item = After>) -> Self {
+        self.options.after.extend(parents);
+        self
+    }
+
+    /// Has it skipped, and not fail, when something that it waits for ends otherwise.
+    #[must_use]
+    pub fn skip_if_unmet(mut self) -> Self {
+        self.options.on_unmet = OnUnmet::Skip;
+        self
+    }
+
+    /// Runs this task on the outcome, or sends it to this URL, when it has succeeded: `"mail/send".parse()?`.
+    #[must_use]
+    pub fn on_success(self, to: Target) -> Self {
+        self.callback(On::Success, to)
+    }
+
+    /// Runs this task on the outcome, or sends it to this URL, when it has failed for good or expired.
+    #[must_use]
+    pub fn on_failure(self, to: Target) -> Self {
+        self.callback(On::Failure, to)
+    }
+
+    /// Runs this task on the outcome, or sends it to this URL, when it has ended.
+    #[must_use]
+    pub fn on_done(self, to: Target) -> Self {
+        self.callback(On::Done, to)
+    }
+
+    fn callback(mut self, on: On, to: Target) -> Self {
+        self.options.callbacks.push(Callback { on, to });
+        self
+    }
+
     /// Keeps the result this long after the end.
     #[must_use]
     pub fn result_ttl(mut self, ttl: Duration) -> Self {
@@ -131,6 +189,14 @@ impl Call {
     pub fn options(mut self, options: Options) -> Self {
         self.options = options;
         self
+    }
+
+    pub(crate) const fn task(&self) -> &TaskRef {
+        &self.task
+    }
+
+    pub(crate) const fn all_options(&self) -> &Options {
+        &self.options
     }
 
     /// Runs the task on `input` as JSON and awaits its output.

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use celeriac_broker::{Broker, InvocationId, TaskRef};
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::{Call, Error, Handle, mailbox::Mailbox, submitter::Submitter};
+use crate::{Call, Error, Flow, Handle, mailbox::Mailbox, submitter::Submitter};
 
 /// How a client behaves; the defaults suit a web service.
 #[derive(Clone, Copy, Debug)]
@@ -98,6 +98,11 @@ impl Client {
     /// `Error::Broker` when it was not accepted.
     pub async fn submit(&self, task: &str, input: &impl Serialize) -> Result<Handle, Error> {
         self.task(task)?.submit(input).await
+    }
+
+    /// Invocations that wait for others, to be handed in together.
+    pub fn flow(&self) -> Flow {
+        Flow::new(self.clone())
     }
 
     /// An invocation by its id, from whatever process it was submitted.

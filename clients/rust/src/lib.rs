@@ -16,6 +16,7 @@
 //! # Layout
 //! - [`Client`]: connect, push, call, submit; cheap to clone, one for a process.
 //! - [`Call`]: one task with its options, from `Client::task`.
+//! - [`flow::Flow`]: invocations that wait for others, from `Client::flow`.
 //! - [`Handle`]: one invocation: its status, result, events and end.
 //! - `submitter` turns concurrent submits into batches; `mailbox` turns the one stream of replies into awaits.
 
@@ -24,6 +25,7 @@ mod client;
 mod dead;
 mod error;
 mod events;
+pub mod flow;
 mod handle;
 mod listing;
 mod mailbox;
@@ -32,9 +34,9 @@ mod submitter;
 
 pub use celeriac_broker as broker;
 pub use celeriac_broker::{
-    Attempt, Backoff, CancelResult, Code, DeadFilter, DeadLetter, DeadList, DeadPage, Failure,
-    Filter, InvocationId, List, Listing, Outcome, Payload, Progress, Request, Retry, State, Status,
-    TaskFilter, Usage, When,
+    After, Attempt, Backoff, CancelResult, Code, DeadFilter, DeadLetter, DeadList, DeadPage,
+    Failure, Filter, InvocationId, List, Listing, On, OnUnmet, Outcome, Payload, Progress, Request,
+    Retry, State, Status, Target, TaskFilter, Usage, When,
 };
 
 pub use self::{
@@ -43,6 +45,7 @@ pub use self::{
     dead::BulkDead,
     error::{Error, TaskFailed},
     events::Events,
+    flow::Flow,
     handle::{Handle, gather},
     listing::BulkCancel,
 };

@@ -13,7 +13,8 @@ use crate::Error;
 /// Most submissions in one batch: a script that takes longer would delay every other client.
 const MAX_BATCH: usize = 512;
 
-type Request = (Submission, oneshot::Sender<Result<(), BrokerError>>);
+/// Invocations that travel together, in order, and the answer to the first refusal of them.
+type Request = (Vec<Submission>, oneshot::Sender<Result<(), BrokerError>>);
 
 /// The sending half; the task behind it ends when this is dropped.
 #[derive(Debug)]
@@ -30,9 +31,14 @@ impl Submitter {
     }
 
     pub(crate) async fn submit(&self, submission: Submission) -> Result<(), Error> {
+        self.submit_all(vec![submission]).await
+    }
+
+    /// Hands in many, in order; the first refusal.
+    pub(crate) async fn submit_all(&self, submissions: Vec<Submission>) -> Result<(), Error> {
         let (answer, answered) = oneshot::channel();
         self.requests
-            .send((submission, answer))
+            .send((submissions, answer))
             .await
             .map_err(|_| Error::Closed)?;
         Ok(answered.await.map_err(|_| Error::Closed)??)
@@ -42,9 +48,17 @@ impl Submitter {
 async fn run(broker: Arc<dyn Broker>, patience: Duration, mut requests: mpsc::Receiver<Request>) {
     let mut pending = Vec::with_capacity(MAX_BATCH);
     while requests.recv_many(&mut pending, MAX_BATCH).await > 0 {
-        let (batch, answers): (Vec<_>, Vec<_>) = pending.drain(..).unzip();
+        let (mut batch, mut answers) = (Vec::with_capacity(pending.len()), Vec::new());
+        for (submissions, answer) in pending.drain(..) {
+            answers.push((submissions.len(), answer));
+            batch.extend(submissions);
+        }
         let results = submit_with_patience(broker.as_ref(), batch, patience).await;
-        for (answer, result) in answers.into_iter().zip(results) {
+        let mut results = results.into_iter();
+        for (count, answer) in answers {
+            // All of them are taken, so that the next answer gets its own.
+            let own: Vec<_> = results.by_ref().take(count).collect();
+            let result = own.into_iter().find(Result::is_err).unwrap_or(Ok(()));
             // A caller that has stopped waiting does not stop the invocation.
             let _ = answer.send(result);
         }

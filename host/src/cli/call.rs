@@ -6,9 +6,11 @@ use celeriac::{
     engine::{LimitOptions, Limits},
     settings::{Settings, units},
 };
-use celeriac_broker::{Backoff, Options, TaskRef, When};
+use celeriac_broker::{
+    After, Backoff, Callback, InvocationId, On, OnUnmet, Options, Target, TaskRef, When,
+};
 use celeriac_client::{Client, Handle};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use serde_json::json;
 
 use super::{
@@ -33,7 +35,8 @@ Examples:
   cat orders.csv | celeriac call data/to-json --input - --content-type text/csv | jq .
   id=$(celeriac call compute/primes --input 100000 --detach); celeriac wait $id
   celeriac call reports/send --retries 5 --backoff 'exponential(1s, 60s)' --deadline 1h
-  celeriac call reports/send --at '2026-11-21 09:00 Europe/Berlin' --expires 2h --detach")]
+  celeriac call reports/send --at '2026-11-21 09:00 Europe/Berlin' --expires 2h --detach
+  celeriac call reports/merge --input '{\"$outputs\":true}' --after $a --after $b")]
 pub(crate) struct CallArgs {
     /// What to run: MODULE/TASK, MODULE@VERSION/TASK or MODULE@sha256:…/TASK
     #[arg(value_name = "TASK")]
@@ -50,6 +53,12 @@ pub(crate) struct CallArgs {
 
     #[command(flatten)]
     times: TimeArgs,
+
+    #[command(flatten)]
+    parents: ParentArgs,
+
+    #[command(flatten)]
+    callbacks: CallbackArgs,
 
     /// The queue, instead of the task's own
     #[arg(long)]
@@ -150,6 +159,105 @@ struct TimeArgs {
     deadline: Option<When>,
 }
 
+/// What it waits for.
+#[derive(Args, Clone, Debug)]
+struct ParentArgs {
+    /// Start it when this invocation has ended as `--on` says; may be given many times
+    #[arg(long, value_name = "ID")]
+    after: Vec<InvocationId>,
+
+    /// Which end of those it waits for
+    #[arg(
+        long,
+        value_enum,
+        value_name = "END",
+        default_value_t,
+        requires = "after"
+    )]
+    on: End,
+
+    /// What becomes of it when one of them ends otherwise
+    #[arg(
+        long,
+        value_enum,
+        value_name = "WHAT",
+        default_value_t,
+        requires = "after"
+    )]
+    on_unmet: Unmet,
+}
+
+/// What follows its end: a task, run on the outcome, or a URL that it is sent to.
+#[derive(Args, Clone, Debug)]
+struct CallbackArgs {
+    /// Run this task on the outcome, or send it to this URL, when it has succeeded; may be given many times
+    #[arg(long, value_name = "TASK|URL")]
+    on_success: Vec<Target>,
+
+    /// The same, when it has failed for good or expired
+    #[arg(long, value_name = "TASK|URL")]
+    on_failure: Vec<Target>,
+
+    /// The same, when it has ended, whatever it came to
+    #[arg(long, value_name = "TASK|URL")]
+    on_done: Vec<Target>,
+}
+
+impl CallbackArgs {
+    fn all(&self) -> Vec<Callback> {
+        let lists = [
+            (On::Success, &self.on_success),
+            (On::Failure, &self.on_failure),
+            (On::Done, &self.on_done),
+        ];
+        let callbacks = lists.into_iter().flat_map(|(on, targets)| {
+            let targets = targets.iter().cloned();
+            targets.map(move |to| Callback { on, to })
+        });
+        callbacks.collect()
+    }
+}
+
+/// Which end is waited for.
+#[derive(ValueEnum, Clone, Copy, Debug, Default)]
+enum End {
+    /// They have succeeded.
+    #[default]
+    Success,
+    /// They have failed or expired.
+    Failure,
+    /// They have ended, whatever they came to.
+    Done,
+}
+
+/// What becomes of what waits in vain.
+#[derive(ValueEnum, Clone, Copy, Debug, Default)]
+enum Unmet {
+    /// It fails, with the code dependency_failed.
+    #[default]
+    Fail,
+    /// It is cancelled, with the code skipped.
+    Skip,
+}
+
+impl ParentArgs {
+    fn after(&self) -> Vec<After> {
+        let on = match self.on {
+            End::Success => On::Success,
+            End::Failure => On::Failure,
+            End::Done => On::Done,
+        };
+        self.after.iter().map(|id| After { id: *id, on }).collect()
+    }
+
+    fn on_unmet(&self) -> OnUnmet {
+        match self.on_unmet {
+            Unmet::Fail => OnUnmet::Fail,
+            Unmet::Skip => OnUnmet::Skip,
+        }
+    }
+}
+
 /// What is shown of an invocation, and where.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct ShowArgs {
@@ -195,6 +303,9 @@ impl CallArgs {
             start: self.times.delay.map(When::from).or(self.times.at),
             expires: self.times.expires,
             deadline: self.times.deadline,
+            after: self.parents.after(),
+            on_unmet: self.parents.on_unmet(),
+            callbacks: self.callbacks.all(),
             ..self.limits.options()
         }
     }
@@ -257,6 +368,8 @@ pub(crate) async fn show_end(
         client,
         out,
         has_logs: show.logs,
+        has_chunks: false,
+        has_documents: false,
         progress: show.progress,
         patience,
         serve: serve_command(settings),

@@ -25,13 +25,16 @@ mod modules;
 mod new;
 mod outcome;
 mod output;
+mod pause;
 mod policy;
 mod push;
 mod queues;
 mod run;
 mod serve;
 mod status;
+mod top;
 mod wait;
+mod watch;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -102,12 +105,17 @@ enum Command {
     Status(status::StatusArgs),
     List(list::ListArgs),
     Wait(wait::WaitArgs),
+    Watch(watch::WatchArgs),
     Cancel(cancel::CancelArgs),
     Dead(dead::DeadArgs),
     Logs(logs::LogsArgs),
     Queues(queues::QueuesArgs),
     Kv(kv::KvArgs),
     Hosts(hosts::HostsArgs),
+    Pause(pause::PauseArgs),
+    Resume(pause::ResumeArgs),
+    Drain(pause::DrainArgs),
+    Top(top::TopArgs),
     Policy(policy::PolicyArgs),
     Doctor(doctor::DoctorArgs),
     Config(config::ConfigArgs),
@@ -142,12 +150,17 @@ impl Command {
             Self::Status(args) => status::status(args, settings, out).await,
             Self::List(args) => list::list(args, settings, out).await,
             Self::Wait(args) => wait::wait(args, settings, out).await,
+            Self::Watch(args) => watch::watch(args, settings, out).await,
             Self::Cancel(args) => cancel::cancel(args, settings, out).await,
             Self::Dead(args) => dead::dead(args, settings, out).await,
             Self::Logs(args) => logs::logs(args, settings, out).await,
             Self::Queues(args) => queues::queues(args, settings, out).await,
             Self::Kv(args) => kv::kv(args, settings, out).await,
             Self::Hosts(args) => hosts::hosts(args, settings, out).await,
+            Self::Pause(args) => pause::pause(args, settings, out).await,
+            Self::Resume(args) => pause::resume(args, settings, out).await,
+            Self::Drain(args) => pause::drain(args, settings, out).await,
+            Self::Top(args) => top::top(args, settings, out).await,
             Self::Policy(args) => policy::policy(args, &settings, out).await,
             Self::Doctor(args) => doctor::doctor(args, settings, out).await,
             Self::Config(args) => config::config(&args, &settings, out),

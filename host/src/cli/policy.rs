@@ -8,7 +8,7 @@ use celeriac::{
     policy::{self, Advice, Answer, Explained, Grant, Identity, Need, Policy, Warning},
     settings::{Settings, units},
 };
-use celeriac_broker::{Broker, Manifest, ModuleName, ModuleRef};
+use celeriac_broker::{BUILT_IN_MODULE, Broker, Manifest, ModuleName, ModuleRef};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
@@ -87,9 +87,11 @@ async fn check(settings: &Settings, out: &Output) -> Result<ExitCode, CliError> 
         .grants()
         .iter()
         .filter(|grant| {
-            names
-                .as_ref()
-                .is_some_and(|names| !is_matched(grant, names))
+            // The host itself: for its webhooks.
+            grant.pattern.to_string() != BUILT_IN_MODULE
+                && names
+                    .as_ref()
+                    .is_some_and(|names| !is_matched(grant, names))
         })
         .map(|grant| grant.pattern.to_string())
         .collect();

@@ -88,10 +88,12 @@ pub(crate) async fn serve(settings: Settings, out: &Output) -> Result<ExitCode, 
         info.concurrency
     ));
     let mut failed = pin!(host.failed());
+    let mut told_to_drain = pin!(host.told_to_drain());
     loop {
         tokio::select! {
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
+            () = &mut told_to_drain => break,
             _ = hangup.recv() => reload(&settings, &host, out).await,
             duty = &mut failed => return Err(given_up(duty)),
         }

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use celeriac::settings::Settings;
-use celeriac_broker::{Attempt, BrokerError, InvocationId, Status, When};
+use celeriac_broker::{Attempt, BrokerError, InvocationId, On, Status, When};
 use clap::Args;
 use comfy_table::Cell;
 use serde_json::{Value, json};
@@ -123,6 +123,21 @@ fn moment(at_ms: u64) -> String {
     }
 }
 
+/// What it waits for, or has waited for.
+fn waits_for(status: &Status) -> Option<String> {
+    let parents = status.after.iter().take(3).map(|after| match after.on {
+        On::Success => format!("the success of {}", after.id),
+        On::Failure => format!("the failure of {}", after.id),
+        On::Done => format!("the end of {}", after.id),
+    });
+    let shown = parents.collect::<Vec<_>>().join(", ");
+    match status.after.len() {
+        0 => None,
+        1..=3 => Some(shown),
+        many => Some(format!("{shown} and {} more", many - 3)),
+    }
+}
+
 /// An attempt that was followed by another.
 fn failed(attempt: &Attempt) -> String {
     format!(
@@ -163,6 +178,7 @@ pub(crate) fn one(status: &Status, out: &Output) -> Result<(), CliError> {
     );
     add("retry of", status.retry_of.map(|id| id.to_string()));
     add("starts", status.due_at_ms.map(moment));
+    add("waits for", waits_for(status));
     add(
         "expires",
         status

@@ -42,7 +42,7 @@ pub use execute::{Invocation, Request};
 pub use executor::{Executor, ExecutorError};
 pub use host_pattern::{HostPattern, NotAHost};
 pub use limits::{HostLimits, LimitInfo, LimitOptions, Limits, UnknownLimit};
-pub use net::{AddressClass, Destination, Host, address_class, is_public_address};
+pub use net::{AddressClass, Destination, Host, Post, PostError, address_class, is_public_address};
 pub use outcome::{Code, Execution, Fault, LimitHit, LimitRow, Usage, Verdict};
 pub use payload::Payload;
 pub use redact::{MIN_SECRET_BYTES, ShortSecret, check_secret};

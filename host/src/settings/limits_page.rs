@@ -104,6 +104,8 @@ Every outcome has one of these words. They never change their meaning.
 | `overloaded` | the host had no slot | nobody: try again |
 | `quarantined` | three hosts died while it ran | the operator: look at it |
 | `expired` | no host started it in time | the caller: later expiry; the operator: more hosts |
+| `dependency_failed` | something that it [waited for](dependencies.md) ended otherwise | the caller: look at what it waited for |
+| `skipped` | the same, and it was to be skipped then | nobody |
 
 A failure that is the hit of a limit says which one, what was allowed, what was seen, and what to change.
 ";

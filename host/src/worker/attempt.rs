@@ -10,7 +10,7 @@ use std::{
 
 use celeriac_broker::{
     Attempt, Broker, BrokerError, Code, Digest, Ending, HostId, Lease, Options, Outcome, Reserved,
-    RetryPolicy, Settlement, TaskOptions, Usage, follow, random_unit,
+    RetryPolicy, Settlement, TaskOptions, Usage, WEBHOOK_TASK, follow, random_unit,
 };
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio_util::task::TaskTracker;
@@ -20,8 +20,10 @@ use super::{
     held::{Held, Stop},
     identities::{Identities, needs_names},
     modules::{Authored, Modules},
+    parents::{self, Unfilled},
     recorder::Report,
     translate,
+    webhook::Webhooks,
 };
 use crate::engine::{Engine, Event, EventSink, Executor, HostLimits, Invocation, Limits, Request};
 use crate::policy::{Granted, LivePolicy, Need};
@@ -37,6 +39,7 @@ pub(crate) struct Attempts {
     pub(crate) executor: Arc<Executor>,
     pub(crate) modules: Arc<Modules>,
     pub(crate) admission: Arc<Admission>,
+    pub(crate) webhooks: Arc<Webhooks>,
     pub(crate) limits: Arc<HostLimits>,
     pub(crate) policy: Arc<LivePolicy>,
     pub(crate) identities: Arc<Identities>,
@@ -104,7 +107,7 @@ impl Attempts {
     /// What the attempt came to; none when it could not be made and must be given back.
     async fn execute(
         &self,
-        reserved: Reserved,
+        mut reserved: Reserved,
         about: &About,
         stop: &Stop,
         any: &Arc<AtomicBool>,
@@ -113,8 +116,26 @@ impl Attempts {
             let message = "cancelled before it started again";
             return Some(Outcome::failed(Code::Cancelled, message).into());
         }
+        match parents::fill(
+            self.broker.as_ref(),
+            &about.options.after,
+            &mut reserved.input,
+        )
+        .await
+        {
+            Ok(()) => {}
+            Err(Unfilled::Failed(outcome)) => return Some((*outcome).into()),
+            Err(Unfilled::Later(error)) => {
+                tracing::warn!(%error, "what an invocation waited for could not be read; it is given back");
+                return None;
+            }
+        }
         if reserved.header.task.is_built_in() {
-            return Some(self.admission.answer(&reserved).await.into());
+            let outcome = match reserved.header.task.task.as_str() {
+                WEBHOOK_TASK => self.webhooks.deliver(&reserved).await,
+                _ => self.admission.answer(&reserved).await,
+            };
+            return Some(outcome.into());
         }
         let Some(digest) = reserved.digest else {
             return Some(host_fault("the invocation names no module"));

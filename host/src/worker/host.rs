@@ -8,7 +8,7 @@ use std::{
 
 use celeriac_broker::{Broker, BrokerError, HostId, HostInfo, SYSTEM_QUEUE};
 use tokio::{
-    sync::{Notify, Semaphore, mpsc},
+    sync::{Notify, Semaphore, mpsc, watch},
     task::JoinHandle,
     time::timeout,
 };
@@ -25,6 +25,8 @@ use super::{
     recorder::Recorder,
     renewer::Renewer,
     settler::Settler,
+    throttle::Throttle,
+    webhook::Webhooks,
     worker::{Worker, backlog_slots},
 };
 use crate::{
@@ -113,6 +115,8 @@ pub struct Host {
     settler: JoinHandle<()>,
     /// Held so that guests have threads as long as there is a host.
     attempts: Attempts,
+    /// Raised when an operator wants it to drain.
+    told_to_drain: CancellationToken,
     /// Raised when a duty panics.
     alarm: Alarm,
 }
@@ -152,6 +156,10 @@ impl Host {
         let attempts = Attempts {
             broker: broker.clone(),
             host: info.host.clone(),
+            webhooks: Arc::new(Webhooks {
+                engine: engine.clone(),
+                policy: policy.clone(),
+            }),
             engine,
             executor,
             modules: Arc::new(Modules::new(broker.clone(), loader)),
@@ -168,7 +176,19 @@ impl Host {
             reports,
         };
         let alarm = Alarm::default();
+        let (told_to_drain, stop_reserving) = (CancellationToken::new(), CancellationToken::new());
+        let (wanted, concurrency) = watch::channel(slots);
+        let free = Arc::new(Semaphore::new(slots as usize));
+        let throttle = Throttle {
+            broker: broker.clone(),
+            info: info.clone(),
+            slots: free.clone(),
+        };
+        let throttle = throttle.run(concurrency, stop_reserving.clone());
+        tokio::spawn(alarm.clone().watch("throttle", throttle));
         let duties = Duties {
+            drain: told_to_drain.clone(),
+            concurrency: wanted,
             alarm: alarm.clone(),
             broker: broker.clone(),
             held: held.clone(),
@@ -183,13 +203,13 @@ impl Host {
             held: held.clone(),
         };
         let settler = tokio::spawn(alarm.clone().watch("settler", settler.run(ended)));
-        let (running, stop_reserving) = (TaskTracker::new(), CancellationToken::new());
+        let running = TaskTracker::new();
         let worker = Worker {
             broker: broker.clone(),
             host: info.host.clone(),
             queues: info.queues.clone(),
             lease: options.lease,
-            slots: Arc::new(Semaphore::new(slots as usize)),
+            slots: free,
             backlog_slots: backlog_slots(slots),
             held: held.clone(),
             attempts: attempts.clone(),
@@ -212,6 +232,7 @@ impl Host {
             worker,
             settler,
             attempts,
+            told_to_drain,
             alarm,
         })
     }
@@ -220,6 +241,11 @@ impl Host {
     /// end the process, and its invocations run elsewhere when their leases run out.
     pub fn failed(&self) -> impl Future<Output = &'static str> + use<> {
         self.alarm.raised()
+    }
+
+    /// Waits until an operator wants this host to drain, for ever if need be.
+    pub fn told_to_drain(&self) -> impl Future<Output = ()> + use<> {
+        self.told_to_drain.clone().cancelled_owned()
     }
 
     /// What others see of this host.
@@ -257,6 +283,13 @@ impl Host {
             ..
         } = self;
         self.stop_reserving.cancel();
+        let draining = HostInfo {
+            is_draining: true,
+            ..info.clone()
+        };
+        if let Err(error) = broker.announce(&draining, false).await {
+            tracing::debug!(%error, "nobody is told of the drain");
+        }
         if worker.await.is_err() {
             tracing::error!("the reserve loop had failed");
         }
@@ -299,6 +332,8 @@ struct Duties {
     info: HostInfo,
     lease: Duration,
     url: String,
+    drain: CancellationToken,
+    concurrency: watch::Sender<u32>,
 }
 
 impl Duties {
@@ -312,6 +347,8 @@ impl Duties {
         let listener = Controls {
             held: self.held.clone(),
             renew_now: renew_now.clone(),
+            drain: self.drain,
+            concurrency: self.concurrency,
         };
         tokio::spawn(self.alarm.clone().watch("controls", listener.run(controls)));
         let recorder = Recorder {
@@ -349,6 +386,8 @@ fn info(queues: &[String], slots: u32) -> HostInfo {
         pid: std::process::id(),
         queues,
         concurrency: slots,
+        ceiling: slots,
+        is_draining: false,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         started_at_ms: u64::try_from(now.as_millis()).unwrap_or(u64::MAX),
         running: 0,

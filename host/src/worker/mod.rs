@@ -3,7 +3,8 @@
 //! [`Host::start`] sets up: the `worker` takes pool slots and reserves as many invocations; each becomes
 //! an `attempt`, which loads its module, has the engine run it on the guest threads, and hands its
 //! outcome to the `settler`. Beside them the `renewer` keeps leases alive from a thread of its own, the
-//! `recorder` sends what tasks report, and `controls` listens for cancels.
+//! `recorder` sends what tasks report, and `controls` listens for cancels and
+//! for operators, and the `throttle` withholds slots that shall not be used.
 //!
 //! Invariants: a pool slot is taken before an invocation is reserved; nothing is written without the
 //! lease; an attempt whose lease is lost is stopped and writes nothing.
@@ -16,10 +17,13 @@ mod host;
 mod identities;
 mod key_values;
 mod modules;
+mod parents;
 mod recorder;
 mod renewer;
 mod settler;
+mod throttle;
 pub(crate) mod translate;
+mod webhook;
 #[expect(
     clippy::module_inception,
     reason = "the worker is what this module is named for"

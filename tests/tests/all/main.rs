@@ -8,8 +8,10 @@
     reason = "a test fails by panicking"
 )]
 
+mod callbacks;
 mod conformance;
 mod crash;
+mod dependencies;
 mod documented;
 mod drain;
 mod flow;
@@ -21,3 +23,4 @@ mod runaway;
 mod syscalls;
 mod time;
 mod upload;
+mod watching;

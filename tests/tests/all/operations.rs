@@ -30,6 +30,72 @@ fn celeriac(stage: &Stage, arguments: &[&str]) -> Result<Value> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_queue_is_paused_and_a_host_throttled_and_drained() -> Result<()> {
+    for stage in both().await? {
+        let host = stage.host(&["--concurrency", "4"]).await?;
+        stage.push(&["basics"]).await?;
+        celeriac(&stage, &["pause", "queue", "default"])?;
+        let sleep = stage.client.task("basics/sleep")?;
+        let handles = sleep
+            .submit_all((0..4).map(|_| json!({ "seconds": 0.3 })))
+            .await?;
+        let queues = celeriac(&stage, &["queues"])?;
+        let queue = queues["queues"].as_array().context("no queues")?;
+        let queue = queue.iter().find(|queue| queue["queue"] == "default");
+        let queue = queue.context("no queue `default`")?;
+        ensure!(
+            queue["queued"] == 4 && queue["paused_since_ms"].is_u64(),
+            "{queue}"
+        );
+
+        // One at a time from now on.
+        let name = stage.client.broker().hosts().await?.remove(0).host;
+        let begins = &name.as_str()[..name.as_str().len() - 3];
+        let set = celeriac(&stage, &["hosts", "set", begins, "--concurrency", "1"])?;
+        ensure!(set["ceiling"] == 4, "{set}");
+        until(PATIENCE, "the host runs one at a time", || async {
+            Ok(stage.client.broker().hosts().await?.remove(0).concurrency == 1)
+        })
+        .await?;
+        let refused = Command::new(binary())
+            .args([
+                "--broker",
+                &stage.url,
+                "hosts",
+                "set",
+                begins,
+                "--concurrency",
+                "5",
+            ])
+            .output()?;
+        let said = String::from_utf8(refused.stderr)?;
+        ensure!(said.contains("was built for 4 at once"), "{said}");
+
+        celeriac(&stage, &["resume", "queue", "default"])?;
+        let begun = std::time::Instant::now();
+        for handle in &handles {
+            ensure!(handle.outcome().await?.code == Code::Ok);
+        }
+        ensure!(
+            begun.elapsed() >= Duration::from_millis(1100),
+            "{:?}",
+            begun.elapsed()
+        );
+
+        let top = Command::new(binary())
+            .args(["--broker", &stage.url, "top", "--once"])
+            .output()?;
+        let text = String::from_utf8(top.stdout)?;
+        for part in ["IN/S", "default", name.as_str(), "live", "INVOCATION"] {
+            ensure!(text.contains(part), "no `{part}` in {text}");
+        }
+        celeriac(&stage, &["drain", name.as_str()])?;
+        ensure!(host.wait(PATIENCE).await?.success());
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_failure_is_found_mended_and_retried() -> Result<()> {
     for stage in both().await? {
         let _host = stage.host(&[]).await?;

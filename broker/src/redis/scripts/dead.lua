@@ -3,6 +3,7 @@
 --
 -- Expects before it is called: P (key prefix), retention (`<result TTL ms> <dead letters' TTL ms> <most dead letters>`).
 -- bury(id, ttl, now): notes a failure; returns the ms that its record is kept, at least `ttl`.
+-- record_ttl(id, own): the ms that the record of what has ended is kept.
 -- trim_dead(now): once, after everything was buried: those over the cap go, oldest first, and their records go when
 -- their results would have. Bounds: as many as were buried and 100 more.
 -- Writes   dead; for what it trims: i:<id>, e:<id> (expiry).
@@ -18,12 +19,19 @@ local function bury(id, ttl, now)
   return math.max(tonumber(ttl), dead_ttl)
 end
 
--- The record of what is a dead letter no more, and ended `at`: it goes when its result goes.
+-- The ms that a record is kept from now on, with its own result TTL (nil or false: the usual one).
+local function record_ttl(id, own)
+  local ttl = tonumber(own or result_ttl)
+  return redis.call('ZSCORE', P .. 'dead', id) and math.max(ttl, dead_ttl) or ttl
+end
+
+-- The record of what is a dead letter no more, and ended `at`: it goes when its result goes. One that others read, field u,
+-- is kept until they have.
 local function exhume(id, at, now)
   local key = P .. 'i:' .. id
-  local ttl = redis.pcall('HGET', key, 'l')
-  if type(ttl) ~= 'string' then ttl = result_ttl end
-  local left = math.max(1, at + ttl - now)
+  local record = redis.pcall('HMGET', key, 'l', 'u')
+  if record.err or record[2] then return end
+  local left = math.max(1, at + (record[1] or result_ttl) - now)
   redis.call('PEXPIRE', key, string.format('%.0f', left), 'LT')
   redis.call('PEXPIRE', P .. 'e:' .. id, string.format('%.0f', left), 'LT')
 end

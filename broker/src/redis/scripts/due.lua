@@ -16,6 +16,11 @@ local function scheduled(queue, more)
   counts[queue] = (counts[queue] or 0) + more
 end
 
+-- One more invocation of this queue waits for others, or one fewer.
+local function count_blocked(queue, more)
+  if redis.call('HINCRBY', P .. 'blocked', queue, more) <= 0 then redis.call('HDEL', P .. 'blocked', queue) end
+end
+
 -- Writes what was noted. The tickers are told when something is due before everything that they know of.
 local function write_dues(now)
   if soonest then
@@ -30,5 +35,6 @@ local function write_dues(now)
       redis.call('HDEL', P .. 'scheduled', queue)
     end
   end
+  dues, soonest, counts = {}, nil, {}
 end
 

@@ -1,4 +1,5 @@
--- Shared by cancel, release, reserve and tick: ends an invocation that no host settles. Prepended to those scripts.
+-- Shared by cancel, release, reserve, settle, submit and tick: ends an invocation that no host settles. Prepended to those scripts,
+-- behind `ended.lua`.
 --
 -- Expects before it is called: P (key prefix), now (ms), reply_ttl (ms), reply_cap (entries), and `dead.lua`. Who has called it
 -- calls trim_dead(now) in the end.
@@ -6,7 +7,7 @@
 -- module and host; `record` is what read(id) returned. Writes the outcome, lets the record expire, gives up the
 -- module and tells every waiter. One stream entry per waiter: <id> <head>.
 
-local FIELDS = {'s', 'h', 'd', 'w', 'l', 'e', 'c', 'x', 't', 'n', 'm'}
+local FIELDS = {'s', 'h', 'd', 'w', 'l', 'e', 'c', 'x', 't', 'n', 'm', 'b', 'j', 'k', 'u'}
 
 -- The record's small fields by name, or nil when there is none that can be read. Field s is taken apart:
 -- state (letter), token ('' before the first reservation), its host, fence number and attempt. Field h gives at (accepted, ms) and q (queue),
@@ -69,7 +70,11 @@ local function finish(id, state, template, record)
   head = cjson.encode(head)
   -- The mark `!` keeps the token for people and refuses it from now on: the attempt did not end this.
   redis.call('HSET', key, 's', state .. '!' .. record.token, 'r', head)
-  if record.t or record.state == 'w' then redis.call('ZREM', P .. 'due', id) end
+  if record.t or record.state == 'w' or record.state == 'b' then redis.call('ZREM', P .. 'due', id) end
+  if record.state == 'b' then
+    redis.call('HDEL', key, 'k')
+    count_blocked(record.q, -1)
+  end
   if record.state == 'w' and redis.call('HINCRBY', P .. 'scheduled', record.q, -1) <= 0 then
     redis.call('HDEL', P .. 'scheduled', record.q)
   end
@@ -83,5 +88,6 @@ local function finish(id, state, template, record)
   for client in string.gmatch(record.w or '', '%S+') do
     push(client, id, head)
   end
+  if record.m or record.b or record.j then ended(id, state, record) end
 end
 

@@ -1,5 +1,6 @@
 -- Gives invocations back to the head of their queues; the attempts did not count and nobody crashed.
--- One that somebody asked to cancel is cancelled instead. `due.lua`, `place.lua` and `finish.lua` stand in front of it.
+-- One that somebody asked to cancel is cancelled instead. `due.lua`, `place.lua`, `ended.lua`, `finish.lua` and
+-- `follow.lua` stand in front of it.
 --
 -- KEYS[1]  key prefix `cel:{p}:`
 -- ARGV     1 head of a cancelled outcome, 2 retention (see `dead.lua`), 3 reply stream TTL ms, 4 reply stream cap in entries;
@@ -27,5 +28,8 @@ for at = #ARGV - 1, 5, -2 do
     end
   end
 end
+follow_up(200)
+write_places()
 write_dues(now)
+trim_dead(now)
 return released

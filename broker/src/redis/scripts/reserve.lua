@@ -1,5 +1,5 @@
 -- Gives leases that have run out back to their queues, then takes and leases up to n invocations.
--- `due.lua`, `place.lua` and `finish.lua` stand in front of it.
+-- `due.lua`, `place.lua`, `ended.lua`, `finish.lua` and `follow.lua` stand in front of it.
 --
 -- KEYS[1]  key prefix `cel:{p}:`
 -- ARGV     1 host, 2 most invocations, 3 lease ms, 4 bytes of input after which no more are taken,
@@ -7,6 +7,7 @@
 --          8 retention (see `dead.lua`), 9 reply stream TTL ms, 10 reply stream cap in entries, 11 head of an expired outcome,
 --          12 head of an outcome past its deadline, 13... queues, first come first
 -- Returns  1 when work remains in these queues else 0; ms until the next lease runs out, -1 when there is none; now in ms;
+--          those of these queues that are paused, or all when the host is, with spaces between;
 --          then for each invocation: id, token, field h, digest hex or '', input (nil when the record is damaged),
 --          '' or, of one that was taken before or has times: `<crashes> <deadline> <start>` with 0 for none, a line feed,
 --          and its trail (JSON, or nothing)
@@ -53,7 +54,7 @@ if expiry and expiry <= now then
   expiry = first_expiry()
 end
 
-local answer = {0, -1, now}
+local answer = {0, -1, now, ''}
 local scored, bytes, taken, skips = {}, 0, 0, 1000
 
 local first_token = host .. '.1.1'
@@ -103,10 +104,28 @@ local function take(id)
   return true
 end
 
-for argument = 13, #ARGV do
-  local queue = ARGV[argument]
+-- The queues that nothing is taken from now: all of them, when this host is paused.
+local is_paused = {}
+local function note_pauses(queues)
+  local names, paused = {'host:' .. host}, {}
+  for index, queue in ipairs(queues) do names[index + 1] = 'queue:' .. queue end
+  local since = redis.call('HMGET', P .. 'paused', unpack(names))
+  for index, queue in ipairs(queues) do
+    if since[1] or since[index + 1] then
+      is_paused[queue] = true
+      paused[#paused + 1] = queue
+    end
+  end
+  answer[4] = table.concat(paused, ' ')
+end
+
+local queues = {}
+for argument = 13, #ARGV do queues[#queues + 1] = ARGV[argument] end
+note_pauses(queues)
+
+for _, queue in ipairs(queues) do
   local list = P .. 'q:' .. queue .. ':1'
-  local is_empty, stale = false, 0
+  local is_empty, stale, before = is_paused[queue] or false, 0, taken
   while taken < most and bytes < budget and skips > 0 and not is_empty do
     local wanted = math.min(most - taken, 500)
     local ids = redis.call('LPOP', list, wanted) or {}
@@ -125,6 +144,7 @@ for argument = 13, #ARGV do
       for index = #rest, 1, -1 do redis.call('LPUSH', list, rest[index]) end
     end
   end
+  if taken > before then redis.call('HINCRBY', P .. 'taken', queue, taken - before) end
   if stale > 0 and redis.call('HINCRBY', P .. 'stale', queue, -stale) <= 0 then
     redis.call('HDEL', P .. 'stale', queue)
   end
@@ -139,6 +159,8 @@ for from = 1, #scored, 1000 do
   redis.call('ZADD', leases, unpack(scored, from, math.min(from + 999, #scored)))
 end
 redis.call('ZADD', P .. 'hosts', 'XX', now, host)
+follow_up(50)
+write_places()
 write_dues(now)
 trim_dead(now)
 if taken > 0 then expiry = math.min(expiry or math.huge, now + lease_ms) end

@@ -1,5 +1,6 @@
 -- Ends attempts, each under its token: with its outcome, of which whoever waits is told, or by scheduling the next
--- attempt. The hot path. `dead_head.lua`, `dead.lua` and `due.lua` stand in front of it.
+-- attempt. The hot path. `dead.lua`, `due.lua`, `place.lua`, `ended.lua`, `finish.lua` and `follow.lua`
+-- stand in front of it.
 --
 -- KEYS[1]  key prefix `cel:{p}:`
 -- ARGV     1 retention (see `dead.lua`), 2 reply stream TTL ms, 3 reply stream cap in entries; then for each settlement, at most 500:
@@ -9,17 +10,16 @@
 --          and the result is what the invocation fails with if somebody has asked to cancel it.
 -- Returns  the numbers (from 1) of settlements whose lease was no longer held. A repeated settlement counts as written.
 -- Writes   i:<id>, leases, due, scheduled, dead, uses, e:<id> (expiry), reply:<client>: one entry carries many outcomes:
---            <id> <result> each; the result is '' where it is to be read from the store.
+--            <id> <result> each; the result is '' where it is to be read from the store; for those who wait for it: see `follow.lua`.
 -- Order    reads all, then removes leases, then writes: under memory pressure (OOM) the first write of a script decides,
 --          and ZREM is always let through, so that finished work can be written down.
 
-local reply_ttl, reply_cap = ARGV[2], tonumber(ARGV[3])
 local stale, held, records, seen = {}, {}, {}, {}
 
 for at = 4, #ARGV, 6 do
   local id, token = ARGV[at], ARGV[at + 1]
   if not seen[id] then
-    local record = redis.pcall('HMGET', P .. 'i:' .. id, 's', 'd', 'w', 'l', 'e', 'm')
+    local record = redis.pcall('HMGET', P .. 'i:' .. id, 's', 'd', 'w', 'l', 'e', 'm', 'b', 'j', 'u')
     local state = record[1]
     if state == 'r' .. token then
       seen[id] = token
@@ -64,20 +64,12 @@ local function tell(client, id, result)
   entry.bytes = entry.bytes + #result
 end
 
-local now
-
-local function clock()
-  local time = redis.call('TIME')
-  return time[1] * 1000 + math.floor(time[2] / 1000)
-end
-
 -- Whether the next attempt is scheduled: not when somebody wants the invocation cancelled.
 local function retry(id, key, token, wait, trail)
   local record = redis.call('HMGET', key, 'x', 't', 'h')
   local queue = string.match(record[3] or '', '^%d+ (%S+) ')
   if record[1] or not queue then return false end
-  now = now or clock()
-  local starts, deadline = now + tonumber(wait), tonumber(string.match(record[2] or '', ' (%d+)$') or 0)
+  local starts, deadline = clock() + tonumber(wait), tonumber(string.match(record[2] or '', ' (%d+)$') or 0)
   redis.call('HSET', key, 's', 'w' .. token, 'n', string.format('%.0f', starts), 'a', trail)
   due(id, deadline > 0 and math.min(starts, deadline) or starts)
   scheduled(queue, 1)
@@ -107,8 +99,7 @@ for at = 4, #ARGV, 6 do
     local ttl = record[4] or result_ttl
     -- 102 is f.
     if string.byte(letter) == 102 then
-      now = now or clock()
-      ttl = bury(id, ttl, now)
+      ttl = bury(id, ttl, clock())
     end
     redis.call('PEXPIRE', key, ttl)
     if record[5] then redis.call('PEXPIRE', P .. 'e:' .. id, ttl) end
@@ -122,6 +113,12 @@ for at = 4, #ARGV, 6 do
         tell(waiters, id, pushed)
       end
     end
+    if record[6] or record[7] or record[8] then
+      local is_read, more = pcall(cjson.decode, record[6] or '')
+      local what = {d = digest, w = waiters, l = record[4], e = record[5], b = record[7], j = record[8], u = record[9]}
+      what.more = is_read and more or nil
+      ended(id, letter, what)
+    end
   end
 end
 
@@ -134,7 +131,9 @@ for digest, fewer in pairs(uses) do
     redis.call('HDEL', P .. 'uses', digest)
   end
 end
+follow_up(200)
 if now then
+  write_places()
   write_dues(now)
   trim_dead(now)
 end

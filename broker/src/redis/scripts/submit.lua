@@ -1,22 +1,24 @@
 -- Accepts a batch of invocations: resolves each distinct target once, pins its digest, queues in order, or schedules.
--- `prefix.lua`, `due.lua` and `place.lua` stand in front of it.
+-- `dead.lua`, `due.lua`, `place.lua`, `ended.lua`, `finish.lua`, `follow.lua` and `join.lua` stand in front of it.
 --
 -- KEYS[1]  key prefix `cel:{p}:`
--- ARGV[1]  number of targets, at most 500; then for each four arguments:
+-- ARGV[1]  retention (see `dead.lua`), [2] reply stream TTL ms, [3] reply stream cap in entries
+-- ARGV[4]  number of targets, at most 500; then for each four arguments:
 --            name in `names` ('' when a digest is given or the task is built in), digest hex ('' when a name is
 --            given or the task is built in), task, queue ('' = the task's own, else `default`)
--- then for each invocation, at most 500, eight arguments:
+-- then for each invocation, at most 500, nine arguments:
 --            id, number of its target (from 1), header JSON, input, waiting client ('' = none), result TTL ms ('' = default),
 --            '' or three moments: when it may start, when it expires, its deadline; each `-`, ms since 1970, or `+` and ms,
---            '' or the features that it uses: one JSON object (`More`), kept as field m
--- Returns  a flat list of refusals: number of the invocation (from 1), 1 = no such module or 2 = no such task.
+--            '' or the features that it uses: one JSON object (`More`), kept as field m,
+--            '' or what it waits for: f or k (it fails, or is skipped, if they end otherwise) and edges as `follow.lua` has them
+-- Returns  a flat list of refusals: number of the invocation (from 1), 1 = no such module or 2 = no such task,
+--            or why it cannot wait for what it shall wait for, see `join.lua`.
 --          What is not listed is accepted; an id that is known already is accepted and left as it is.
--- Writes   i:<id>, q:<queue>:1, wake:<queue>, queues, uses, due, scheduled.
+-- Writes   i:<id>, q:<queue>:1, wake:<queue>, queues, uses, due, scheduled;
+--          of what it waits for: i:<id>, after:<id>, blocked.
 
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local target_count = tonumber(ARGV[1])
-local at = 2
+local target_count = tonumber(ARGV[4])
+local at = 5
 
 local digests, queues, refusals = {}, {}, {}
 for target = 1, target_count do
@@ -42,14 +44,17 @@ for target = 1, target_count do
   queues[target] = queue ~= '' and queue or 'default'
 end
 
-local count = (#ARGV - at + 1) / 8
+local count = (#ARGV - at + 1) / 9
 local keys = {}
 for item = 1, count do
-  keys[item] = P .. 'i:' .. ARGV[at + (item - 1) * 8]
+  keys[item] = P .. 'i:' .. ARGV[at + (item - 1) * 9]
 end
 local known = redis.call('EXISTS', unpack(keys))
 
-local refused, seen, used, uses = {}, {}, {}, {}
+-- Invocations that wait are looked at this often, in ms, in case something went missing.
+local SWEEP = 600000
+
+local refused, seen, used, uses, hopeless = {}, {}, {}, {}, {}
 local stamp = string.format('%.0f ', now)
 local fields = {'h', '', 'i', ''}
 
@@ -60,8 +65,9 @@ local function moment(text)
   return span and now + tonumber(span) or tonumber(text)
 end
 
--- Adds the fields of an invocation that has times, from number `last` on; the last one, and whether it has to wait.
-local function time_fields(id, times, last)
+-- Adds the fields of an invocation that has times, from number `last` on; the last one, whether it has to wait for its
+-- time, and when it is to be looked at first (math.huge: never).
+local function time_fields(times, last)
   local starts, expires, deadline = string.match(times, '^(%S+) (%S+) (%S+)$')
   starts, expires, deadline = moment(starts), moment(expires), moment(deadline)
   if starts <= now then starts = 0 end
@@ -77,19 +83,21 @@ local function time_fields(id, times, last)
   for _, at in ipairs({starts, expires, deadline}) do
     if at > 0 then first = math.min(first, at) end
   end
-  if first < math.huge then due(id, first) end
-  return last, starts > 0
+  return last, starts > 0, first
 end
 
 for item = 1, count do
   local id = ARGV[at]
   local target = tonumber(ARGV[at + 1])
-  if refusals[target] then
-    if known == 0 or redis.call('EXISTS', keys[item]) == 0 then
+  local is_new = not seen[id] and (known == 0 or redis.call('EXISTS', keys[item]) == 0)
+  local refusal, parents, chain = refusals[target], nil, nil
+  if is_new and not refusal and ARGV[at + 8] ~= '' then refusal, parents, chain = check_parents(ARGV[at + 8]) end
+  if refusal then
+    if is_new then
       refused[#refused + 1] = item
-      refused[#refused + 1] = refusals[target]
+      refused[#refused + 1] = refusal
     end
-  elseif not seen[id] and (known == 0 or redis.call('EXISTS', keys[item]) == 0) then
+  elseif is_new then
     seen[id] = true
     local queue, digest, client, ttl = queues[target], digests[target], ARGV[at + 4], ARGV[at + 5]
     fields[2], fields[4] = stamp .. queue .. ' ' .. ARGV[at + 2], ARGV[at + 3]
@@ -107,26 +115,42 @@ for item = 1, count do
       fields[last + 1], fields[last + 2] = 'l', ttl
       last = last + 2
     end
-    local waits = false
-    if ARGV[at + 6] ~= '' then last, waits = time_fields(id, ARGV[at + 6], last) end
+    local waits, first = false, math.huge
+    if ARGV[at + 6] ~= '' then last, waits, first = time_fields(ARGV[at + 6], last) end
     local more
     if ARGV[at + 7] ~= '' then
       more = cjson.decode(ARGV[at + 7])
       fields[last + 1], fields[last + 2] = 'm', ARGV[at + 7]
       last = last + 2
     end
+    local pending, unmet = 0, nil
+    if parents then
+      pending, unmet = join(id, parents)
+      fields[last + 1], fields[last + 2] = 'j', string.sub(ARGV[at + 8], 1, 1) .. chain
+      last = last + 2
+    end
+    local is_blocked = pending > 0 or unmet
+    if is_blocked then
+      -- The later of two values for s stays.
+      fields[last + 1], fields[last + 2], fields[last + 3], fields[last + 4] = 'k', pending, 's', 'b'
+      last = last + 4
+      first = math.min(first, now + SWEEP)
+      if unmet then hopeless[#hopeless + 1] = {id, unmet} end
+    end
     redis.call('HSET', keys[item], unpack(fields, 1, last))
     used[queue] = true
-    if waits then
+    if first < math.huge then due(id, first) end
+    if is_blocked then
+      count_blocked(queue, 1)
+    elseif waits then
       scheduled(queue, 1)
     else
       place(queue, id, more, false)
     end
   end
-  at = at + 8
+  at = at + 9
 end
 
-write_places()
 for queue in pairs(used) do
   redis.call('SADD', P .. 'queues', queue)
 end
@@ -134,4 +158,12 @@ for digest, more in pairs(uses) do
   redis.call('HINCRBY', P .. 'uses', digest, more)
 end
 write_dues(now)
+for _, item in ipairs(hopeless) do
+  local id, parent = unpack(item)
+  end_unmet(id, read(id), parent.id, parent.letter)
+end
+follow_up(200)
+write_places()
+write_dues(now)
+trim_dead(now)
 return refused

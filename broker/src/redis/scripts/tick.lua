@@ -1,5 +1,6 @@
--- Does what has fallen due: queues what is scheduled, ends what has not started in time or is past its deadline.
--- `due.lua`, `place.lua` and `finish.lua` stand in front of it.
+-- Does what has fallen due: queues what is scheduled, ends what has not started in time or is past its deadline, goes on
+-- telling those who wait for ends where another script had to leave off, and checks what waits for others now and then.
+-- `due.lua`, `place.lua`, `ended.lua`, `finish.lua` and `follow.lua` stand in front of it.
 --
 -- KEYS[1]  key prefix `cel:{p}:`
 -- ARGV     1 head of an expired outcome, 2 retention (see `dead.lua`), 3 reply stream TTL ms, 4 reply stream cap in entries,
@@ -7,7 +8,8 @@
 -- Returns  ms until the next one is due, -1 when there is none; ms until this ticker may take over, 0 when it leads.
 --          Every host has a ticker. The one that leads comes when something is due, the others when its term is over,
 --          so that hosts do not all come for each invocation, and one that dies delays by a term at most.
--- Writes   due, scheduled, ticker, i:<id>, q:<queue>:1, wake:<queue>; for what it ends: stale, uses, e:<id>, reply:<client>.
+-- Writes   due, scheduled, ticker, i:<id>, q:<queue>:1, wake:<queue>; for what it ends: stale, uses, e:<id>, reply:<client>;
+--          ends and what `follow.lua` writes.
 -- Order    ZREM first: under memory pressure (OOM) the first write of a script decides, and it is always let through.
 
 local ids = redis.call('ZRANGEBYSCORE', P .. 'due', '-inf', now, 'LIMIT', 0, ARGV[8])
@@ -19,16 +21,55 @@ local function make_ready(id, record)
   place(record.q, id, record.more, false)
 end
 
+for _, entry in ipairs(redis.call('LPOP', P .. 'ends', 50) or {}) do
+  local letter, id, rest = string.sub(entry, 1, 1), string.sub(entry, 2, 37), string.sub(entry, 38)
+  if letter == '-' then
+    freed[#freed + 1] = {id, tonumber(rest)}
+  else
+    notes[#notes + 1] = {id, letter, rest}
+  end
+end
+local is_told = #notes + #freed == 0
+
+-- Counts anew how many parents an invocation waits for, in case something went missing. While ends are being told the
+-- count must stay as it is: those who are about to be told would be counted twice.
+local checks = 2000
+local function sweep(id, record, ends)
+  local parents = is_told and checks > 0 and parents_of(id) or nil
+  local again = now + (parents and 600000 or 1000)
+  if parents then
+    checks = checks - #parents
+    local pending = 0
+    for _, parent in ipairs(parents) do
+      local key = P .. 'i:' .. parent.id
+      local state = redis.call('HGET', key, 's')
+      local letter = string.sub(state or 'q', 1, 1)
+      if not state and redis.call('EXISTS', key) == 0 then return end_unmet(id, record, parent.id, nil) end
+      local wanted = string.sub(parent.on or 'success', 1, 1)
+      if not CAME_TO[letter] then
+        pending = pending + 1
+      elseif not is_met(wanted, letter) then
+        return end_unmet(id, record, parent.id, letter)
+      end
+    end
+    if pending == 0 then return unblock(id, record) end
+    redis.call('HSET', P .. 'i:' .. id, 'k', pending)
+  end
+  due(id, math.min(again, ends or again))
+end
+
 for _, id in ipairs(ids) do
   local record = read(id)
-  if record and (record.state == 'q' or record.state == 'w') then
+  if record and (record.state == 'b' or record.state == 'q' or record.state == 'w') then
     local verdict, ends = verdict_on(record.t, record.attempt)
     if verdict then
       if record.state == 'q' then redis.call('HINCRBY', P .. 'stale', record.q, 1) end
       finish(id, verdict, verdict == 'e' and ARGV[1] or ARGV[5], record)
     else
       local starts = record.state == 'w' and tonumber(record.n) or 0
-      if starts > now then
+      if record.state == 'b' then
+        sweep(id, record, ends)
+      elseif starts > now then
         due(id, math.min(starts, ends or starts))
       else
         if record.state == 'w' then make_ready(id, record) end
@@ -37,11 +78,13 @@ for _, id in ipairs(ids) do
     end
   end
 end
+follow_up(250)
 write_places()
 write_dues(now)
 trim_dead(now)
 
 local next_due = tonumber(redis.call('ZRANGE', P .. 'due', 0, 0, 'WITHSCORES')[2])
+if redis.call('EXISTS', P .. 'ends') == 1 then next_due = now end
 local leader, turn = redis.call('GET', P .. 'ticker'), 0
 if leader and leader ~= ARGV[6] then
   turn = math.max(1, redis.call('PTTL', P .. 'ticker'))

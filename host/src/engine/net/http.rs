@@ -20,7 +20,7 @@ pub(crate) use self::error_code::link;
 
 use self::exchange::{Exchange, exchange};
 use self::response::{Response, answer};
-use super::super::HttpRule;
+use super::super::{HttpRule, Rights};
 use super::destination::Destination;
 use super::egress::{Egress, Slot};
 
@@ -136,12 +136,24 @@ fn granted(
     destination: &Destination,
     method: &Method,
 ) -> Result<Vec<IpNet>, Error> {
+    networks_for(&egress.rights, destination, method).map_err(|why| {
+        egress.deny("http", format!("{method} {destination}"), why);
+        Error::HttpRequestDenied
+    })
+}
+
+/// The same for any rights; else why not, where it is not simply that nobody granted the host.
+pub(super) fn networks_for(
+    rights: &Rights,
+    destination: &Destination,
+    method: &Method,
+) -> Result<Vec<IpNet>, Option<String>> {
     let to_host = |rule: &&HttpRule| {
         rule.hosts
             .iter()
             .any(|host| destination.host.is_meant_by(host))
     };
-    let rules: Vec<_> = egress.rights.http.iter().filter(to_host).collect();
+    let rules: Vec<_> = rights.http.iter().filter(to_host).collect();
     let mut matching = rules
         .iter()
         .filter(|rule| allows(rule, destination, method))
@@ -149,10 +161,8 @@ fn granted(
     if matching.peek().is_some() {
         return Ok(matching.flat_map(|rule| rule.networks.clone()).collect());
     }
-    let why = (!rules.is_empty())
-        .then(|| "the host is granted, but not with this scheme, port and method".to_owned());
-    egress.deny("http", format!("{method} {destination}"), why);
-    Err(Error::HttpRequestDenied)
+    Err((!rules.is_empty())
+        .then(|| "the host is granted, but not with this scheme, port and method".to_owned()))
 }
 
 /// Whether a rule for the host allows scheme, port and method too.

@@ -10,6 +10,7 @@ mod address;
 mod destination;
 mod egress;
 mod http;
+mod post;
 mod resolver;
 mod sockets;
 mod tls;
@@ -18,6 +19,7 @@ pub use address::{Class as AddressClass, class as address_class, is_public as is
 pub use destination::{Destination, Host};
 pub(crate) use egress::{Egress, NetworkUsage};
 pub(crate) use http::{Hooks, link as link_http};
+pub use post::{Post, PostError};
 pub(crate) use sockets::{SocketsView, link as link_sockets};
 
 use std::future::Future;

@@ -17,6 +17,12 @@ if TYPE_CHECKING:
 #: Invocations in one call, and bytes of payload unless a single one is larger.
 CHUNK, CHUNK_BYTES = 500, 4 << 20
 
+#: As hosts have it: a day for the record of a cancelled invocation, a week for dead letters, and how many of these.
+RETENTION = "86400000 604800000 10000"
+
+#: The TTL and the cap of reply streams, in milliseconds and entries.
+REPLY_TTL_MS, REPLY_CAP = 600_000, 4096
+
 
 async def submit(link: Link, batch: list[Submission], client: str) -> list[CeleriacError | None]:
     """Accepts a batch, in order; `client` names the reply stream."""
@@ -60,8 +66,10 @@ async def _send(link: Link, chunk: list[Submission], client: str) -> list[Celeri
             max(1, options["result_ttl_ms"]) if "result_ttl_ms" in options else "",
             times(options) if options else "",
             "",
+            "",
         )
-    refused = await link.call(script("submit"), len(targets), *heads, *items)
+    ends = (RETENTION, REPLY_TTL_MS, REPLY_CAP)
+    refused = await link.call(script("submit"), *ends, len(targets), *heads, *items)
     answers: list[CeleriacError | None] = [None] * len(chunk)
     for number, reason in zip(refused[::2], refused[1::2]):
         ref = chunk[number - 1].task

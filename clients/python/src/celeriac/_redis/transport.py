@@ -27,7 +27,7 @@ from .link import PREFIX, Link
 from .listener import Listener
 from .replies import Replies
 from .scripts import script
-from .submit import submit
+from .submit import REPLY_CAP, REPLY_TTL_MS, RETENTION, submit
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -49,10 +49,6 @@ MODULE_BYTES = 32 << 20
 
 #: Bytes that nobody admits within this time go; seconds.
 UNADMITTED = 3600
-
-#: A day, as hosts have it: how long the record of a cancelled invocation is kept. Then the TTL and the cap of
-#: reply streams, in milliseconds and entries.
-RESULT_TTL_MS, REPLY_TTL_MS, REPLY_CAP = 86_400_000, 600_000, 4096
 
 #: What an invocation ends with that is cancelled before it runs; the script completes it.
 CANCELLED = (
@@ -158,7 +154,7 @@ class RedisTransport:
 
     async def cancel(self, id: str) -> CancelResult:
         """Stops an invocation."""
-        args = (CANCELLED, RESULT_TTL_MS, REPLY_TTL_MS, REPLY_CAP, id)
+        args = (CANCELLED, RETENTION, REPLY_TTL_MS, REPLY_CAP, id)
         answer = await self._link.call(script("cancel"), *args)
         if answer == 0:
             raise self.missing(id)

@@ -1,0 +1,29 @@
+-- Shared by settle and finish, in front of which it stands: notes what follows from the end of an invocation, beside its
+-- outcome. `follow.lua` does it.
+--
+-- Expects before it is called: P (key prefix), now (ms; nil until somebody asked for it, see clock).
+-- ended(id, letter, record): the invocation has just been written as ended, with s, f, c or e. It is called for those with
+-- field m (what the invocation uses beyond the plain), b (others wait for it) or j (it has waited for others) alone: plain
+-- ones cost nothing more. `record` has at least the fields b, d, e, j, l, u and w by name, and `more`: field m, decoded, or nil.
+
+-- Redis' time in ms: asked for once, and only by those who need it.
+local function clock()
+  if not now then
+    local time = redis.call('TIME')
+    now = time[1] * 1000 + math.floor(time[2] / 1000)
+  end
+  return now
+end
+
+-- Ends that others wait for: id, letter, edges. Ends of what has waited: id, number of the first parent to let go of.
+local notes, freed = {}, {}
+
+local function ended(id, letter, record)
+  if record.u then
+    -- Kept until everybody who waits for it has ended: they may read what it came to.
+    redis.call('PERSIST', P .. 'i:' .. id)
+  end
+  if record.b then notes[#notes + 1] = {id, letter, record.b} end
+  if record.j then freed[#freed + 1] = {id, 1} end
+end
+
