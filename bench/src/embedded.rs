@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use anyhow::Result;
 use celeriac::{
     engine::{EngineConfig, HostLimits},
-    module::{CompileLimits, UploadCaps},
+    module::{CompileLimits, LoaderConfig, UploadCaps},
     policy::Policy,
     worker::{Host, HostOptions},
 };
@@ -42,7 +42,9 @@ impl Embedded {
             policy: Policy::default(),
             cache_dir: data.path().join("cache"),
             compile: CompileLimits::default(),
+            modules: LoaderConfig::default(),
             upload: UploadCaps::default(),
+            emit_backlog: 32 << 20,
         };
         let host = Host::start(Arc::clone(&broker), options).await?;
         let client = Client::new(broker, ConnectOptions::default());

@@ -117,6 +117,9 @@ pub struct Options {
     /// The dead letter whose place it takes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry_of: Option<InvocationId>,
+    /// The schedule that submitted it: set by schedules.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<String>,
     /// Any other limit of one attempt, by the host's name for it, in its unit.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub limits: BTreeMap<String, u64>,
@@ -127,6 +130,9 @@ impl Options {
     pub(crate) fn check(&self) -> Result<(), BrokerError> {
         if let Some(queue) = &self.queue {
             check_name("queue", queue)?;
+        }
+        if let Some(schedule) = &self.schedule {
+            check_name("schedule name", schedule)?;
         }
         dependency::check(&self.after)?;
         callback::check(&self.callbacks)?;

@@ -55,8 +55,21 @@ pub fn check_key(key: &str) -> Result<(), BrokerError> {
     Err(BrokerError::invalid("key", key, expected))
 }
 
+/// Checks everything that a listing needs checked; how many keys it gets at most.
+pub(crate) fn check_list(
+    module: &str,
+    prefix: &str,
+    after: Option<&str>,
+    limit: u32,
+) -> Result<usize, BrokerError> {
+    check_module(module)?;
+    check_bound("prefix", prefix)?;
+    check_bound("cursor", after.unwrap_or_default())?;
+    Ok(limit.min(MAX_PAGE) as usize)
+}
+
 /// Checks what a listing asks for: a prefix or a cursor, either of which may be empty.
-pub(crate) fn check_bound(what: &'static str, text: &str) -> Result<(), BrokerError> {
+fn check_bound(what: &'static str, text: &str) -> Result<(), BrokerError> {
     if text.len() <= MAX_KEY_BYTES {
         return Ok(());
     }

@@ -32,6 +32,7 @@ mod pause;
 mod payload;
 pub mod redis;
 mod retry;
+mod schedule;
 mod span;
 #[cfg(feature = "testing")]
 pub mod testing;
@@ -64,5 +65,9 @@ pub use self::{
     pause::{Pausable, Paused},
     payload::{JSON, Payload},
     retry::{Attempt, Backoff, RetryPolicy, follow, random_unit},
+    schedule::{
+        CatchUp, MAX_SCHEDULE_INPUT, MAX_SCHEDULES, Overlap, Put, RUNS_KEPT, Run, RunResult,
+        Schedule, ScheduleRecord, Timing,
+    },
     when::When,
 };

@@ -8,12 +8,18 @@ use crate::{BrokerError, Options};
 /// submitted, and never changed. An invocation that uses none has none, so that it costs nothing.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub(crate) struct More {}
+pub(crate) struct More {
+    /// The schedule that submitted it, a time of which may wait for its end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) schedule: Option<String>,
+}
 
 impl More {
     /// What these options ask for.
-    pub(crate) const fn of(_options: &Options) -> Self {
-        Self {}
+    pub(crate) fn of(options: &Options) -> Self {
+        Self {
+            schedule: options.schedule.clone(),
+        }
     }
 
     /// As it is stored; empty when there is nothing to say.

@@ -33,6 +33,7 @@ fn with_five(name: &str) -> Vec<u8> {
             "{} (type (func)) (type (instance (type (func))))",
             module("(type (func)) (type (func (param i32)))")
         ),
+        "type_bytes" => module("(type (func (param i32)))"),
         "imports" => format!(
             "{} (import \"a\" (func)) (import \"b\" (func))",
             module(
@@ -70,6 +71,7 @@ fn with(name: &str, value: u64) -> UploadCaps {
         "module" => &mut caps.module,
         "functions" => &mut caps.functions,
         "types" => &mut caps.types,
+        "type_bytes" => &mut caps.type_bytes,
         "imports" => &mut caps.imports,
         "exports" => &mut caps.exports,
         "data" => &mut caps.data,

@@ -554,6 +554,30 @@ async fn a_body_is_taken_up_to_its_limit_and_costs_fuel() {
 }
 
 #[tokio::test]
+async fn each_byte_of_a_body_is_charged_once() {
+    let answers = [1_000, 3_000, 1_000];
+    let server = Server::start("127.0.0.1:0", move |mut stream, seen, number| async move {
+        read_request(&mut stream, &seen).await;
+        let bytes = answers[number - 1];
+        let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {bytes}\r\n\r\n");
+        // In one piece, as the guest reads once.
+        let answer = [head.into_bytes(), vec![b'x'; bytes]].concat();
+        let _ = stream.write_all(&answer).await;
+        until_closed(&mut stream, &seen).await;
+    })
+    .await;
+    let mut fuel = Vec::new();
+    for (sent, received) in [1_000, 1_000, 3_000].into_iter().zip(answers) {
+        let input = json!([server.address.to_string(), sent]);
+        let ran = run("cross", input, Limits::default(), &may_ask(&server)).await;
+        assert_eq!(value(&ran), received, "all of the answer at once");
+        fuel.push(ran.usage.fuel);
+    }
+    assert_eq!(fuel[1] - fuel[0], 2_000, "2,000 bytes more received");
+    assert_eq!(fuel[2] - fuel[0], 2_000, "2,000 bytes more sent");
+}
+
+#[tokio::test]
 async fn bytes_from_the_network_use_up_the_fuel() {
     let head = "HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n";
     let server = Server::endless(head, vec![b'x'; 64 << 10], Duration::ZERO).await;

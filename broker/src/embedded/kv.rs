@@ -13,7 +13,7 @@ use super::{
 };
 pub(super) use crate::kv::Change;
 use crate::{
-    BrokerError, Caps, KeyValueStats, MAX_PAGE,
+    BrokerError, Caps, KeyValueStats,
     kv::{self, Refusal},
 };
 
@@ -343,10 +343,7 @@ pub(super) async fn list(
     after: Option<&str>,
     limit: u32,
 ) -> Result<Vec<String>, BrokerError> {
-    kv::check_module(module)?;
-    kv::check_bound("prefix", prefix)?;
-    kv::check_bound("cursor", after.unwrap_or_default())?;
-    let limit = limit.min(MAX_PAGE) as usize;
+    let limit = kv::check_list(module, prefix, after, limit)?;
     let (mut from, mut is_after) = match after {
         Some(after) if after >= prefix => (after.to_owned(), true),
         _ => (prefix.to_owned(), false),

@@ -106,6 +106,7 @@ impl Store {
             db.execute_batch(super::kv::TABLES)?;
             db.execute_batch(super::dead::TABLES)?;
             db.execute_batch(super::pause::TABLES)?;
+            db.execute_batch(super::schedules::TABLES)?;
             Ok((db, namespace))
         };
         let result = open().map_err(|fault| fault.into_broker_error(&self.address));

@@ -15,7 +15,7 @@ use super::{
 };
 pub(super) use crate::kv::Change;
 use crate::{
-    BrokerError, KeyValueStats, MAX_PAGE,
+    BrokerError, KeyValueStats,
     kv::{self, Refusal},
 };
 
@@ -161,10 +161,7 @@ pub(super) async fn list(
     after: Option<&str>,
     limit: u32,
 ) -> Result<Vec<String>, BrokerError> {
-    kv::check_module(module)?;
-    kv::check_bound("prefix", prefix)?;
-    kv::check_bound("cursor", after.unwrap_or_default())?;
-    let limit = limit.min(MAX_PAGE) as usize;
+    let limit = kv::check_list(module, prefix, after, limit)?;
     let mut from = match after {
         Some(after) if after >= prefix => lex(b'(', after.as_bytes()),
         _ if prefix.is_empty() => b"-".to_vec(),

@@ -39,6 +39,11 @@ scripts! {
     RUNNING = ["running.lua"];
     QUEUE = ["queue.lua"];
     RESUME = ["resume.lua"];
+    SCHEDULES = ["schedules.lua"];
+    SCHEDULE_PUT = ["schedule_put.lua"];
+    SCHEDULE_CHANGE = ["schedule_change.lua"];
+    FIRE = ["submit_head.lua", "dead.lua", "due.lua", "place.lua", "ended.lua", "finish.lua", "follow.lua", "join.lua",
+            "fire_open.lua", "submit.lua", "fire.lua"];
     LIST = ["list.lua"];
     DEAD_LIST = ["dead_list.lua"];
     DEAD_CLAIM = ["dead_claim.lua"];

@@ -30,13 +30,15 @@ mod handle;
 mod listing;
 mod mailbox;
 mod modules;
+mod schedules;
 mod submitter;
 
 pub use celeriac_broker as broker;
 pub use celeriac_broker::{
-    After, Attempt, Backoff, CancelResult, Code, DeadFilter, DeadLetter, DeadList, DeadPage,
-    Failure, Filter, InvocationId, List, Listing, On, OnUnmet, Outcome, Payload, Progress, Request,
-    Retry, State, Status, Target, TaskFilter, Usage, When,
+    After, Attempt, Backoff, CancelResult, CatchUp, Code, DeadFilter, DeadLetter, DeadList,
+    DeadPage, Failure, Filter, InvocationId, List, Listing, On, OnUnmet, Outcome, Overlap, Payload,
+    Progress, Request, Retry, Schedule, ScheduleRecord, State, Status, Target, TaskFilter, Timing,
+    Usage, When,
 };
 
 pub use self::{
@@ -48,4 +50,5 @@ pub use self::{
     flow::Flow,
     handle::{Handle, gather},
     listing::BulkCancel,
+    schedules::{Applied, Apply, Change, Schedules},
 };

@@ -59,6 +59,10 @@ fn embedded(address: IpAddr) {
     {
         assert_eq!(is_public, is_public_address(inside.into()), "{address}");
     }
+    if let IpAddr::V6(address) = address {
+        let is_inner = address.is_unicast_link_local() || address.is_unique_local();
+        assert!(!(is_public && is_inner), "{address} is public");
+    }
     assert!(
         !(is_public
             && (address.is_loopback() || address.is_unspecified() || address.is_multicast())),

@@ -30,6 +30,8 @@ mod policy;
 mod push;
 mod queues;
 mod run;
+mod schedule_file;
+mod schedules;
 mod serve;
 mod status;
 mod top;
@@ -111,6 +113,7 @@ enum Command {
     Logs(logs::LogsArgs),
     Queues(queues::QueuesArgs),
     Kv(kv::KvArgs),
+    Schedules(schedules::SchedulesArgs),
     Hosts(hosts::HostsArgs),
     Pause(pause::PauseArgs),
     Resume(pause::ResumeArgs),
@@ -156,6 +159,7 @@ impl Command {
             Self::Logs(args) => logs::logs(args, settings, out).await,
             Self::Queues(args) => queues::queues(args, settings, out).await,
             Self::Kv(args) => kv::kv(args, settings, out).await,
+            Self::Schedules(args) => schedules::schedules(args, settings, out).await,
             Self::Hosts(args) => hosts::hosts(args, settings, out).await,
             Self::Pause(args) => pause::pause(args, settings, out).await,
             Self::Resume(args) => pause::resume(args, settings, out).await,

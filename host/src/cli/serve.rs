@@ -4,7 +4,7 @@ use std::{io, pin::pin, process::ExitCode, time::Duration};
 
 use celeriac::{
     engine::EngineConfig,
-    module::CompileLimits,
+    module::{CompileLimits, LoaderConfig},
     policy::{Policy, PolicyError, Warning},
     process,
     settings::{Override, Settings, units, without_password},
@@ -176,7 +176,12 @@ fn options(settings: &Settings, policy: Policy) -> HostOptions {
         policy,
         cache_dir: settings.cache_dir.join("artifacts"),
         compile: compile(settings),
+        modules: LoaderConfig {
+            bytes: settings.engine_modules,
+            ..LoaderConfig::default()
+        },
         upload: settings.upload,
+        emit_backlog: settings.emit_backlog,
     }
 }
 
@@ -200,6 +205,7 @@ pub(super) fn compile(settings: &Settings) -> CompileLimits {
     CompileLimits {
         timeout: settings.compile.timeout,
         memory_bytes: settings.compile.memory_bytes,
+        at_once: settings.compile.at_once,
         ..CompileLimits::default()
     }
 }
@@ -230,4 +236,18 @@ fn io_error(error: &io::Error) -> CliError {
         format!("the operating system refused: {error}"),
         "`celeriac doctor` looks closer",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_without_a_duty_ends_with_its_own_exit_code() {
+        let error = given_up("settler");
+        assert_eq!(error.exit, Exit::Failed);
+        assert_eq!(error.exit as u8, 7, "what service managers are told");
+        assert!(error.message.contains("the host's settler panicked"));
+        assert!(error.remedy.contains("Restart=on-failure"));
+    }
 }

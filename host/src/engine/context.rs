@@ -1,8 +1,9 @@
 //! The `celeriac:task/context` imports: what a running task can ask of, and tell, its host.
 //!
 //! Written by hand rather than generated, as strings are borrowed from guest memory here: what a budget cuts
-//! off is never copied. All of them are quick and none blocks.
+//! off is never copied. All of them are quick, and none waits but `emit`, for room.
 
+use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use wasmtime::StoreContextMut;
@@ -10,7 +11,6 @@ use wasmtime::component::{Linker, LinkerInstance, WasmStr};
 
 use super::bindings::{CurrentInvocation, GuestAccessError, GuestLevel, Payload};
 use super::recorder::cut;
-use super::redact::Redactor;
 use super::state::{HostLimit, State};
 use super::{Denied, Level, Rights, trap};
 
@@ -76,15 +76,20 @@ fn reports(context: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
             charge(&mut store, bytes)
         },
     )?;
-    context.func_wrap("emit", |mut store: Store<'_>, (chunk,): (Payload,)| {
-        enter(&mut store)?;
-        let chunk = super::Payload::from(chunk);
-        let bytes = chunk.len();
-        if let Some(defect) = chunk.defect() {
-            return Err(wasmtime::Error::msg(format!("it delivered {defect}")));
-        }
-        store.data().recorder.emit(chunk).map_err(HostLimit)?;
-        charge(&mut store, usize::try_from(bytes).unwrap_or(usize::MAX))
+    context.func_wrap_async("emit", |mut store: Store<'_>, (chunk,): (Payload,)| {
+        Box::new(async move {
+            enter(&mut store)?;
+            let chunk = super::Payload::from(chunk);
+            let bytes = usize::try_from(chunk.len()).unwrap_or(usize::MAX);
+            if let Some(defect) = chunk.defect() {
+                return Err(wasmtime::Error::msg(format!("it delivered {defect}")));
+            }
+            let recorder = Arc::clone(&store.data().recorder);
+            let chunk = recorder.count_emit(chunk).map_err(HostLimit)?;
+            charge(&mut store, bytes)?;
+            recorder.deliver(chunk).await;
+            Ok(())
+        })
     })?;
     context.func_wrap(
         "panicked",
@@ -113,8 +118,10 @@ fn secret(rights: &Rights, name: &str) -> Result<String, GuestAccessError> {
 
 /// A name as it may be repeated: without the secrets that a guest put into it, and not too long.
 fn shown(rights: &Rights, name: &str) -> String {
-    let redactor = Redactor::new(rights);
-    let clean = redactor.as_ref().map(|redactor| redactor.text(name));
+    let clean = rights
+        .secrets
+        .redactor()
+        .map(|redactor| redactor.text(name));
     let clean = clean.as_deref().unwrap_or(name);
     clean.chars().take(NAME_CHARS).collect()
 }

@@ -1,5 +1,7 @@
 //! What a running task tells the world: progress, logs and partial results.
 
+use std::pin::Pin;
+
 use super::Payload;
 
 /// How grave a log record is.
@@ -66,6 +68,14 @@ pub enum Event {
 pub trait EventSink: Send + Sync {
     /// Takes one event.
     fn event(&self, event: Event);
+
+    /// Takes a partial result, as soon as there is room for it: the guest waits. Partial results are what a guest
+    /// may hand over most of, and a sink that keeps them until others have read them slows it down here instead of
+    /// filling memory.
+    fn emit(&self, chunk: Payload) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        self.event(Event::Emit(chunk));
+        Box::pin(std::future::ready(()))
+    }
 }
 
 /// A sink that forgets.

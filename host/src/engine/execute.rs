@@ -10,7 +10,6 @@ use super::bindings::{self, Failure, TaskInfo};
 use super::meter::FUEL_PER_BYTE;
 use super::outcome::millis;
 use super::payload::is_json;
-use super::redact::Redactor;
 use super::state::{Call, State};
 use super::trap;
 use super::watch::{Ended, Watch};
@@ -60,9 +59,9 @@ enum Answer {
 }
 
 /// What surrounds a call.
-struct Surroundings<'a> {
+struct Surroundings {
     invocation: Invocation,
-    limits: &'a Limits,
+    limits: Arc<Limits>,
     /// Fuel that the input has cost already.
     paid: u64,
     rights: Arc<Rights>,
@@ -84,6 +83,7 @@ impl Engine {
             cancel,
             sink,
         } = request;
+        let limits = Arc::new(limits);
         let input_bytes = input.len();
         if input_bytes > limits.input_bytes {
             return refuse_input(&limits, input_bytes);
@@ -102,7 +102,7 @@ impl Engine {
         }
         let around = Surroundings {
             invocation,
-            limits: &limits,
+            limits: Arc::clone(&limits),
             paid,
             rights: Arc::clone(&rights),
             cancel,
@@ -137,7 +137,7 @@ impl Engine {
         };
         let around = Surroundings {
             invocation,
-            limits,
+            limits: Arc::new(limits.clone()),
             paid: 0,
             rights: Rights::none(),
             cancel: CancellationToken::new(),
@@ -158,7 +158,7 @@ impl Engine {
         &self,
         module: &Module,
         export: Export,
-        around: Surroundings<'_>,
+        around: Surroundings,
     ) -> (Result<Answer, Fault>, Usage) {
         let Surroundings {
             invocation,
@@ -180,8 +180,8 @@ impl Engine {
             panicked: None,
         };
         let network = Arc::clone(&self.inner.network);
-        let state = State::new(limits, rights, sink, network, call);
-        let mut store = match self.store(limits, paid, state) {
+        let state = State::new(Arc::clone(&limits), rights, sink, network, call);
+        let mut store = match self.store(&limits, paid, state) {
             Ok(store) => store,
             Err(error) => {
                 return (
@@ -204,13 +204,13 @@ impl Engine {
         let run_time = started.elapsed();
         let answer = match ended {
             Ended::Returned(answer) => {
-                answer.map_err(|error| trap::fault(&error, store.data(), limits))
+                answer.map_err(|error| trap::fault(&error, store.data(), &limits))
             }
             Ended::Cancelled => Err(Fault::new(Code::Cancelled, "the invocation was cancelled")),
-            Ended::Deadline => Err(out_of_time(limits, run_time)),
+            Ended::Deadline => Err(out_of_time(&limits, run_time)),
             Ended::HostPanicked(text) => Err(host_fault(&text)),
         };
-        let usage = usage(&store, limits, run_time);
+        let usage = usage(&store, &limits, run_time);
         let scratch = store.data_mut().files.take_scratch();
         drop(store);
         // Not in the background: what waits to be removed must not pile up behind a host that looks free.
@@ -352,7 +352,7 @@ fn verdict(
 
 /// Takes the secrets out. Their labels may be longer than they were.
 fn without_secrets(verdict: Verdict, rights: &Rights, limits: &Limits) -> Verdict {
-    let Some(redactor) = Redactor::new(rights) else {
+    let Some(redactor) = rights.secrets.redactor() else {
         return verdict;
     };
     match redactor.verdict(verdict) {

@@ -48,7 +48,7 @@ pub use payload::Payload;
 pub use redact::{MIN_SECRET_BYTES, ShortSecret, check_secret};
 pub use rights::{
     AccessError, Denials, Denied, Determinism, Directory, HttpRule, KeyValues, Rights, Secret,
-    TcpRule,
+    Secrets, TcpRule,
 };
 pub use runtime::{Engine, EngineError, Module};
 pub use tokio_util::sync::CancellationToken;

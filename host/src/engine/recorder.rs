@@ -62,9 +62,8 @@ impl Recorder {
     pub(crate) fn new(
         sink: Arc<dyn EventSink>,
         limits: &Limits,
-        redactor: Option<Redactor>,
+        redactor: Option<Arc<Redactor>>,
     ) -> Self {
-        let redactor = redactor.map(Arc::new);
         let caps = Caps {
             log_bytes: limits.log_bytes,
             log_lines: limits.log_lines,
@@ -146,8 +145,8 @@ impl Recorder {
         inner.append(&*self.sink, stream, bytes);
     }
 
-    /// A partial result.
-    pub(crate) fn emit(&self, chunk: Payload) -> Result<(), LimitHit> {
+    /// Counts a partial result, and takes the secrets out: what [`Self::deliver`] is to be given.
+    pub(crate) fn count_emit(&self, chunk: Payload) -> Result<Payload, LimitHit> {
         let chunk = match &self.redactor {
             Some(redactor) => redactor.payload(chunk),
             None => chunk,
@@ -164,9 +163,12 @@ impl Recorder {
             return Err(LimitHit::new("emit_bytes", inner.caps.emit_bytes, bytes));
         }
         (inner.said.emit_events, inner.said.emit_bytes) = (events, bytes);
-        drop(inner);
-        self.sink.event(Event::Emit(chunk));
-        Ok(())
+        Ok(chunk)
+    }
+
+    /// Hands a partial result on, when there is room for it.
+    pub(crate) async fn deliver(&self, chunk: Payload) {
+        self.sink.emit(chunk).await;
     }
 
     /// Hands on unfinished lines, and says what was used.

@@ -6,6 +6,7 @@
 //! (reversed, in pieces, letter by letter): this catches accidents, and makes leaking a deliberate act.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use base64::Engine as _;
@@ -13,7 +14,7 @@ use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use memchr::memmem;
 use zeroize::Zeroizing;
 
-use super::{Fault, Payload, Rights, Verdict};
+use super::{Fault, Payload, Secret, Verdict};
 
 /// Shorter secrets would be found everywhere: policies refuse them, and they are not looked for.
 pub const MIN_SECRET_BYTES: usize = 4;
@@ -65,14 +66,14 @@ pub(crate) struct Redactor {
 }
 
 impl Redactor {
-    /// One for the secrets of these rights; none when there are none.
-    pub(crate) fn new(rights: &Rights) -> Option<Self> {
+    /// One for these secrets; none when there are none.
+    pub(crate) fn new(secrets: &BTreeMap<String, Secret>) -> Option<Self> {
         let mut this = Self {
             forms: Vec::new(),
             labels: Vec::new(),
             longest: 0,
         };
-        for (name, secret) in &rights.secrets {
+        for (name, secret) in secrets {
             this.add(name, secret.reveal());
         }
         this.longest = this.forms.iter().map(|(form, _)| form.len()).max()?;

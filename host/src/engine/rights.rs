@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 use std::time::SystemTime;
 
 use ipnet::IpNet;
@@ -21,7 +21,7 @@ pub struct Rights {
     /// Environment variables that the guest finds: named configuration, never secrets.
     pub environment: Vec<(String, String)>,
     /// Values that the guest gets by name, and that never leave through logs, results or traces.
-    pub secrets: BTreeMap<String, Secret>,
+    pub secrets: Secrets,
     /// Directories of the host that the guest finds at `/NAME`.
     pub directories: Vec<Directory>,
     /// Whether there is an empty directory at `/tmp`, gone with the execution.
@@ -49,7 +49,7 @@ impl Rights {
     /// Tells of something refused; returns the sentence for the guest. A secret that the guest asked with is in
     /// neither.
     pub(crate) fn deny(&self, denied: &Denied) -> String {
-        let clean = Redactor::new(self).map(|redactor| Denied {
+        let clean = self.secrets.redactor().map(|redactor| Denied {
             kind: denied.kind,
             what: redactor.text(&denied.what).into_owned(),
             why: denied
@@ -103,6 +103,56 @@ impl Secret {
 impl std::fmt::Debug for Secret {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Secret(…)")
+    }
+}
+
+/// Secrets by name, with what takes them out of texts: that is made once, for all executions that share it.
+#[derive(Clone, Default)]
+pub struct Secrets {
+    values: BTreeMap<String, Secret>,
+    redactor: OnceLock<Option<Arc<Redactor>>>,
+}
+
+impl Secrets {
+    /// Adds a secret, or replaces it.
+    pub fn insert(&mut self, name: String, secret: Secret) {
+        self.values.insert(name, secret);
+        self.redactor = OnceLock::new();
+    }
+
+    /// Takes them out of texts; none when there are none.
+    pub(crate) fn redactor(&self) -> Option<&Arc<Redactor>> {
+        let make = || Redactor::new(&self.values).map(Arc::new);
+        self.redactor.get_or_init(make).as_ref()
+    }
+}
+
+impl std::ops::Deref for Secrets {
+    type Target = BTreeMap<String, Secret>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.values
+    }
+}
+
+impl FromIterator<(String, Secret)> for Secrets {
+    fn from_iter<T: IntoIterator<Item = (String, Secret)>>(secrets: T) -> Self {
+        Self {
+            values: secrets.into_iter().collect(),
+            redactor: OnceLock::new(),
+        }
+    }
+}
+
+impl<const N: usize> From<[(String, Secret); N]> for Secrets {
+    fn from(secrets: [(String, Secret); N]) -> Self {
+        secrets.into_iter().collect()
+    }
+}
+
+impl std::fmt::Debug for Secrets {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.values.fmt(f)
     }
 }
 

@@ -14,7 +14,6 @@ use super::limiter::Limiter;
 use super::meter::Meter;
 use super::net::{Egress, Hooks, Network, NetworkUsage, SocketsView};
 use super::recorder::Recorder;
-use super::redact::Redactor;
 use super::stdio::LogStream;
 use super::wasi::{FixedTime, RANDOM_CALL_BYTES, seeded};
 use super::{EventSink, Invocation, LimitHit, Limits, Rights, Stream};
@@ -39,7 +38,7 @@ pub(crate) struct State {
     /// The clock, where it is not the real one. Boxed, as hardly any invocation has it.
     pub(crate) fixed_time: Option<Box<FixedTime>>,
     pub(crate) call: Call,
-    limits: Limits,
+    limits: Arc<Limits>,
     network: Arc<Network>,
     /// Made when the guest first asks for the network.
     outside: Option<Box<Outside>>,
@@ -65,13 +64,17 @@ pub(crate) struct Call {
 
 impl State {
     pub(crate) fn new(
-        limits: &Limits,
+        limits: Arc<Limits>,
         rights: Arc<Rights>,
         sink: Arc<dyn EventSink>,
         network: Arc<Network>,
         call: Call,
     ) -> Self {
-        let recorder = Arc::new(Recorder::new(sink, limits, Redactor::new(&rights)));
+        let recorder = Arc::new(Recorder::new(
+            sink,
+            &limits,
+            rights.secrets.redactor().cloned(),
+        ));
         let stream = |stream| LogStream {
             recorder: Arc::clone(&recorder),
             stream,
@@ -91,17 +94,17 @@ impl State {
         Self {
             wasi: wasi.build(),
             table,
-            files: Files::new(limits, &recorder),
-            limiter: Limiter::new(limits),
+            files: Files::new(&limits, &recorder),
+            limiter: Limiter::new(&limits),
             recorder,
             rights,
-            meter: Meter::new(limits),
-            key_value_limits: KeyValueLimits::new(limits),
+            meter: Meter::new(&limits),
+            key_value_limits: KeyValueLimits::new(&limits),
             key_value_use: KeyValueUse::default(),
             allowed_handles: limits.handles,
             fixed_time,
             call,
-            limits: limits.clone(),
+            limits,
             network,
             outside: None,
         }
@@ -114,7 +117,7 @@ impl State {
             let egress = Arc::new(Egress::new(
                 Arc::clone(&self.network),
                 Arc::clone(&self.rights),
-                self.limits.clone(),
+                Arc::clone(&self.limits),
                 self.call.invocation.clone(),
                 (Arc::clone(&self.recorder), self.meter.elsewhere()),
             ));

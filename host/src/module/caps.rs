@@ -84,6 +84,9 @@ caps! {
     functions: false = 100_000, "use fewer or smaller libraries, or split it in several modules";
     /// Types of a module, over all that is in it: Rust has some hundred, Python some thousand.
     types: false = 20_000, "make the interfaces smaller, or split it in several modules";
+    /// Bytes of all sections of types. A validator remembers every name in them, in some hundred bytes for two: a
+    /// megabyte of names is as much as it should have to. A Python component has some ten thousand bytes.
+    type_bytes: true = 1 << 20, "make the interfaces smaller, or split it in several modules";
     /// Imports of a module, over all that is in it: a library of a Python component has thousands of symbols.
     imports: false = 50_000, "link statically, use fewer libraries, or split it in several modules";
     /// Exports of a module, over all that is in it.
@@ -125,14 +128,20 @@ impl Counter {
         match payload {
             Payload::FunctionSection(s) => add("functions", s.count().into(), &s.range()),
             Payload::ComponentCanonicalSection(s) => add("functions", s.count().into(), &s.range()),
+            // Of types the bytes come first: to count them is to read them.
             Payload::TypeSection(s) => {
+                add("type_bytes", s.range().len() as u64, &s.range())?;
                 let types = s.clone().into_iter().map_while(Result::ok);
                 let count = types.map(|group| group.types().len() as u64).sum();
                 add("types", count, &s.range())
             }
-            Payload::CoreTypeSection(s) => add("types", s.count().into(), &s.range()),
+            Payload::CoreTypeSection(s) => {
+                add("type_bytes", s.range().len() as u64, &s.range())?;
+                add("types", s.count().into(), &s.range())
+            }
             Payload::ComponentTypeSection(s) => {
                 nesting_of_types(bytes, &s.range())?;
+                add("type_bytes", s.range().len() as u64, &s.range())?;
                 let types = s.clone().into_iter().map_while(Result::ok);
                 add("types", types.map(|ty| declared(&ty)).sum(), &s.range())
             }
@@ -169,6 +178,7 @@ impl Counter {
         match name {
             "functions" => self.seen.functions = seen,
             "types" => self.seen.types = seen,
+            "type_bytes" => self.seen.type_bytes = seen,
             "imports" => self.seen.imports = seen,
             "exports" => self.seen.exports = seen,
             "data" => self.seen.data = seen,
@@ -188,6 +198,7 @@ pub(super) fn too_many(name: &str, seen: u64, allowed: u64, offset: usize) -> Fi
     let what = match name {
         "module" => format!("the module has {seen} bytes, {allowed} are allowed"),
         "data" => format!("the data segments have {seen} bytes up to here, {allowed} are allowed"),
+        "type_bytes" => format!("the types have {seen} bytes up to here, {allowed} are allowed"),
         "nesting" => format!("components nest {seen} deep here, {allowed} are allowed"),
         "modules" => {
             format!(

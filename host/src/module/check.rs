@@ -2,7 +2,7 @@
 //!
 //! Nothing here runs or compiles the upload; garbage never reaches the compiler.
 
-use wasmparser::{Parser, Payload, Validator};
+use wasmparser::Validator;
 
 use super::{UploadCaps, caps, world};
 use crate::engine::features;
@@ -20,7 +20,6 @@ pub fn check(bytes: &[u8], caps: &UploadCaps) -> Result<(), UploadReport> {
     size(bytes, caps.module)?;
     kind(bytes)?;
     caps::count(bytes, caps)?;
-    type_bytes(bytes)?;
     let types = Validator::new_with_features(features()).validate_all(bytes).map_err(|error| {
         Finding::new(
             format!("offset {:#x} of {} bytes", error.offset(), bytes.len()),
@@ -42,32 +41,6 @@ fn size(bytes: &[u8], max_bytes: u64) -> Result<(), Finding> {
         return Ok(());
     }
     Err(caps::too_many("module", bytes.len() as u64, max_bytes, 0))
-}
-
-/// Bytes of all sections of types. A validator remembers every name in them, in some hundred bytes for two: a
-/// megabyte of names is as much as it should have to. A Python component has some ten thousand.
-const TYPE_BYTES: usize = 1 << 20;
-
-/// The types come before the validator sees them. What cannot be read is left to it.
-fn type_bytes(bytes: &[u8]) -> Result<(), Finding> {
-    let mut seen = 0;
-    for payload in Parser::new(0).parse_all(bytes).map_while(Result::ok) {
-        let section = match &payload {
-            Payload::TypeSection(section) => section.range(),
-            Payload::CoreTypeSection(section) => section.range(),
-            Payload::ComponentTypeSection(section) => section.range(),
-            _ => continue,
-        };
-        seen += section.len();
-        if seen > TYPE_BYTES {
-            return Err(Finding::new(
-                format!("offset {:#x}", section.start),
-                format!("the types have {seen} bytes up to here, {TYPE_BYTES} are allowed"),
-                "make the interfaces smaller, or split it in several modules",
-            ));
-        }
-    }
-    Ok(())
 }
 
 /// What the first bytes say about the file.

@@ -9,11 +9,13 @@ use std::io::{Read as _, Write as _};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{ExitCode, ExitStatus, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::process::Signal;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, Command};
+use tokio::sync::Semaphore;
 
 use super::artifact::{Key, artifact_key};
 use crate::engine::{Purpose, config};
@@ -39,8 +41,27 @@ pub struct CompileLimits {
     pub memory_bytes: u64,
     /// Processor time of the child, summed over its threads.
     pub cpu: Duration,
-    /// Bytes of the artifact: code is some four times as large as wasm.
+    /// Bytes of the artifact at most, whatever the size of the module.
     pub artifact_bytes: u64,
+    /// Children at once; whoever comes later waits. Its own time begins with its turn.
+    pub at_once: usize,
+}
+
+/// Bytes of an artifact that any module may have: tables, metadata, an image of its memory.
+const ARTIFACT_BASE: u64 = 16 << 20;
+
+/// Bytes of an artifact for each byte of its module: code is some four times as large as wasm, and where it is far
+/// more it was made to be.
+const ARTIFACT_RATIO: u64 = 16;
+
+impl CompileLimits {
+    /// Bytes of the artifact of a module of `wasm_bytes`.
+    fn artifact_bytes_of(&self, wasm_bytes: u64) -> u64 {
+        wasm_bytes
+            .saturating_mul(ARTIFACT_RATIO)
+            .saturating_add(ARTIFACT_BASE)
+            .min(self.artifact_bytes)
+    }
 }
 
 impl Default for CompileLimits {
@@ -50,8 +71,14 @@ impl Default for CompileLimits {
             memory_bytes: 4 << 30,
             cpu: Duration::from_secs(240),
             artifact_bytes: 256 << 20,
+            at_once: half_the_cores(),
         }
     }
+}
+
+/// Compiling uses all processors that it gets: tasks want some.
+fn half_the_cores() -> usize {
+    std::thread::available_parallelism().map_or(1, |cores| (cores.get() / 2).max(1))
 }
 
 /// Why a module was not compiled.
@@ -74,6 +101,7 @@ pub enum CompileError {
 pub struct Compiler {
     binary: PathBuf,
     limits: CompileLimits,
+    turns: Arc<Semaphore>,
 }
 
 impl Compiler {
@@ -91,11 +119,17 @@ impl Compiler {
     /// A compiler that starts `binary`, which must be this version of `celeriac`.
     #[must_use]
     pub fn with_binary(binary: PathBuf, limits: CompileLimits) -> Self {
-        Self { binary, limits }
+        let turns = Arc::new(Semaphore::new(limits.at_once.max(1)));
+        Self {
+            binary,
+            limits,
+            turns,
+        }
     }
 
-    /// Compiles a component. Dropping the future kills the child.
+    /// Compiles a component when it is its turn. Dropping the future kills the child.
     pub(crate) async fn compile(&self, wasm: &[u8], key: &Key) -> Result<Vec<u8>, CompileError> {
+        let _turn = self.turns.acquire().await;
         let mut child = self.start()?;
         match tokio::time::timeout(self.limits.timeout, self.converse(&mut child, wasm)).await {
             Ok(answer) => split_key(answer?, key),
@@ -137,7 +171,8 @@ impl Compiler {
             let _ = stdin.write_all(wasm).await;
             drop(stdin);
         };
-        let mut stdout = stdout.take(self.limits.artifact_bytes.saturating_add(1));
+        let allowed = self.limits.artifact_bytes_of(wasm.len() as u64);
+        let mut stdout = stdout.take(allowed.saturating_add(1));
         let mut stderr = stderr.take(MESSAGE_BYTES);
         // The pipe is closed with the block, so that a child with more to say ends instead of waiting.
         let take = async move {
@@ -149,10 +184,10 @@ impl Compiler {
         let ((), read, _) = tokio::join!(give, take, stderr.read_to_end(&mut message));
         let code =
             read.map_err(|error| CompileError::Host(format!("reading from the child: {error}")))?;
-        if code.len() as u64 > self.limits.artifact_bytes {
+        if code.len() as u64 > allowed {
             return Err(CompileError::Exceeded(format!(
-                "{} bytes of code",
-                self.limits.artifact_bytes
+                "{allowed} bytes of code and memory image for {} bytes of wasm",
+                wasm.len()
             )));
         }
         let status = child

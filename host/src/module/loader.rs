@@ -98,7 +98,7 @@ impl Default for LoaderConfig {
     fn default() -> Self {
         Self {
             modules: 256,
-            bytes: 1 << 30,
+            bytes: 256 << 20,
         }
     }
 }

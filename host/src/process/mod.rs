@@ -8,6 +8,7 @@ mod filter;
 mod harden;
 mod panics;
 mod probe;
+mod trim;
 
 pub(crate) use confine::{Bounds, Confined, confine, seal};
 pub(crate) use filter::is_supported as has_seccomp;
@@ -15,3 +16,4 @@ pub(crate) use harden::keep_descriptors_from_children;
 pub use harden::{Hardening, harden, hardening, restore_umask, warn_of_root};
 pub(crate) use panics::{Alarm, caught};
 pub(crate) use probe::probe;
+pub(crate) use trim::Trimmer;

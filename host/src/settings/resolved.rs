@@ -58,10 +58,14 @@ pub struct Settings {
     pub limits: HostLimits,
     /// The bounds of the process that compiles modules.
     pub compile: Compile,
+    /// Bytes of partial results that may wait for the broker.
+    pub emit_backlog: u64,
     /// The engine's epoch tick.
     pub engine_tick: Duration,
     /// Bytes of an attempt's wasm stack.
     pub engine_stack: u64,
+    /// Bytes of compiled modules that are kept in memory.
+    pub engine_modules: u64,
     /// How the embedded store writes.
     pub durability: Durability,
     /// What is logged: `error`, `warn`, `info`, `debug` or `trace`.
@@ -83,6 +87,8 @@ pub struct Compile {
     pub timeout: Duration,
     /// Memory in bytes.
     pub memory_bytes: u64,
+    /// Modules compiled at once.
+    pub at_once: usize,
 }
 
 /// How the embedded store writes.
@@ -308,9 +314,12 @@ impl Values {
             compile: Compile {
                 timeout: self.duration("compile.timeout"),
                 memory_bytes: self.number("compile.memory"),
+                at_once: usize::try_from(self.number("compile.at_once")).unwrap_or(usize::MAX),
             },
+            emit_backlog: self.number("emit_backlog"),
             engine_tick: self.duration("engine.tick"),
             engine_stack: self.number("engine.stack"),
+            engine_modules: self.number("engine.modules"),
             durability: match self.text("durability").as_str() {
                 "full" => Durability::Full,
                 _ => Durability::Normal,
@@ -385,6 +394,10 @@ impl Values {
     }
 }
 
+fn cores() -> u64 {
+    std::thread::available_parallelism().map_or(1, |cores| cores.get() as u64)
+}
+
 fn default(row: &'static Row, around: &Surroundings<'_>) -> Result<Value, SettingsError> {
     let home = |variable, below| {
         let dir = xdg(around, variable, below).ok_or(SettingsError::NoHome { key: row.key })?;
@@ -397,10 +410,8 @@ fn default(row: &'static Row, around: &Surroundings<'_>) -> Result<Value, Settin
             .unwrap_or_else(|| unreachable!("{key} is {text}"))),
         ("data_dir", _) => home("XDG_DATA_HOME", ".local/share"),
         ("cache_dir", _) => home("XDG_CACHE_HOME", ".cache"),
-        ("concurrency", _) => {
-            let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u64);
-            Ok(Value::Count(cores * SLOTS_PER_CORE))
-        }
+        ("concurrency", _) => Ok(Value::Count(cores() * SLOTS_PER_CORE)),
+        ("compile.at_once", _) => Ok(Value::Count((cores() / 2).max(1))),
         (key, Default::Found(_)) => unreachable!("nobody finds the default of {key}"),
     }
 }

@@ -1,6 +1,7 @@
 //! One attempt: from a reservation to a settlement.
 
 use std::{
+    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -17,6 +18,7 @@ use tokio_util::task::TaskTracker;
 
 use super::{
     admission::Admission,
+    backlog::{Backlog, Place},
     held::{Held, Stop},
     identities::{Identities, needs_names},
     modules::{Authored, Modules},
@@ -25,9 +27,11 @@ use super::{
     translate,
     webhook::Webhooks,
 };
-use crate::engine::{Engine, Event, EventSink, Executor, HostLimits, Invocation, Limits, Request};
+use crate::engine::{
+    Engine, Event, EventSink, Executor, HostLimits, Invocation, Limits, Payload, Request,
+};
 use crate::policy::{Granted, LivePolicy, Need};
-use crate::process::caught;
+use crate::process::{Trimmer, caught};
 
 /// What every attempt of a host shares.
 #[derive(Clone, Debug)]
@@ -46,6 +50,9 @@ pub(crate) struct Attempts {
     pub(crate) held: Arc<Held>,
     pub(crate) settlements: mpsc::Sender<Settlement>,
     pub(crate) reports: mpsc::UnboundedSender<Report>,
+    /// The room for partial results that the broker does not have yet.
+    pub(crate) backlog: Backlog,
+    pub(crate) trimmer: Trimmer,
 }
 
 impl Attempts {
@@ -133,7 +140,11 @@ impl Attempts {
         if reserved.header.task.is_built_in() {
             let outcome = match reserved.header.task.task.as_str() {
                 WEBHOOK_TASK => self.webhooks.deliver(&reserved).await,
-                _ => self.admission.answer(&reserved).await,
+                _ => {
+                    let admitted = self.admission.answer(&reserved).await;
+                    self.trimmer.wish();
+                    admitted
+                }
             };
             return Some(outcome.into());
         }
@@ -185,10 +196,15 @@ impl Attempts {
             sink: Arc::new(Reports {
                 lease: reserved.lease,
                 reports: self.reports.clone(),
+                backlog: self.backlog.clone(),
                 any: any.clone(),
             }),
         };
-        let mut outcome = translate::outcome(self.engine.execute(&module.module, request).await);
+        let execution = self.engine.execute(&module.module, request).await;
+        if carried(&execution.usage) >= LARGE_BYTES {
+            self.trimmer.wish();
+        }
+        let mut outcome = translate::outcome(execution);
         if is_cut && outcome.code == Code::Deadline {
             outcome.failure = past_deadline().failure;
         }
@@ -229,6 +245,14 @@ impl Attempts {
             tracing::warn!(%error, invocation = %lease.id, "not given back: it runs again when its lease runs out");
         }
     }
+}
+
+/// An attempt that carried this much leaves gaps in the heap that are worth giving back.
+const LARGE_BYTES: u64 = 1 << 20;
+
+/// Bytes of an attempt that went through the host's own memory.
+fn carried(usage: &crate::engine::Usage) -> u64 {
+    usage.input_bytes + usage.output_bytes + usage.emit_bytes + usage.log_bytes
 }
 
 /// Runs an attempt. A panic of our own code on the way fails the invocation: without an outcome its lease would be
@@ -347,17 +371,31 @@ impl About {
 struct Reports {
     lease: Lease,
     reports: mpsc::UnboundedSender<Report>,
+    backlog: Backlog,
     /// Whether there was anything to report: most attempts have nothing to flush.
     any: Arc<AtomicBool>,
 }
 
 impl EventSink for Reports {
     fn event(&self, event: Event) {
+        self.report(event, None);
+    }
+
+    fn emit(&self, chunk: Payload) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(async move {
+            let place = self.backlog.place(chunk.len()).await;
+            self.report(Event::Emit(chunk), place);
+        })
+    }
+}
+
+impl Reports {
+    /// Unbounded here, since the engine has bounded the number and the bytes of logs and progress, and the backlog
+    /// those of partial results.
+    fn report(&self, event: Event, place: Option<Place>) {
         self.any.store(true, Ordering::Relaxed);
-        // Unbounded here, since the engine has bounded the number and the bytes of events.
-        let _ = self
-            .reports
-            .send(Report::Event(self.lease.clone(), translate::event(event)));
+        let (lease, event) = (self.lease.clone(), translate::event(event));
+        let _ = self.reports.send(Report::Event(lease, event, place));
     }
 }
 

@@ -17,6 +17,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{
     admission::Admission,
     attempt::Attempts,
+    backlog::Backlog,
     controls::Controls,
     held::Held,
     identities::Identities,
@@ -36,7 +37,7 @@ use crate::{
         LoaderConfig, UploadCaps,
     },
     policy::{KeyValuesOf, LivePolicy, Policy},
-    process::Alarm,
+    process::{Alarm, Trimmer},
 };
 
 /// What a host is started with.
@@ -60,8 +61,12 @@ pub struct HostOptions {
     pub cache_dir: PathBuf,
     /// How compiling is bounded.
     pub compile: CompileLimits,
+    /// How much of compiled modules is kept in memory.
+    pub modules: LoaderConfig,
     /// What modules may consist of.
     pub upload: UploadCaps,
+    /// Bytes of partial results that may wait for the broker, over all attempts.
+    pub emit_backlog: u64,
 }
 
 /// Why a host cannot start or go on.
@@ -140,7 +145,7 @@ impl Host {
             artifacts,
             compiler,
             source,
-            &LoaderConfig::default(),
+            &options.modules,
         );
         let admitter =
             Admitter::new(loader.clone(), executor.clone()).with_upload_caps(options.upload);
@@ -153,6 +158,7 @@ impl Host {
         let held = Arc::new(Held::default());
         let (settlements, ended) = Settler::channel();
         let (reports, reported) = mpsc::unbounded_channel();
+        let trimmer = Trimmer::default();
         let attempts = Attempts {
             broker: broker.clone(),
             host: info.host.clone(),
@@ -174,6 +180,8 @@ impl Host {
             held: held.clone(),
             settlements,
             reports,
+            backlog: Backlog::new(options.emit_backlog),
+            trimmer: trimmer.clone(),
         };
         let alarm = Alarm::default();
         let (told_to_drain, stop_reserving) = (CancellationToken::new(), CancellationToken::new());
@@ -186,6 +194,7 @@ impl Host {
         };
         let throttle = throttle.run(concurrency, stop_reserving.clone());
         tokio::spawn(alarm.clone().watch("throttle", throttle));
+        tokio::spawn(alarm.clone().watch("trimmer", trimmer.run()));
         let duties = Duties {
             drain: told_to_drain.clone(),
             concurrency: wanted,

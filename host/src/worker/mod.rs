@@ -11,6 +11,7 @@
 
 mod admission;
 mod attempt;
+mod backlog;
 mod controls;
 mod held;
 mod host;

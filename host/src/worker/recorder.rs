@@ -5,13 +5,13 @@ use std::{collections::HashMap, sync::Arc};
 use celeriac_broker::{Broker, BrokerError, EventKind, Lease};
 use tokio::sync::{mpsc, oneshot};
 
-use super::held::Held;
+use super::{backlog::Place, held::Held};
 
 /// What a recorder is sent.
 #[derive(Debug)]
 pub(crate) enum Report {
-    /// An attempt reported something.
-    Event(Lease, EventKind),
+    /// An attempt reported something. The room that it takes is given back once the broker has it.
+    Event(Lease, EventKind, Option<Place>),
     /// Answer when everything before this has been recorded.
     Flush(oneshot::Sender<()>),
 }
@@ -30,10 +30,15 @@ impl Recorder {
     pub(crate) async fn run(self, mut reports: mpsc::UnboundedReceiver<Report>) {
         let mut batch = Vec::new();
         while reports.recv_many(&mut batch, MAX_BATCH).await > 0 {
-            let (events, flushes) = sort(batch.drain(..));
+            let Sorted {
+                events,
+                places,
+                flushes,
+            } = Sorted::sort(batch.drain(..));
             for (lease, events) in events {
                 self.record(&lease, events).await;
             }
+            drop(places);
             for flushed in flushes {
                 // An attempt that no longer waits needs no answer.
                 let _ = flushed.send(());
@@ -54,27 +59,36 @@ impl Recorder {
     }
 }
 
-type Sorted = (HashMap<Lease, Vec<EventKind>>, Vec<oneshot::Sender<()>>);
+/// What was taken at once.
+#[derive(Default)]
+struct Sorted {
+    /// Reports by attempt, in their order.
+    events: HashMap<Lease, Vec<EventKind>>,
+    places: Vec<Place>,
+    flushes: Vec<oneshot::Sender<()>>,
+}
 
-/// Groups reports by attempt. Of progress that would be sent in one request, only the latest counts.
-fn sort(batch: impl Iterator<Item = Report>) -> Sorted {
-    let mut events: HashMap<Lease, Vec<EventKind>> = HashMap::new();
-    let mut flushes = Vec::new();
-    for report in batch {
-        match report {
-            Report::Event(lease, event) => {
-                let events = events.entry(lease).or_default();
-                match (events.last_mut(), event) {
-                    (Some(last @ EventKind::Progress(_)), event @ EventKind::Progress(_)) => {
-                        *last = event
+impl Sorted {
+    /// Groups reports by attempt. Of progress that would be sent in one request, only the latest counts.
+    fn sort(batch: impl Iterator<Item = Report>) -> Self {
+        let mut sorted = Self::default();
+        for report in batch {
+            match report {
+                Report::Event(lease, event, place) => {
+                    sorted.places.extend(place);
+                    let events = sorted.events.entry(lease).or_default();
+                    match (events.last_mut(), event) {
+                        (Some(last @ EventKind::Progress(_)), event @ EventKind::Progress(_)) => {
+                            *last = event
+                        }
+                        (_, event) => events.push(event),
                     }
-                    (_, event) => events.push(event),
                 }
+                Report::Flush(flushed) => sorted.flushes.push(flushed),
             }
-            Report::Flush(flushed) => flushes.push(flushed),
         }
+        sorted
     }
-    (events, flushes)
 }
 
 #[cfg(test)]
@@ -97,9 +111,9 @@ mod tests {
         };
         let chunk = EventKind::Chunk(Payload::json_text("1"));
         let reports = [progress(1.0), progress(2.0), chunk.clone(), progress(3.0)];
-        let reports = reports.map(|event| Report::Event(lease.clone(), event));
-        let (events, flushes) = sort(reports.into_iter());
-        assert_eq!(events[&lease], [progress(2.0), chunk, progress(3.0)]);
-        assert!(flushes.is_empty());
+        let reports = reports.map(|event| Report::Event(lease.clone(), event, None));
+        let sorted = Sorted::sort(reports.into_iter());
+        assert_eq!(sorted.events[&lease], [progress(2.0), chunk, progress(3.0)]);
+        assert!(sorted.flushes.is_empty());
     }
 }

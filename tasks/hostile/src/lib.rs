@@ -8,6 +8,23 @@ pub fn answer_json(text: &str) -> Payload {
     Payload::Json(text.to_owned())
 }
 
+/// The port of the servers that the arena has for attacks.
+#[must_use]
+pub fn port() -> u16 {
+    std::env::var("PORT")
+        .ok()
+        .and_then(|port| port.parse().ok())
+        .unwrap_or(80)
+}
+
+/// What an address answers.
+///
+/// # Errors
+/// Why there is no answer.
+pub fn answer(url: &str) -> Result<String, celeriac_guest::http::HttpError> {
+    celeriac_guest::http::get(url).map(|answer| answer.text())
+}
+
 /// The imports of the contract as the canonical ABI has them: numbers, which may say anything.
 pub mod raw {
     #[link(wasm_import_module = "celeriac:task/context@1.0.0")]

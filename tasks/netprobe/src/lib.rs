@@ -83,6 +83,13 @@ pub fn ask_raw(input: (String, String)) -> String {
     parallel::raw(&input.0, &input.1)
 }
 
+/// Posts so many bytes and skips the answer's body, and does the same work whatever the numbers are; says how many
+/// bytes it skipped, or what went wrong.
+#[task(needs(http = "*"))]
+pub fn cross(input: (String, u32)) -> Result<u64, Failure> {
+    parallel::cross(&input.0, input.1).map_err(|error| Failure::new("cross", error))
+}
+
 /// One connection.
 #[derive(Debug, Deserialize, JsonSchema)]
 pub struct Talk {
@@ -159,13 +166,17 @@ mod parallel {
     pub(crate) fn raw(_: &str, _: &str) -> String {
         "only in a component".to_owned()
     }
+
+    pub(crate) fn cross(_: &str, _: u32) -> Result<u64, String> {
+        Err("only in a component".to_owned())
+    }
 }
 
 #[cfg(target_family = "wasm")]
 mod parallel {
     use wasip2::http::outgoing_handler::handle;
     use wasip2::http::types::{
-        Fields, FutureIncomingResponse, IncomingResponse, OutgoingRequest, Scheme,
+        Fields, FutureIncomingResponse, IncomingResponse, Method, OutgoingBody, OutgoingRequest, Scheme,
     };
 
     pub(crate) fn begin(url: &str, many: u32) -> (u32, String) {
@@ -194,13 +205,40 @@ mod parallel {
         sent.map_or_else(|error| error, |answer| answer.status().to_string())
     }
 
+    /// What is posted: not made, so that its length costs no work.
+    static BYTES: [u8; 4096] = [b'x'; 4096];
+
+    pub(crate) fn cross(authority: &str, bytes: u32) -> Result<u64, String> {
+        let sent = usize::try_from(bytes).ok().and_then(|end| BYTES.get(..end));
+        let sent = sent.ok_or("too many bytes")?;
+        let request = request(authority, "/")?;
+        request.set_method(&Method::Post).map_err(|()| "refused")?;
+        let body = request.body().map_err(|()| "no body")?;
+        let pending = handle(request, None).map_err(|error| error.to_string())?;
+        let stream = body.write().map_err(|()| "no stream")?;
+        stream
+            .blocking_write_and_flush(sent)
+            .map_err(|error| error.to_string())?;
+        drop(stream);
+        OutgoingBody::finish(body, None).map_err(|error| error.to_string())?;
+        let answer = wait(&pending)?;
+        let body = answer.consume().map_err(|()| "no body")?;
+        let stream = body.stream().map_err(|()| "no stream")?;
+        stream.subscribe().block();
+        stream.skip(1 << 20).map_err(|error| error.to_string())
+    }
+
     fn start(authority: &str, path: &str) -> Result<FutureIncomingResponse, String> {
+        handle(request(authority, path)?, None).map_err(|error| error.to_string())
+    }
+
+    fn request(authority: &str, path: &str) -> Result<OutgoingRequest, String> {
         let request = OutgoingRequest::new(Fields::new());
         let refused = |()| "refused".to_owned();
         request.set_scheme(Some(&Scheme::Http)).map_err(refused)?;
         request.set_authority(Some(authority)).map_err(refused)?;
         request.set_path_with_query(Some(path)).map_err(refused)?;
-        handle(request, None).map_err(|error| error.to_string())
+        Ok(request)
     }
 
     fn wait(response: &FutureIncomingResponse) -> Result<IncomingResponse, String> {

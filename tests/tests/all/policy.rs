@@ -308,3 +308,45 @@ async fn the_command_line_says_who_gets_what_and_why() -> Result<()> {
     );
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_credential_of_systemd_is_a_source_of_secrets() -> Result<()> {
+    let stage = Stage::embedded().await?;
+    let credentials = stage.dir.path().join("credentials");
+    fs::create_dir(&credentials)?;
+    fs::write(credentials.join("vault.word"), "open sesame\n")?;
+    let settings = stage.dir.path().join("celeriac.toml");
+    let grant = "[grants.\"vault\"]\nsecrets = { word = { credential = \"vault.word\" } }\n";
+    fs::write(&settings, grant)?;
+    let cache = stage.dir.path().join("cache");
+    let environment = [
+        ("CREDENTIALS_DIRECTORY", path(&credentials)?),
+        ("CELERIAC_CACHE_DIR", path(&cache)?),
+    ];
+    let host = stage
+        .host_with(&["--config", path(&settings)?], &environment)
+        .await?;
+    stage.client.push(vault()?, "vault").await?;
+    stage
+        .client
+        .call::<Value>("vault/open", &Value::Null)
+        .await?;
+    // Started by hand there are none, and the host says so instead of running without the secret.
+    let vault = Vault {
+        log: stage.dir.path().join("log"),
+        stage,
+        host,
+        settings,
+    };
+    let refused = vault.celeriac(&["serve"])?;
+    let words = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert_eq!(refused.status.code(), Some(2), "{words}");
+    for word in [
+        "CREDENTIALS_DIRECTORY is not set",
+        "LoadCredential=",
+        "secrets.word",
+    ] {
+        assert!(words.contains(word), "`{word}` in: {words}");
+    }
+    Ok(())
+}

@@ -6,6 +6,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
+use celeriac_broker::EventKind;
 use celeriac_client::{Client, Code, Error, Handle, Outcome, broker::BrokerError};
 use celeriac_tests::{HostProcess, Stage};
 use serde_json::Value;
@@ -15,6 +16,7 @@ use crate::{
     attack::{Attack, Expected},
     memory::{Watch, resident_kib},
     neighbour::Neighbour,
+    surroundings::Surroundings,
 };
 
 /// On top of what an attack may take: reading, checking, compiling and storing it, on a machine that has two
@@ -24,6 +26,8 @@ pub(crate) const SLACK: Duration = Duration::from_secs(8);
 pub(crate) const NEIGHBOUR: Duration = Duration::from_millis(1_000);
 /// By how much the host may have grown after all attacks, when each is over.
 pub(crate) const KEPT_MIB: u64 = 768;
+/// Within which the host has given freed memory back.
+const SWEEP: Duration = Duration::from_secs(15);
 /// The most that a failure or a report may say about an attack: a person reads it.
 const WORDS: usize = 64 << 10;
 /// What the suite's host gives a compiler: less than usual, as some attacks use all of it.
@@ -66,6 +70,7 @@ impl fmt::Display for Report {
 pub(crate) struct Arena {
     stage: Stage,
     host: HostProcess,
+    surroundings: Surroundings,
     /// The neighbour's own.
     client: Client,
     /// The neighbour's slowest call while nobody attacked.
@@ -74,20 +79,24 @@ pub(crate) struct Arena {
 }
 
 impl Arena {
-    pub(crate) async fn open(stage: Stage) -> Result<Self> {
+    pub(crate) async fn open(stage: Stage, attacks: &[&Attack]) -> Result<Self> {
         // The neighbour's module is compiled under the usual limits.
         let usual = stage.host(&[]).await?;
         stage.push(&["basics"]).await?;
         usual.kill();
         let compile = format!("{}s", COMPILE.as_secs());
         let cache = stage.dir.path().join("cache").display().to_string();
+        let surroundings = Surroundings::build(stage.dir.path()).await?;
+        surroundings.hide_a_key(&stage.client).await?;
+        let settings = surroundings.settings(attacks)?.display().to_string();
+        let dns = surroundings.dns();
         let environment = [
             ("CELERIAC_COMPILE_TIMEOUT", compile.as_str()),
             ("CELERIAC_CACHE_DIR", &cache),
+            ("CELERIAC_DNS", &dns),
         ];
-        let host = stage
-            .host_with(&["--concurrency", CONCURRENCY], &environment)
-            .await?;
+        let arguments = ["--concurrency", CONCURRENCY, "--config", &settings];
+        let host = stage.host_with(&arguments, &environment).await?;
         let client = Client::connect(&stage.url).await?;
         let alone = Neighbour::undisturbed(&client, WARM_UP).await?.slowest();
         let resident_kib = resident_kib(host.pid());
@@ -98,6 +107,7 @@ impl Arena {
         Ok(Self {
             stage,
             host,
+            surroundings,
             client,
             alone,
             resident_kib,
@@ -118,6 +128,7 @@ impl Arena {
         let growth_mib = watch.peak_kib().saturating_sub(before) >> 10;
         drop(watch);
         let (outcome, mut wrong) = ended?;
+        wrong.extend(self.surroundings.harm(&self.client).await?);
         if took > bound {
             wrong.push(format!("it took {took:?}, {bound:?} are allowed"));
         }
@@ -191,8 +202,14 @@ impl Arena {
             };
             let outcome = outcome?;
             said = describe(&outcome);
-            self.watchers_are_well(&handle, &mut wrong).await;
+            let mut told = self.watchers_are_well(&handle, &mut wrong).await;
             check(attack.expected, &outcome, &mut wrong);
+            let output = outcome.output.as_ref().map(|output| &output.data[..]);
+            told += &String::from_utf8_lossy(output.unwrap_or_default());
+            told += &format!("{outcome:?}");
+            if attack.hides.is_some_and(|secret| told.contains(secret)) {
+                wrong.push(format!("it told its secret: {}", short(&told)));
+            }
         }
         Ok((said, wrong))
     }
@@ -215,13 +232,20 @@ impl Arena {
             .context("the attack was not accepted")
     }
 
-    /// Whoever follows an attacker's reports must be able to read them all.
-    async fn watchers_are_well(&self, handle: &Handle, wrong: &mut Vec<String>) {
+    /// Whoever follows an attacker's reports must be able to read them all; their beginnings, one after the other.
+    async fn watchers_are_well(&self, handle: &Handle, wrong: &mut Vec<String>) -> String {
+        let mut told = String::new();
         let read = async {
             let watcher = self.client.handle(handle.id());
             watcher.status().await?;
             let mut events = watcher.events().await?;
-            while events.next().await?.is_some() {}
+            while let Some(event) = events.next().await? {
+                told += &match event.kind {
+                    EventKind::Chunk(chunk) => short(&String::from_utf8_lossy(&chunk.data)),
+                    other => short(&format!("{other:?}")),
+                };
+                told.push('\n');
+            }
             Ok::<_, Error>(())
         };
         if let Err(error) = read.await {
@@ -230,13 +254,20 @@ impl Arena {
                 short(&error.to_string())
             ));
         }
+        told
     }
 
     /// What is wrong after all attacks.
     pub(crate) async fn close(self) -> Result<Vec<String>> {
         let mut wrong = Vec::new();
         Neighbour::undisturbed(&self.client, WARM_UP).await?;
-        let grown = resident_kib(self.host.pid()).saturating_sub(self.resident_kib) >> 10;
+        let grown = || resident_kib(self.host.pid()).saturating_sub(self.resident_kib) >> 10;
+        // What was freed goes back to the system some seconds later.
+        let settled = Instant::now() + SWEEP;
+        while grown() > KEPT_MIB && Instant::now() < settled {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        let grown = grown();
         eprintln!("after all attacks the host has {grown} MiB more than before");
         if grown > KEPT_MIB {
             wrong.push(format!(

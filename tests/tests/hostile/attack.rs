@@ -36,6 +36,10 @@ pub(crate) struct Attack {
     /// By how much the host's resident memory may grow at most meanwhile.
     pub(crate) growth_mib: u64,
     pub(crate) also_on_redis: bool,
+    /// What the operator grants it: the lines of a table in the settings; `$PORT` and `$DIR` are the arena's.
+    pub(crate) grant: Option<&'static str>,
+    /// What nobody may read of it, however it tells it.
+    pub(crate) hides: Option<&'static str>,
 }
 
 impl Attack {
@@ -50,6 +54,8 @@ impl Attack {
             within: Duration::from_secs(2),
             growth_mib: 64,
             also_on_redis: false,
+            grant: None,
+            hides: None,
         }
     }
 
@@ -112,6 +118,17 @@ impl Attack {
 
     pub(crate) fn also_on_redis(mut self) -> Self {
         self.also_on_redis = true;
+        self
+    }
+
+    /// With rights: the operator trusts it.
+    pub(crate) fn granted(mut self, grant: &'static str) -> Self {
+        self.grant = Some(grant);
+        self
+    }
+
+    pub(crate) fn hides(mut self, secret: &'static str) -> Self {
+        self.hides = Some(secret);
         self
     }
 }

@@ -9,7 +9,9 @@ use anyhow::{Context, Result};
 use celeriac_broker::testing::AofMode;
 use celeriac_client::{Code, Error};
 use celeriac_tests::{Stage, sample};
-use serde_json::json;
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use serde_json::{Value, json};
+use sha2::Sha256;
 
 use crate::alone;
 
@@ -105,6 +107,90 @@ async fn forged_artifacts_are_never_loaded() -> Result<()> {
     // Whoever replaces the key authenticates nothing that was written under the real one.
     fs::write(artifacts(&stage).join("mac.key"), [7; 64])?;
     is_recompiled(&stage, &path, &sound, "authenticated by another host").await
+}
+
+/// What somebody who has the host's key could put there, or an update that went wrong: authentic to the last byte,
+/// and made by or for something else.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_authentic_artifact_for_another_host_is_not_loaded() -> Result<()> {
+    let _turn = alone().await;
+    let stage = Stage::embedded().await?;
+    let host = stage.host(&[]).await?;
+    stage.push(&["basics", "text"]).await?;
+    host.kill();
+    let path = artifact(&stage, "basics").await?;
+    let sound = fs::read(&path)?;
+    let mac_key = fs::read(artifacts(&stage).join("mac.key"))?;
+    let name = path
+        .file_name()
+        .context("a name")?
+        .to_string_lossy()
+        .into_owned();
+    // The key of its compilation is that of another version, of other settings, or of another processor.
+    let mut other = sound.clone();
+    other[8..40].rotate_left(1);
+    fs::write(&path, authenticate(&mac_key, &name, other)?)?;
+    is_recompiled(
+        &stage,
+        &path,
+        &sound,
+        "authentic, with another key of compilation",
+    )
+    .await?;
+    // The key is ours, and wasmtime's own description of the code is not.
+    for (what, ours, theirs) in [
+        ("an older version", "48.0.8+celeriac", "47.0.8+celeriac"),
+        ("another processor", "x86_64", "x86_65"),
+        ("a processor with more", "has_sse42", "has_sse99"),
+    ] {
+        let mut forged = sound.clone();
+        assert!(
+            replace(&mut forged[HEADER..], ours.as_bytes(), theirs.as_bytes()) > 0,
+            "`{ours}` is not in the artifact"
+        );
+        fs::write(&path, authenticate(&mac_key, &name, forged)?)?;
+        let host = stage.host(&[]).await?;
+        let input = json!({"a": 1, "b": 2});
+        match stage.client.call::<f64>("basics/add", &input).await {
+            Err(Error::Failed(failed)) => {
+                assert_eq!(failed.code, Code::HostFault, "{what}");
+            }
+            other => panic!("code for {what} was run: {other:?}"),
+        }
+        let words: Value = stage
+            .client
+            .call("text/word-stats", &json!({"text": "one two"}))
+            .await?;
+        assert!(words.is_object(), "{what}: the others are as they were");
+        host.kill();
+    }
+    fs::remove_file(&path)?;
+    is_recompiled(&stage, &path, &sound, "thrown away").await
+}
+
+/// Puts other bytes where `from` is; how often.
+fn replace(bytes: &mut [u8], from: &[u8], to: &[u8]) -> usize {
+    let found: Vec<_> = (0..bytes.len().saturating_sub(from.len()))
+        .filter(|at| bytes[*at..].starts_with(from))
+        .collect();
+    for at in &found {
+        bytes[*at..*at + to.len()].copy_from_slice(to);
+    }
+    found.len()
+}
+
+/// The file with the authentication code that the host itself would give it.
+fn authenticate(mac_key: &[u8], digest: &str, mut file: Vec<u8>) -> Result<Vec<u8>> {
+    let digest: Vec<u8> = (0..digest.len())
+        .step_by(2)
+        .map(|at| u8::from_str_radix(&digest[at..at + 2], 16))
+        .collect::<Result<_, _>>()?;
+    let mut hmac = Hmac::<Sha256>::new_from_slice(mac_key)?;
+    for part in [&file[..8], &digest, &file[8..40], &file[HEADER..]] {
+        hmac.update(part);
+    }
+    file[40..HEADER].copy_from_slice(&hmac.finalize().into_bytes());
+    Ok(file)
 }
 
 #[tokio::test(flavor = "multi_thread")]

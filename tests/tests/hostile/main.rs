@@ -19,6 +19,10 @@ mod memory;
 mod module;
 mod neighbour;
 mod page;
+#[allow(dead_code, reason = "other tests use the rest of it")]
+#[path = "../../../host/tests/support/servers.rs"]
+mod servers;
+mod surroundings;
 mod table;
 mod tenants;
 
@@ -39,10 +43,11 @@ async fn alone() -> MutexGuard<'static, ()> {
 /// Runs the attacks that `HOSTILE` names (parts of names, with commas), or all, and says of all what went wrong.
 async fn run(stage: Stage, attacks: &[Attack]) -> Result<(Vec<Report>, Vec<String>)> {
     let wanted = std::env::var("HOSTILE").unwrap_or_default();
-    let mut arena = Arena::open(stage).await?;
-    let (mut reports, mut wrong) = (Vec::new(), Vec::new());
     let is_wanted = |attack: &&Attack| wanted.split(',').any(|part| attack.name.contains(part));
-    for attack in attacks.iter().filter(is_wanted) {
+    let attacks: Vec<_> = attacks.iter().filter(is_wanted).collect();
+    let mut arena = Arena::open(stage, &attacks).await?;
+    let (mut reports, mut wrong) = (Vec::new(), Vec::new());
+    for attack in attacks {
         match arena.fight(attack).await {
             Ok(report) => {
                 eprintln!("{report}");

@@ -30,6 +30,14 @@ impl Source {
         }
     }
 
+    /// The bytes of one in the text format, with this done before all else in its `run`, and these fields besides.
+    pub(crate) fn with(name: &str, fields: &str, first: &str) -> Result<Vec<u8>> {
+        let run = "(func (export \"run\") (param i32 i32 i32 i32 i32 i32 i32) (result i32)";
+        let text = text(&format!("wat/{name}.wat"))?;
+        anyhow::ensure!(text.contains(run), "{name} has no `run` of its own");
+        assemble(&text.replace(run, &format!("{fields}\n{run}\n{first}")))
+    }
+
     /// What it tries, in the words at the head of its source.
     pub(crate) fn tries(self) -> Result<String> {
         match self {

@@ -29,6 +29,7 @@ pub(crate) fn attacks() -> Vec<Attack> {
         boundary(),
         ends(),
         reach(),
+        trusted(),
         descriptions(),
         uploads(),
     ];
@@ -164,7 +165,7 @@ fn words() -> Vec<Attack> {
             .again("emit-flood-army")
             .copies(12)
             .within(ms(20_000))
-            .growth_mib(480),
+            .growth_mib(128),
         Attack::rust("emit-count", Hits(Code::OutputTooLarge, "emit_events"))
             .within(ms(6_000))
             .also_on_redis(),
@@ -175,7 +176,7 @@ fn words() -> Vec<Attack> {
         Attack::rust("zeroes-huge", Hits(Code::OutOfFuel, "fuel")),
         waits("zeroes-flood"),
         Attack::rust("random-flood", Hits(Code::OutOfFuel, "random_bytes")),
-        Attack::rust("random-numbers", Hits(Code::OutOfFuel, "random_bytes")),
+        Attack::rust("random-numbers", Hits(Code::OutOfFuel, "random_bytes")).within(ms(6_000)),
         Attack::rust("random-huge", Hits(Code::OutOfFuel, "random_bytes")),
     ]
 }
@@ -254,6 +255,86 @@ fn reach() -> Vec<Attack> {
         ),
         Attack::wat("import-type", Refused("the imports")),
         Attack::wat("import-surplus", Refused("the imports")),
+    ]
+}
+
+/// One server is granted, on an address that stands for a public one.
+const SERVER: &str = "http = [{ hosts = [\"127.0.0.2\"], schemes = [\"http\"], ports = [$PORT], networks = [\"127.0.0.2/32\"] }]
+config = { PORT = \"$PORT\" }";
+/// All that is public is granted, and nothing else.
+const PUBLIC: &str = "http = [{ hosts = [\"*\"], schemes = [\"http\"], ports = [$PORT] }]
+tcp = [\"*:$PORT\"]
+config = { PORT = \"$PORT\" }";
+/// A name is granted, and the address that it has at first.
+const NAME: &str = "http = [{ hosts = [\"*.rebind.test\"], schemes = [\"http\"], ports = [$PORT], networks = [\"127.0.0.2/32\"] }]
+tcp = [{ host = \"*.rebind.test\", port = $PORT, networks = [\"127.0.0.2/32\"] }]
+config = { PORT = \"$PORT\" }";
+const DIRECTORIES: &str = "directories = { work = { path = \"$DIR/work\", access = \"write\" }, documents = { path = \"$DIR/documents\" } }
+scratch = true";
+const WORK: &str = "directories = { work = { path = \"$DIR/work\", access = \"write\" } }";
+/// What `SECRETS` grants.
+const WORD: &str = "open sesame, said he";
+
+/// A grant of the secret, and the way to tell it at the end.
+macro_rules! secrets {
+    ($way:literal) => {
+        concat!(
+            "secrets = { word = { file = \"$DIR/word\" } }\nconfig = { WAY = \"",
+            $way,
+            "\" }"
+        )
+    };
+}
+
+/// Those that were granted something, and reach for more.
+fn trusted() -> Vec<Attack> {
+    let told = |name, grant, expected| {
+        Attack::rust("secrets-told", expected)
+            .again(name)
+            .granted(grant)
+            .hides(WORD)
+    };
+    vec![
+        Attack::rust("http-private", FindsNothing).granted(PUBLIC),
+        Attack::rust("http-private", FindsNothing).again("http-ungranted"),
+        Attack::rust("http-rebind", FindsNothing).granted(NAME),
+        Attack::rust("http-redirect", FindsNothing).granted(SERVER),
+        Attack::rust("http-slow", FindsNothing)
+            .granted(SERVER)
+            .limit("http_timeout", 400)
+            .limit("http_first_byte_timeout", 400)
+            .within(ms(3_000)),
+        Attack::rust("http-slow", Hits(Code::Deadline, "timeout"))
+            .again("http-slow-army")
+            .granted(SERVER)
+            .timeout(ms(1_000))
+            .copies(16),
+        Attack::rust("http-endless", FindsNothing)
+            .granted(SERVER)
+            .within(ms(6_000))
+            .growth_mib(128),
+        Attack::rust("http-hoard", Hits(Code::Deadline, "timeout"))
+            .granted(SERVER)
+            .timeout(ms(1_000))
+            .copies(8)
+            .growth_mib(96),
+        Attack::rust("kv-others", FindsNothing)
+            .granted("kv = true")
+            .also_on_redis(),
+        Attack::rust("files-granted", FindsNothing).granted(DIRECTORIES),
+        Attack::rust("files-race", FindsNothing)
+            .granted(WORK)
+            .copies(4)
+            .within(ms(10_000)),
+        told("secrets-told", secrets!(""), FindsNothing),
+        told("secrets-output", secrets!("output"), Ends(Code::Ok)),
+        told(
+            "secrets-failure",
+            secrets!("failure"),
+            Ends(Code::TaskError),
+        )
+        .also_on_redis(),
+        told("secrets-panic", secrets!("panic"), Ends(Code::Panicked)),
     ]
 }
 

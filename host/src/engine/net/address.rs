@@ -66,7 +66,8 @@ pub fn is_public(address: IpAddr) -> bool {
     class(address) == Class::Public
 }
 
-/// The kind of an address. One that has an IPv4 address inside is what that address is.
+/// The kind of an address. One that has an IPv4 address inside is what that address is; where that is a part of it
+/// only (ISATAP), both have to be public.
 #[must_use]
 pub fn class(address: IpAddr) -> Class {
     match address {
@@ -151,6 +152,12 @@ fn class_v6(address: Ipv6Addr) -> Class {
             .find(|class| *class != Class::Public)
             .unwrap_or(Class::Public);
     }
+    // ISATAP is a part of an address and no range of its own: the rest of it counts too.
+    if let Some(class) = isatap(address).map(class_v4)
+        && class != Class::Public
+    {
+        return class;
+    }
     if let Some((_, _, class)) = V6.iter().find(|(net, prefix, _)| is_in(*net, *prefix)) {
         return *class;
     }
@@ -159,6 +166,13 @@ fn class_v6(address: Ipv6Addr) -> Class {
     } else {
         Class::Reserved
     }
+}
+
+/// The IPv4 address that an interface of this name tunnels to, within any prefix.
+fn isatap(address: Ipv6Addr) -> Option<Ipv4Addr> {
+    let [.., e, f, g, h] = address.segments();
+    matches!((e, f), (0 | 0x200, 0x5efe))
+        .then(|| Ipv4Addr::from_bits(u32::from(g) << 16 | u32::from(h)))
 }
 
 /// The IPv4 addresses inside an IPv6 address of a kind that some router or kernel turns into them.
@@ -175,8 +189,6 @@ fn embedded(address: Ipv6Addr) -> Option<[Option<Ipv4Addr>; 2]> {
         (0x2002, ..) => Some([Some(pair(b, c)), None]),
         // Teredo 2001::/32: the server, and the client with its bits turned around.
         (0x2001, 0, ..) => Some([Some(pair(c, d)), Some(pair(!g, !h))]),
-        // ISATAP, within any prefix.
-        (_, _, _, _, 0 | 0x200, 0x5efe) => Some([Some(last), None]),
         _ => None,
     }
 }
@@ -300,6 +312,15 @@ mod tests {
             ("2001:0:808:808::f7f7:f7f7", Public),
             ("2606:4700::5efe:10.0.0.1", Private),
             ("2606:4700::200:5efe:192.168.0.1", Private),
+            ("2606:4700::5efe:8.8.8.8", Public),
+            // A public address inside makes nothing public that is not.
+            ("fe80::5efe:8.8.8.8", LinkLocal),
+            ("fe80::200:5efe:8.8.8.8", LinkLocal),
+            ("fd00::5efe:8.8.8.8", UniqueLocal),
+            ("fec0::5efe:8.8.8.8", SiteLocal),
+            ("ff02::5efe:8.8.8.8", Multicast),
+            ("2001:db8::5efe:8.8.8.8", Documentation),
+            ("4000::5efe:8.8.8.8", Reserved),
         ] {
             assert_eq!(of(address), class, "{address}");
         }

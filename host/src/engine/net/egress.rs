@@ -16,7 +16,7 @@ const TOLD: usize = 32;
 pub(crate) struct Egress {
     pub(super) network: Arc<Network>,
     pub(super) rights: Arc<Rights>,
-    pub(super) limits: Limits,
+    pub(super) limits: Arc<Limits>,
     pub(super) invocation: Invocation,
     pub(super) names: Mutex<Names>,
     recorder: Arc<Recorder>,
@@ -50,7 +50,7 @@ impl Egress {
     pub(crate) fn new(
         network: Arc<Network>,
         rights: Arc<Rights>,
-        limits: Limits,
+        limits: Arc<Limits>,
         invocation: Invocation,
         (recorder, bytes): (Arc<Recorder>, Arc<AtomicU64>),
     ) -> Self {
@@ -77,7 +77,7 @@ impl Egress {
         }
     }
 
-    /// Charges bytes that cross the boundary.
+    /// Charges bytes that cross the boundary and pass through no stream, which would charge them: headers.
     pub(super) fn charge(&self, bytes: u64) {
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
     }

@@ -217,7 +217,8 @@ fn check_head(egress: &Egress, head: &::http::response::Parts) -> Result<(), Err
     Ok(())
 }
 
-/// Hands the body on, a piece at a time: the next is read only when the guest has room for it.
+/// Hands the body on, a piece at a time: the next is read only when the guest has room for it. Its bytes are charged
+/// by the stream that the guest reads; what it never reads, it does not pay for.
 async fn hand_on(
     egress: &Egress,
     mut incoming: Incoming,
@@ -243,8 +244,8 @@ async fn hand_on(
                 let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
                 return Err(Error::HttpResponseTrailerSectionSize(Some(bytes)));
             }
+            egress.charge(bytes);
         }
-        egress.charge(bytes);
         if body.send(Ok(Some(frame))).await.is_err() {
             return Ok(());
         }
@@ -271,7 +272,7 @@ fn hyper_error(error: &hyper::Error, is_request_over: bool) -> Error {
     Error::ConnectionTerminated
 }
 
-/// The body of a request, counted on its way out.
+/// The body of a request, counted on its way out. The stream that the guest wrote it to has charged its bytes.
 struct RequestBody {
     inner: WasiBody,
     sent: u64,
@@ -297,7 +298,6 @@ impl hyper::body::Body for RequestBody {
                 self.egress.limit("http_request_bytes", allowed, self.sent);
                 return Poll::Ready(Some(Err(Error::HttpRequestBodySize(Some(self.sent)))));
             }
-            self.egress.charge(bytes);
         }
         Poll::Ready(frame)
     }
