@@ -72,7 +72,11 @@ enum Action {
     )]
     Retry {
         /// The dead letters; none: all that the filters ask for
-        #[arg(value_name = "ID", required_unless_present = "filters")]
+        #[arg(
+            value_name = "ID",
+            required_unless_present = "filters",
+            conflicts_with = "filters"
+        )]
         ids: Vec<InvocationId>,
         #[command(flatten)]
         filter: DeadFilterArgs,
@@ -88,7 +92,11 @@ enum Action {
     )]
     Drop {
         /// The dead letters; none: all that the filters ask for
-        #[arg(value_name = "ID", required_unless_present = "filters")]
+        #[arg(
+            value_name = "ID",
+            required_unless_present = "filters",
+            conflicts_with = "filters"
+        )]
         ids: Vec<InvocationId>,
         #[command(flatten)]
         filter: DeadFilterArgs,
@@ -97,7 +105,7 @@ enum Action {
 
 /// Which dead letters are meant.
 #[derive(Args, Clone, Debug)]
-#[group(id = "filters", multiple = true, conflicts_with = "ids")]
+#[group(id = "filters", multiple = true)]
 struct DeadFilterArgs {
     /// Only those of this task (`images/resize`, in any version) or module (`images`)
     #[arg(long, value_name = "TASK")]
