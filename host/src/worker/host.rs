@@ -158,7 +158,7 @@ impl Host {
         let held = Arc::new(Held::default());
         let (settlements, ended) = Settler::channel();
         let (reports, reported) = mpsc::unbounded_channel();
-        let trimmer = Trimmer::default();
+        let (trimmer, wishes) = Trimmer::channel();
         let attempts = Attempts {
             broker: broker.clone(),
             host: info.host.clone(),
@@ -181,7 +181,7 @@ impl Host {
             settlements,
             reports,
             backlog: Backlog::new(options.emit_backlog),
-            trimmer: trimmer.clone(),
+            trimmer,
         };
         let alarm = Alarm::default();
         let (told_to_drain, stop_reserving) = (CancellationToken::new(), CancellationToken::new());
@@ -194,7 +194,7 @@ impl Host {
         };
         let throttle = throttle.run(concurrency, stop_reserving.clone());
         tokio::spawn(alarm.clone().watch("throttle", throttle));
-        tokio::spawn(alarm.clone().watch("trimmer", trimmer.run()));
+        tokio::spawn(alarm.clone().watch("trimmer", Trimmer::run(wishes)));
         let duties = Duties {
             drain: told_to_drain.clone(),
             concurrency: wanted,
