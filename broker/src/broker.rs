@@ -8,10 +8,10 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
 use crate::{
-    BrokerError, CancelResult, ClientId, Control, Digest, Event, EventKind, HostId, InvocationId,
-    KeyValueStats, Lease, Limit, LimitScope, Limited, List, Listing, ModuleName, ModuleRecord,
-    ModuleRef, Namespace, Outcome, Publication, Put, Renewed, Reply, Reserve, Reserved, Schedule,
-    ScheduleRecord, Settled, Settlement, Status, Submission,
+    BrokerError, CancelResult, ClientId, Control, DeadList, DeadPage, Digest, Event, EventKind,
+    HostId, InvocationId, KeyValueStats, Lease, Limit, LimitScope, Limited, List, Listing, ModuleName,
+    ModuleRecord, ModuleRef, Namespace, Outcome, Pausable, Paused, Publication, Put, Renewed, Reply,
+    Request, Reserve, Reserved, Schedule, ScheduleRecord, Settled, Settlement, Status, Submission,
 };
 
 /// Moves invocations through their states. Every call is atomic and bounded; each may be repeated
@@ -117,6 +117,34 @@ pub trait Broker: Debug + Send + Sync + 'static {
     /// # Errors
     /// `Invalid` for a cursor or a queue that is none.
     async fn list(&self, list: &List) -> Result<Listing, BrokerError>;
+
+    /// What was handed in with an invocation. The input of one that has succeeded is kept no more.
+    ///
+    /// # Errors
+    /// `NotFound`, `Expired`; the latter also for an input that is kept no more.
+    async fn request(&self, id: InvocationId) -> Result<Request, BrokerError>;
+
+    // ---- dead letters -------------------------------------------------------------------------
+    //
+    // What has failed for good is kept with its input, its trail and its reports for a time of its own, so many of
+    // them at most.
+
+    /// A page of dead letters, newest first, bounded in what it looks at: it may be short and not be the last.
+    ///
+    /// # Errors
+    /// `Invalid` for a cursor that is none.
+    async fn dead_letters(&self, list: &DeadList) -> Result<DeadPage, BrokerError>;
+
+    /// Says which invocation takes a dead letter's place, before it is submitted. Whoever is named first stays, so
+    /// that a retry that is repeated is the same retry. None: there is no such dead letter.
+    async fn claim_dead_letter(
+        &self,
+        id: InvocationId,
+        successor: InvocationId,
+    ) -> Result<Option<InvocationId>, BrokerError>;
+
+    /// Drops dead letters; how many of these there were. Their records go when their results would have.
+    async fn drop_dead_letters(&self, ids: &[InvocationId]) -> Result<u64, BrokerError>;
 
     // ---- hosts --------------------------------------------------------------------------------
 
@@ -330,6 +358,22 @@ pub trait Broker: Debug + Send + Sync + 'static {
     async fn set_limit(&self, scope: &LimitScope, limit: Option<&Limit>)
     -> Result<(), BrokerError>;
 
+    /// Has no host take anything from a queue, or a host take nothing, until `resume`; whether it was not paused
+    /// already. What runs goes on. A paused queue wakes nobody.
+    ///
+    /// # Errors
+    /// `Invalid` for a queue's name that is none.
+    async fn pause(&self, what: &Pausable) -> Result<bool, BrokerError>;
+
+    /// Ends a pause; whether it was paused. What waits is taken at once.
+    async fn resume(&self, what: &Pausable) -> Result<bool, BrokerError>;
+
+    /// Everything that is paused, in order.
+    async fn paused(&self) -> Result<Vec<Paused>, BrokerError>;
+
+    /// Tells a host something, which comes out of its `controls`; false when it does not listen at this moment.
+    async fn tell(&self, host: &HostId, word: Control) -> Result<bool, BrokerError>;
+
     /// What is right and wrong with the store's set-up, for `celeriac doctor`.
     async fn check(&self) -> Result<Vec<Check>, BrokerError>;
 }
@@ -456,6 +500,9 @@ pub struct QueueStats {
     pub running: u64,
     /// How long the oldest has waited, in milliseconds.
     pub oldest_ms: u64,
+    /// How many hosts have taken from it since it was first used: two looks tell the rate.
+    #[serde(default)]
+    pub taken: u64,
 }
 
 /// A host as others see it.
@@ -472,6 +519,12 @@ pub struct HostInfo {
     pub queues: Vec<String>,
     /// How many invocations it runs at once.
     pub concurrency: u32,
+    /// How many it could: its pool was built for so many. 0: it does not say.
+    #[serde(default)]
+    pub ceiling: u32,
+    /// Whether it takes nothing more and ends when what it runs has ended.
+    #[serde(default)]
+    pub is_draining: bool,
     /// The program's version.
     pub version: String,
     /// When it started, by its own clock: milliseconds since the Unix epoch.

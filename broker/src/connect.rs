@@ -3,7 +3,7 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use crate::{
-    Broker, BrokerError, Caps, Verdict,
+    Broker, BrokerError, Caps, DeadLetters, Verdict,
     embedded::{Durability, EmbeddedBroker, EmbeddedOptions},
     redis::{RedisBroker, RedisOptions},
 };
@@ -15,6 +15,8 @@ pub struct StoreOptions {
     pub caps: Caps,
     /// How long a result is kept after the end of its invocation, unless the caller said otherwise.
     pub result_ttl: Duration,
+    /// How long failures are kept, and how many.
+    pub dead_letters: DeadLetters,
     /// What an accepted invocation survives in the embedded store; Redis decides for itself.
     pub durability: Durability,
 }
@@ -23,11 +25,15 @@ impl Default for StoreOptions {
     /// The engines' own: 8 MiB of input and output, a day of results.
     fn default() -> Self {
         let RedisOptions {
-            caps, result_ttl, ..
+            caps,
+            result_ttl,
+            dead_letters,
+            ..
         } = RedisOptions::default();
         Self {
             caps,
             result_ttl,
+            dead_letters,
             durability: Durability::default(),
         }
     }
@@ -50,6 +56,7 @@ pub async fn connect_with(
     StoreOptions {
         caps,
         result_ttl,
+        dead_letters,
         durability,
     }: StoreOptions,
 ) -> Result<Arc<dyn Broker>, BrokerError> {
@@ -57,6 +64,7 @@ pub async fn connect_with(
         let options = RedisOptions {
             caps,
             result_ttl,
+            dead_letters,
             ..RedisOptions::default()
         };
         return Ok(RedisBroker::connect(url, options).await?);
@@ -66,6 +74,7 @@ pub async fn connect_with(
             let options = EmbeddedOptions {
                 caps,
                 result_ttl,
+                dead_letters,
                 durability,
                 ..EmbeddedOptions::default()
             };

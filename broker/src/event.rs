@@ -1,8 +1,10 @@
 //! What a running invocation tells those who watch it, and what a broker tells a host.
 
+use std::{fmt, str::FromStr};
+
 use serde::{Deserialize, Serialize};
 
-use crate::{InvocationId, Outcome, Payload};
+use crate::{BrokerError, InvocationId, Outcome, Payload};
 
 /// How far a task has come.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -71,6 +73,56 @@ pub enum Reply {
 pub enum Control {
     /// Somebody wants this invocation stopped.
     Cancel(InvocationId),
+    /// Take nothing more, let what runs end, and end.
+    Drain,
+    /// Run so many at once from now on; more than it was built for is as many as that.
+    Concurrency(u32),
     /// The connection was lost and is back: renew every lease now, to learn what was missed.
     Reconnected,
+}
+
+/// As it travels: an invocation's id, or a word.
+impl fmt::Display for Control {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cancel(id) => id.fmt(f),
+            Self::Drain => f.write_str("drain"),
+            Self::Concurrency(count) => write!(f, "concurrency {count}"),
+            Self::Reconnected => f.write_str("reconnected"),
+        }
+    }
+}
+
+impl FromStr for Control {
+    type Err = BrokerError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let unknown = || BrokerError::invalid("control", text, "an id, `drain`, `concurrency N`");
+        match text.split_once(' ') {
+            None if text == "drain" => Ok(Self::Drain),
+            None if text == "reconnected" => Ok(Self::Reconnected),
+            None => text.parse().map(Self::Cancel).map_err(|_| unknown()),
+            Some(("concurrency", count)) => {
+                count.parse().map(Self::Concurrency).map_err(|_| unknown())
+            }
+            Some(_) => Err(unknown()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Namespace;
+
+    #[test]
+    fn a_control_is_read_as_it_was_written() {
+        let id = Namespace::generate().issue(0);
+        for control in [Control::Cancel(id), Control::Drain, Control::Concurrency(7)] {
+            assert_eq!(control.to_string().parse::<Control>().unwrap(), control);
+        }
+        for wrong in ["", "drains", "concurrency", "concurrency -1", "sleep 1"] {
+            assert!(wrong.parse::<Control>().is_err(), "{wrong}");
+        }
+    }
 }

@@ -132,6 +132,9 @@ pub struct Options {
     /// Whose it is, such as a tenant: within a queue and a band the keys that wait are served in turn.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fairness_key: Option<String>,
+    /// The dead letter whose place it takes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry_of: Option<InvocationId>,
     /// The schedule that submitted it: set by schedules.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub schedule: Option<String>,
@@ -441,6 +444,9 @@ pub struct Status {
     /// The last progress that it reported.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub progress: Option<Progress>,
+    /// The dead letter whose place it takes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_of: Option<InvocationId>,
     /// The outcome without its output, once it has ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub outcome: Option<OutcomeHead>,

@@ -13,6 +13,7 @@
 mod broker;
 mod callback;
 mod connect;
+mod dead;
 mod dependency;
 mod digest;
 pub mod embedded;
@@ -31,6 +32,7 @@ mod once;
 #[cfg(feature = "openapi")]
 mod openapi;
 mod outcome;
+mod pause;
 mod payload;
 mod priority;
 pub mod redis;
@@ -48,6 +50,7 @@ pub use self::{
     broker::{Broker, Caps, Check, HostInfo, MAX_CHUNK, MAX_CHUNK_BYTES, QueueStats, Verdict},
     callback::{Callback, Target, WEBHOOK_TASK, Webhook},
     connect::{StoreOptions, connect, connect_with, require_fit},
+    dead::{DeadFilter, DeadLetter, DeadLetters, DeadList, DeadPage, Request, Retry},
     dependency::{After, MAX_CHAIN, MAX_DEPENDENTS, MAX_PARENTS, On, OnUnmet},
     digest::Digest,
     error::BrokerError,
@@ -72,6 +75,7 @@ pub use self::{
     name::{BUILT_IN_MODULE, MAX_NAME_BYTES, ModuleRef, TaskRef, check_name},
     once::{OnConflict, Scope, Unique},
     outcome::{Code, Failure, LimitHit, Outcome, OutcomeHead, Usage},
+    pause::{Pausable, Paused},
     payload::{JSON, Payload},
     priority::Priority,
     retry::{Attempt, Backoff, RetryPolicy, follow, random_unit},

@@ -72,6 +72,7 @@ impl Embedded {
         let options = EmbeddedOptions {
             caps: settings.caps,
             ageing: settings.ageing,
+            dead_letters: settings.dead_letters,
             ..EmbeddedOptions::default()
         };
         let dir =
@@ -131,7 +132,16 @@ async fn a_damaged_record_ends_as_a_failure_and_does_not_block_its_queue() {
 
 #[tokio::test]
 async fn what_has_expired_is_removed_whole() {
-    let (_, db, kit) = kit().await;
+    let settings = Settings {
+        dead_letters: celeriac_broker::DeadLetters {
+            ttl: std::time::Duration::from_millis(1),
+            most: 5,
+        },
+        ..Settings::default()
+    };
+    let store = Embedded::new(settings);
+    EmbeddedBroker::open(&store.dir, store.options.clone()).unwrap();
+    let (db, kit) = (store.database(), Kit::new(Box::new(store)).await);
     let mut submission = kit.submission("text/run");
     submission.options.result_ttl_ms = Some(1);
     submission.input = Payload::bytes("a/b", vec![1; 5000]);
@@ -151,7 +161,7 @@ async fn what_has_expired_is_removed_whole() {
             .announce(&info(), false)
             .await
             .unwrap();
-        rows(&db, "payloads") + rows(&db, "events") == 0
+        rows(&db, "payloads") + rows(&db, "events") + rows(&db, "dead") == 0
     })
     .await;
     assert!(matches!(
@@ -376,6 +386,8 @@ fn info() -> HostInfo {
         pid: 1,
         queues: Vec::new(),
         concurrency: 1,
+        ceiling: 1,
+        is_draining: false,
         version: String::new(),
         started_at_ms: 0,
         running: 0,

@@ -70,6 +70,7 @@ async fn fresh(settings: Settings) -> Box<dyn Store> {
     let options = RedisOptions {
         caps: settings.caps,
         ageing: settings.ageing,
+        dead_letters: settings.dead_letters,
         ..RedisOptions::default()
     };
     Box::new(Redis { server, options })

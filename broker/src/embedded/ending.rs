@@ -1,6 +1,7 @@
 //! Ending an invocation: the outcome is written once, the module is given up, and whoever waits is told.
 
 use super::{
+    dead,
     ended::{Ended, ended},
     fault::{Fault, damaged},
     row::{self, Fare},
@@ -39,11 +40,12 @@ pub(super) fn end(
         .output
         .is_some_and(|output| output.len() > INLINE_BYTES);
     let is_success = ending.state == State::Succeeded;
+    let has_failed = ending.state == State::Failed;
     let found = tx.query(
         "UPDATE invocations SET state = ?2, head = ?3, output = ?4, token = ?5, attempts = ?6, crashes = ?7,
            cancel = ?8, input = CASE WHEN ?9 THEN NULL ELSE input END,
-           expires_at = CASE WHEN coalesce(awaited, 0) > 0 THEN NULL ELSE ?10 + coalesce(result_ttl, ?11) END
-         WHERE id = ?1 AND state IS NULL RETURNING waiters, digest, big_input, awaited, chain, more",
+           expires_at = CASE WHEN coalesce(awaited, 0) > 0 THEN NULL ELSE ?10 + max(coalesce(result_ttl, ?11), ?12) END
+         WHERE id = ?1 AND state IS NULL RETURNING waiters, digest, big_input, awaited, chain, more, coalesce(result_ttl, ?11)",
         (
             ending.id.as_bytes(),
             ending.state.as_str(),
@@ -56,15 +58,21 @@ pub(super) fn end(
             is_success,
             tx.now,
             ttl_ms,
+            if has_failed { dead::floor_ms(tx) } else { 0 },
         ),
         |found| {
             let what = (row::count(found, 3) > 0, row::count(found, 4) > 0, row::bytes(found, 5));
-            Ok((row::text(found, 0), row::bytes(found, 1), row::count(found, 2) > 0, what))
+            let kept = row::count(found, 6);
+            Ok((row::text(found, 0), row::bytes(found, 1), row::count(found, 2) > 0, what, kept))
         },
     )?;
-    let Some((waiters, digest, has_big_input, (is_awaited, has_parents, more))) = found else {
+    let Some((waiters, digest, has_big_input, (is_awaited, has_parents, more), result_ttl)) = found
+    else {
         return Ok(false);
     };
+    if has_failed {
+        dead::bury(tx, ending.id, result_ttl)?;
+    }
     if is_success && has_big_input {
         // Needed no more; a failure keeps it.
         tx.execute(

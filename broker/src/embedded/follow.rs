@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 
 use super::{
-    ending,
+    dead, ending,
     fault::Fault,
     outcome,
     place::{self, Place},
@@ -231,9 +231,11 @@ fn let_go(tx: &Tx<'_>, child: InvocationId, ttl_ms: u64, most: usize) -> Result<
         tx.execute(sql, (parent, child.as_bytes()))?;
         tx.execute(
             "UPDATE invocations SET awaited = awaited - 1, expires_at = CASE
-               WHEN state IS NOT NULL AND awaited <= 1 THEN ?2 + coalesce(result_ttl, ?3) ELSE expires_at END
+               WHEN state IS NOT NULL AND awaited <= 1 THEN ?2 + max(coalesce(result_ttl, ?3),
+                 CASE WHEN EXISTS (SELECT 1 FROM dead d WHERE d.id = invocations.id) THEN ?4 ELSE 0 END)
+               ELSE expires_at END
              WHERE id = ?1",
-            (parent, tx.now, ttl_ms),
+            (parent, tx.now, ttl_ms, dead::floor_ms(tx)),
         )?;
     }
     Ok(parents.len())

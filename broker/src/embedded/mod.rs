@@ -12,11 +12,12 @@
 //!   `times`, `ticker`: what falls due;
 //!   `follow`: those who wait for others
 //! - `kv`: the key-value stores of modules; `schedules`: what is submitted again and again; `once`: keys
-//! - `modules`, `operations`, `list`, `upkeep`: everything else
+//! - `modules`, `operations`, `pause`, `list`, `dead`, `upkeep`: everything else
 
 mod bands;
 mod bell;
 mod clock;
+mod dead;
 mod depth;
 mod ended;
 mod ending;
@@ -31,6 +32,7 @@ mod modules;
 mod once;
 mod operations;
 mod outcome;
+mod pause;
 mod place;
 mod reader;
 mod replies;
@@ -61,11 +63,11 @@ use self::{
     switchboard::Switchboard, ticker::Ticker, writer::Writer,
 };
 use crate::{
-    Broker, BrokerError, CancelResult, Caps, Check, ClientId, Control, Digest, Event, EventKind,
-    HostId, HostInfo, InvocationId, KeyValueStats, Lease, Limit, LimitScope, Limited, List,
-    Listing, ModuleName, ModuleRecord, ModuleRef, Namespace, Outcome, Publication, Put, QueueStats,
-    Renewed, Reply, Reserve, Reserved, Schedule, ScheduleRecord, Settled, Settlement, Status,
-    Submission, callback, priority::AGEING,
+    Broker, BrokerError, CancelResult, Caps, Check, ClientId, Control, DeadLetters, DeadList,
+    DeadPage, Digest, Event, EventKind, HostId, HostInfo, InvocationId, KeyValueStats, Lease, Limit,
+    LimitScope, Limited, List, Listing, ModuleName, ModuleRecord, ModuleRef, Namespace, Outcome,
+    Pausable, Paused, Publication, Put, QueueStats, Renewed, Reply, Request, Reserve, Reserved,
+    Schedule, ScheduleRecord, Settled, Settlement, Status, Submission, callback, priority::AGEING,
 };
 
 /// The longest time to keep a result: ten years.
@@ -90,17 +92,20 @@ pub struct EmbeddedOptions {
     pub result_ttl: Duration,
     /// After this long, what waits in a lower band gets each fourth place.
     pub ageing: Duration,
+    /// How long failures are kept, and how many.
+    pub dead_letters: DeadLetters,
     /// What an accepted invocation survives.
     pub durability: Durability,
 }
 
 impl Default for EmbeddedOptions {
-    /// A day of results.
+    /// A day of results, a week of failures.
     fn default() -> Self {
         Self {
             caps: Caps::default(),
             result_ttl: Duration::from_secs(86_400),
             ageing: AGEING,
+            dead_letters: DeadLetters::default(),
             durability: Durability::default(),
         }
     }
@@ -140,6 +145,7 @@ impl EmbeddedBroker {
             lock,
             Arc::clone(&clock),
             Arc::clone(&switchboard),
+            options.dead_letters,
         )?;
         Ok(Arc::new(Self {
             store,
@@ -240,6 +246,7 @@ fn look(
     for host in switchboard.hosts() {
         switchboard.cancel_all(&host, lease::wanted_cancels(db, &host)?);
     }
+    pause::read_commands(db, switchboard, writer)?;
     events::look(switchboard);
     Ok(())
 }
@@ -321,6 +328,26 @@ impl Broker for EmbeddedBroker {
 
     async fn list(&self, list: &List) -> Result<Listing, BrokerError> {
         list::list(self, list).await
+    }
+
+    async fn request(&self, id: InvocationId) -> Result<Request, BrokerError> {
+        dead::request(self, id).await
+    }
+
+    async fn dead_letters(&self, list: &DeadList) -> Result<DeadPage, BrokerError> {
+        dead::list(self, list).await
+    }
+
+    async fn claim_dead_letter(
+        &self,
+        id: InvocationId,
+        successor: InvocationId,
+    ) -> Result<Option<InvocationId>, BrokerError> {
+        dead::claim(self, id, successor).await
+    }
+
+    async fn drop_dead_letters(&self, ids: &[InvocationId]) -> Result<u64, BrokerError> {
+        dead::drop_all(self, ids).await
     }
 
     async fn reserve(&self, request: &Reserve) -> Result<Vec<Reserved>, BrokerError> {
@@ -488,6 +515,22 @@ impl Broker for EmbeddedBroker {
         limit: Option<&Limit>,
     ) -> Result<(), BrokerError> {
         operations::set_limit(self, scope, limit).await
+    }
+
+    async fn pause(&self, what: &Pausable) -> Result<bool, BrokerError> {
+        pause::pause(self, what).await
+    }
+
+    async fn resume(&self, what: &Pausable) -> Result<bool, BrokerError> {
+        pause::resume(self, what).await
+    }
+
+    async fn paused(&self) -> Result<Vec<Paused>, BrokerError> {
+        pause::paused(self).await
+    }
+
+    async fn tell(&self, host: &HostId, word: Control) -> Result<bool, BrokerError> {
+        pause::tell(self, host, word).await
     }
 
     async fn check(&self) -> Result<Vec<Check>, BrokerError> {

@@ -57,6 +57,7 @@ pub(super) async fn queues(broker: &EmbeddedBroker) -> Result<Vec<QueueStats>, B
         )?;
         let scheduled = counts(db, "SELECT queue, count(*) FROM scheduled GROUP BY queue")?;
         let blocked = counts(db, "SELECT queue, count(*) FROM blocked GROUP BY queue")?;
+        let taken = counts(db, "SELECT queue, count FROM taken")?;
         query_all(
             db,
             "SELECT queue, (SELECT count(*) FROM ready r WHERE r.list = q.queue AND r.lane IS NULL)
@@ -74,6 +75,7 @@ pub(super) async fn queues(broker: &EmbeddedBroker) -> Result<Vec<QueueStats>, B
                     scheduled: scheduled.get(&queue).copied().unwrap_or(0),
                     blocked: blocked.get(&queue).copied().unwrap_or(0),
                     running: running.get(&queue).copied().unwrap_or(0),
+                    taken: taken.get(&queue).copied().unwrap_or(0),
                     oldest_ms: row::number(found, 2)
                         .map_or(0, |_| now.saturating_sub(row::count(found, 2))),
                     queue,

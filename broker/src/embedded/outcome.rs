@@ -63,6 +63,7 @@ pub(super) fn to_status(id: InvocationId, raw: Raw) -> Result<Status, BrokerErro
         id,
         task: header.task,
         parent: header.options.parent,
+        retry_of: header.options.retry_of,
         after: header.options.after,
         module: raw
             .digest
@@ -106,7 +107,11 @@ pub(super) const SELECT_STATUS: &str =
      LEFT JOIN progress p ON p.id = i.id
      LEFT JOIN trails t ON t.id = i.id";
 
-fn read_status(db: &Connection, id: InvocationId, now: u64) -> Result<Option<Raw>, Fault> {
+pub(super) fn read_status(
+    db: &Connection,
+    id: InvocationId,
+    now: u64,
+) -> Result<Option<Raw>, Fault> {
     let sql =
         format!("{SELECT_STATUS} WHERE i.id = ?1 AND (i.expires_at IS NULL OR i.expires_at > ?2)");
     query(db, &sql, (id.as_bytes(), now), |found| Ok(read_raw(found)))

@@ -11,6 +11,7 @@ use super::{
     fault::Fault,
     lease::{millis, put_first, see},
     once,
+    pause,
     row::{self, Fare},
     ticker::Ticker,
     times::Times,
@@ -113,12 +114,13 @@ pub(super) async fn reserve(
 }
 
 async fn look(broker: &EmbeddedBroker, request: &Reserve) -> Result<Look, BrokerError> {
-    let (request, ttl_ms) = (request.clone(), broker.result_ttl_ms());
+    let (mut request, ttl_ms) = (request.clone(), broker.result_ttl_ms());
     let ageing = broker.options.ageing;
     broker
         .writer
         .run(move |tx| {
             reap(tx, ttl_ms)?;
+            close_paused(tx, &mut request)?;
             let taken = take(tx, &request, ageing, ttl_ms)?;
             see(tx, &request.host)?;
             let sql = "SELECT until FROM leases ORDER BY until LIMIT 1";
@@ -131,6 +133,16 @@ async fn look(broker: &EmbeddedBroker, request: &Reserve) -> Result<Look, Broker
             })
         })
         .await
+}
+
+/// Takes the queues that are paused out of the request, with their quotas; all, when its host is.
+fn close_paused(tx: &Tx<'_>, request: &mut Reserve) -> Result<(), Fault> {
+    let is_open = pause::open_queues(tx, &request.host, &request.queues)?;
+    let mut of_queues = is_open.iter().copied();
+    request.queues.retain(|_| of_queues.next().unwrap_or(true));
+    let mut of_quotas = is_open.iter().copied();
+    request.quotas.retain(|_| of_quotas.next().unwrap_or(true));
+    Ok(())
 }
 
 /// An interrupt that came from another process.
@@ -186,8 +198,9 @@ fn take(
     for has_quotas in [true, false] {
         for (index, queue) in request.queues.iter().enumerate() {
             let quota = request.quotas.get(index).filter(|_| has_quotas);
+            let before = found.taken.len();
             let enough = quota.map_or(request.max, |quota| {
-                request.max.min(found.taken.len().saturating_add(*quota))
+                request.max.min(before.saturating_add(*quota))
             });
             let bands = Bands {
                 request,
@@ -197,6 +210,7 @@ fn take(
             if found.has_room(enough) {
                 bands.take(tx, enough, &mut found)?;
             }
+            pause::count_taken(tx, queue, found.taken.len() - before)?;
         }
         if request.quotas.is_empty() {
             break;

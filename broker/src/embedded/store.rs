@@ -104,6 +104,8 @@ impl Store {
             db.pragma_update(None, "wal_autocheckpoint", 0)?;
             let namespace = self.lay_out(&db)?;
             db.execute_batch(super::kv::TABLES)?;
+            db.execute_batch(super::dead::TABLES)?;
+            db.execute_batch(super::pause::TABLES)?;
             db.execute_batch(super::schedules::TABLES)?;
             db.execute_batch(super::once::TABLES)?;
             Ok((db, namespace))

@@ -277,6 +277,13 @@ impl Switchboard {
         }
     }
 
+    /// Tells a host of this process something.
+    pub(super) fn tell(&self, host: &HostId, word: Control) {
+        if let Some((line, _)) = lock(&self.hosts).get(host) {
+            line.say(word);
+        }
+    }
+
     pub(super) fn add_watcher(&self, id: InvocationId) -> Arc<Notify> {
         let bell = Arc::new(Notify::new());
         lock(&self.watchers)

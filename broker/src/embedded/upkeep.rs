@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use rusqlite::Connection;
 
 use super::{
+    dead,
     fault::Fault,
     kv,
     lease::millis,
@@ -42,7 +43,12 @@ pub(super) fn run(tx: &mut Tx<'_>, last: &mut Option<Instant>) {
         purged = kv::purge(tx, PIECE)?;
         Ok(())
     });
-    removed = removed.max(purged);
+    let mut forgotten = 0;
+    tx.attempt_quietly(|tx| {
+        forgotten = dead::forget_old(tx, PIECE)?;
+        Ok(())
+    });
+    removed = removed.max(purged).max(forgotten);
     tx.attempt_quietly(|tx| remove_small_things(tx));
     // A full piece: there is more, and the next transaction takes the next one.
     *last = (removed < PIECE).then(Instant::now);
@@ -61,6 +67,7 @@ fn remove_expired(tx: &Tx<'_>) -> Result<usize, Fault> {
             "DELETE FROM trails WHERE id = ?1",
             "DELETE FROM events WHERE id = ?1",
             "DELETE FROM children WHERE parent = ?1",
+            "DELETE FROM dead WHERE id = ?1",
         ] {
             tx.execute(sql, [id])?;
         }
@@ -75,6 +82,10 @@ fn remove_small_things(tx: &Tx<'_>) -> Result<(), Fault> {
     tx.execute(
         "DELETE FROM hosts WHERE seen_at < ?1",
         [tx.now.saturating_sub(millis(FORGOTTEN))],
+    )?;
+    tx.execute(
+        "DELETE FROM commands WHERE at < ?1",
+        [tx.now.saturating_sub(INTERRUPT_MS)],
     )?;
     tx.execute(
         "DELETE FROM interrupts WHERE at < ?1",

@@ -16,11 +16,12 @@ use super::{
     clock::Clock,
     fault::Fault,
     follow::{self, Note, Notes},
+    pause,
     store::Store,
     switchboard::{News, Switchboard},
     upkeep,
 };
-use crate::BrokerError;
+use crate::{BrokerError, DeadLetters};
 
 /// Requests in one transaction: who came first does not wait for a whole crowd.
 const BATCH: usize = 128;
@@ -77,6 +78,7 @@ impl Writer {
         lock: File,
         clock: Arc<Clock>,
         switchboard: Arc<Switchboard>,
+        dead_letters: DeadLetters,
     ) -> Result<Self, BrokerError> {
         let (jobs, requests) = mpsc::channel();
         let desk = Desk {
@@ -85,6 +87,7 @@ impl Writer {
             clock,
             switchboard,
             store: Arc::clone(&store),
+            dead_letters,
             kept_up_at: None,
         };
         let thread = thread::Builder::new().name("celeriac-writer".to_owned());
@@ -157,6 +160,7 @@ struct Desk {
     clock: Arc<Clock>,
     switchboard: Arc<Switchboard>,
     store: Arc<Store>,
+    dead_letters: DeadLetters,
     /// When what has expired was last removed.
     kept_up_at: Option<Instant>,
 }
@@ -219,6 +223,7 @@ impl Desk {
             news: Vec::new(),
             notes: Notes::new(),
             switchboard: &self.switchboard,
+            dead_letters: self.dead_letters,
         };
         let (begun, mut next) = (Instant::now(), Some(first));
         while let Some(job) = next {
@@ -235,6 +240,7 @@ impl Desk {
         if tx.now >= stored + CLOCK_STEP_MS && tx.db.total_changes() > changes {
             self.wrap(execute(tx.db, "UPDATE clock SET ms = ?1", [tx.now]))?;
         }
+        self.wrap(pause::hush(tx.db, &mut tx.news))?;
         self.wrap(execute(tx.db, "COMMIT", ()))?;
         Ok(tx.news)
     }
@@ -265,6 +271,7 @@ pub(super) struct Tx<'a> {
     /// When it began, by the store's clock.
     pub(super) now: u64,
     pub(super) switchboard: &'a Arc<Switchboard>,
+    pub(super) dead_letters: DeadLetters,
     news: Vec<News>,
     /// What follows from the ends in this request: done before it is over.
     notes: Notes,

@@ -54,7 +54,7 @@ pub(super) async fn release(broker: &RedisBroker, leases: &[Lease]) -> Result<()
     for chunk in leases.rchunks(CHUNK) {
         let mut call = RELEASE.call(4 + 2 * chunk.len(), 128 * chunk.len());
         call.arg(&broker.heads.cancelled)
-            .arg(broker.result_ttl_ms())
+            .arg(broker.retention())
             .arg(reply_ttl_ms())
             .arg(REPLY_CAP);
         for lease in chunk {
@@ -83,10 +83,9 @@ pub(super) async fn controls(
             };
             let control = match notice {
                 Some(Notice::Reconnected) => Some(Control::Reconnected),
-                Some(Notice::Message(id)) => String::from_utf8(id)
+                Some(Notice::Message(word)) => String::from_utf8(word)
                     .ok()
-                    .and_then(|id| id.parse().ok())
-                    .map(Control::Cancel),
+                    .and_then(|word| word.parse().ok()),
                 None => return,
             };
             if let Some(control) = control

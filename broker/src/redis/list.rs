@@ -22,7 +22,7 @@ const STEP: usize = 500;
 const STEPS: usize = 20;
 
 /// Records read in one call: a megabyte, were each one to carry a long trace.
-const READ: usize = 100;
+pub(super) const READ: usize = 100;
 
 /// Where candidates come from.
 #[derive(Clone, Copy, PartialEq)]
@@ -141,9 +141,9 @@ async fn fill(
     Ok(None)
 }
 
-type Found = Vec<(InvocationId, Result<Status, BrokerError>)>;
+pub(super) type Found = Vec<(InvocationId, Result<Status, BrokerError>)>;
 
-async fn read(
+pub(super) async fn read(
     broker: &RedisBroker,
     filter: &Filter,
     ids: &[InvocationId],

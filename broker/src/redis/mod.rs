@@ -10,11 +10,12 @@
 //! - `reserve`, `settle`, `lease`, `ticker`: what hosts use
 //! - `kv`: the key-value stores of modules; `schedules`: what is submitted again and again
 //! - `limits`: what operators bound
-//! - `modules`, `operations`, `list`, `check`: everything else
+//! - `modules`, `operations`, `pause`, `list`, `dead`, `check`: everything else
 //! - `subscriptions`: one pub/sub connection for everything that listens
 
 mod check;
 mod connection;
+mod dead;
 mod events;
 mod kv;
 mod lease;
@@ -23,6 +24,7 @@ mod list;
 mod modules;
 mod operations;
 mod outcome;
+mod pause;
 mod replies;
 mod reserve;
 mod schedules;
@@ -49,11 +51,12 @@ use self::{
     ticker::Ticker,
 };
 use crate::{
-    Broker, BrokerError, CancelResult, Caps, Check, ClientId, Control, Digest, Event, EventKind,
-    HostId, HostInfo, InvocationId, KeyValueStats, Lease, Limit, LimitScope, Limited, List,
-    Listing, MAX_CHUNK, MAX_CHUNK_BYTES, ModuleName, ModuleRecord, ModuleRef, Namespace, Outcome,
-    Publication, Put, QueueStats, Renewed, Reply, Reserve, Reserved, Schedule, ScheduleRecord,
-    Settled, Settlement, Status, Submission, callback, priority::AGEING, verdict,
+    Broker, BrokerError, CancelResult, Caps, Check, ClientId, Control, DeadLetters, DeadList,
+    DeadPage, Digest, Event, EventKind, HostId, HostInfo, InvocationId, KeyValueStats, Lease, Limit,
+    LimitScope, Limited, List, Listing, MAX_CHUNK, MAX_CHUNK_BYTES, ModuleName, ModuleRecord,
+    ModuleRef, Namespace, Outcome, Pausable, Paused, Publication, Put, QueueStats, Renewed, Reply,
+    Request, Reserve, Reserved, Schedule, ScheduleRecord, Settled, Settlement, Status, Submission,
+    callback, priority::AGEING, verdict,
 };
 
 /// The layout of the keys that this version reads and writes.
@@ -85,6 +88,8 @@ pub struct RedisOptions {
     pub result_ttl: Duration,
     /// After this long, what waits in a lower band gets each fourth place.
     pub ageing: Duration,
+    /// How long failures are kept, and how many.
+    pub dead_letters: DeadLetters,
     /// How long to try to connect.
     pub connect_timeout: Duration,
     /// Events kept of one invocation, roughly.
@@ -92,12 +97,13 @@ pub struct RedisOptions {
 }
 
 impl Default for RedisOptions {
-    /// A day of results, 5 seconds to connect, 1000 events.
+    /// A day of results, a week of failures, 5 seconds to connect, 1000 events.
     fn default() -> Self {
         Self {
             caps: Caps::default(),
             result_ttl: Duration::from_secs(86_400),
             ageing: AGEING,
+            dead_letters: DeadLetters::default(),
             connect_timeout: Duration::from_secs(5),
             events_kept: 1000,
         }
@@ -199,8 +205,19 @@ impl RedisBroker {
         ticker::tick(self).await
     }
 
-    fn result_ttl_ms(&self) -> u64 {
-        ttl_ms(u64::try_from(self.options.result_ttl.as_millis()).unwrap_or(MAX_TTL_MS))
+    /// How long results and dead letters are kept, and how many of these, as `dead.lua` reads it.
+    fn retention(&self) -> String {
+        let (results, letters) = (self.options.result_ttl, self.options.dead_letters);
+        format!(
+            "{} {} {}",
+            span_ms(results),
+            self.dead_ttl_ms(),
+            letters.most
+        )
+    }
+
+    fn dead_ttl_ms(&self) -> u64 {
+        span_ms(self.options.dead_letters.ttl)
     }
 
     /// That there is no record of `id`.
@@ -216,6 +233,11 @@ impl RedisBroker {
 /// A TTL that Redis takes.
 fn ttl_ms(ttl: u64) -> u64 {
     ttl.clamp(1, MAX_TTL_MS)
+}
+
+/// A span as a TTL that Redis takes.
+fn span_ms(span: Duration) -> u64 {
+    ttl_ms(u64::try_from(span.as_millis()).unwrap_or(MAX_TTL_MS))
 }
 
 fn reply_ttl_ms() -> u64 {
@@ -330,6 +352,26 @@ impl Broker for RedisBroker {
 
     async fn list(&self, list: &List) -> Result<Listing, BrokerError> {
         list::list(self, list).await
+    }
+
+    async fn request(&self, id: InvocationId) -> Result<Request, BrokerError> {
+        dead::request(self, id).await
+    }
+
+    async fn dead_letters(&self, list: &DeadList) -> Result<DeadPage, BrokerError> {
+        dead::list(self, list).await
+    }
+
+    async fn claim_dead_letter(
+        &self,
+        id: InvocationId,
+        successor: InvocationId,
+    ) -> Result<Option<InvocationId>, BrokerError> {
+        dead::claim(self, id, successor).await
+    }
+
+    async fn drop_dead_letters(&self, ids: &[InvocationId]) -> Result<u64, BrokerError> {
+        dead::drop_all(self, ids).await
     }
 
     async fn reserve(&self, request: &Reserve) -> Result<Vec<Reserved>, BrokerError> {
@@ -497,6 +539,22 @@ impl Broker for RedisBroker {
         limit: Option<&Limit>,
     ) -> Result<(), BrokerError> {
         limits::set(self, scope, limit).await
+    }
+
+    async fn pause(&self, what: &Pausable) -> Result<bool, BrokerError> {
+        pause::pause(self, what).await
+    }
+
+    async fn resume(&self, what: &Pausable) -> Result<bool, BrokerError> {
+        pause::resume(self, what).await
+    }
+
+    async fn paused(&self) -> Result<Vec<Paused>, BrokerError> {
+        pause::paused(self).await
+    }
+
+    async fn tell(&self, host: &HostId, word: Control) -> Result<bool, BrokerError> {
+        pause::tell(self, host, word).await
     }
 
     async fn check(&self) -> Result<Vec<Check>, BrokerError> {

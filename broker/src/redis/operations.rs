@@ -67,6 +67,7 @@ pub(super) async fn queues(broker: &RedisBroker) -> Result<Vec<QueueStats>, Brok
                 .next()
                 .map_or(0, |scheduled| value::count(&scheduled)),
             blocked: counts.next().map_or(0, |blocked| value::count(&blocked)),
+            taken: counts.next().map_or(0, |taken| value::count(&taken)),
             queue,
         });
     }
@@ -130,7 +131,7 @@ pub(super) async fn hosts(broker: &RedisBroker) -> Result<Vec<HostInfo>, BrokerE
     Ok(hosts)
 }
 
-async fn now_ms(broker: &RedisBroker) -> Result<u64, BrokerError> {
+pub(super) async fn now_ms(broker: &RedisBroker) -> Result<u64, BrokerError> {
     let time = value::list(broker.link.run(&cmd("TIME")).await?)?;
     match time.as_slice() {
         [seconds, micros] => Ok(value::count(seconds) * 1000 + value::count(micros) / 1000),

@@ -74,6 +74,7 @@ pub(super) fn read_status(
         id,
         task: header.task,
         parent: header.options.parent,
+        retry_of: header.options.retry_of,
         after: header.options.after,
         module: value::text(digest).map(|hex| hex.parse()).transpose()?,
         queue: queue.to_owned(),
@@ -224,7 +225,7 @@ pub(super) async fn cancel(
 ) -> Result<CancelResult, BrokerError> {
     let mut call = CANCEL.call(6, 512);
     call.arg(&broker.heads.cancelled)
-        .arg(broker.result_ttl_ms())
+        .arg(broker.retention())
         .arg(reply_ttl_ms())
         .arg(REPLY_CAP)
         .arg(id.to_string())

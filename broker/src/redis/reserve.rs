@@ -64,6 +64,8 @@ struct Reservation {
     may_remain: bool,
     /// When the next lease of any host runs out.
     next_expiry: Option<Instant>,
+    /// Queues that wake nobody: they are paused.
+    paused: Vec<String>,
 }
 
 impl Reservations {
@@ -74,6 +76,7 @@ impl Reservations {
                 connection: None,
                 may_remain: true,
                 next_expiry: None,
+                paused: Vec::new(),
             }))
         };
         Arc::clone(hosts.entry(host.clone()).or_insert_with(fresh))
@@ -150,7 +153,7 @@ fn prepare(broker: &RedisBroker, request: &Reserve) -> Call {
         .arg(MAX_CRASHES)
         .arg(&broker.heads.cancelled)
         .arg(&broker.heads.quarantined)
-        .arg(broker.result_ttl_ms())
+        .arg(broker.retention())
         .arg(reply_ttl_ms())
         .arg(REPLY_CAP)
         .arg(&broker.heads.expired)
@@ -172,12 +175,18 @@ async fn exchange(
     request: &Reserve,
     wait: Option<Duration>,
 ) -> Result<(Vec<Value>, Woken), BrokerError> {
+    let awake = |queue: &&String| !reservation.paused.contains(*queue);
+    let markers: Vec<_> = request.queues.iter().filter(awake).collect();
+    let markers: Vec<_> = markers
+        .into_iter()
+        .map(|queue| key("wake:", queue))
+        .collect();
     let connection = match &mut reservation.connection {
         Some(connection) => connection,
         none => none.insert(broker.link.dedicated().await?),
     };
     let limit = wait.unwrap_or_default() + ANSWER_SLACK;
-    let sent = timeout(limit, send(connection, call, request, wait)).await;
+    let sent = timeout(limit, send(connection, call, (request, &markers), wait)).await;
     let (marker, answer) = match sent {
         Ok(result) => result.map_err(|error| broker.link.error(&error))?,
         Err(_) => {
@@ -200,16 +209,14 @@ async fn exchange(
 async fn send(
     connection: &mut MultiplexedConnection,
     call: &Call,
-    request: &Reserve,
+    (request, markers): (&Reserve, &[String]),
     wait: Option<Duration>,
 ) -> Result<(Value, Result<Value, RedisError>), RedisError> {
     let mut pipeline = pipe();
     if let Some(wait) = wait {
         let mut block = cmd("BZPOPMIN");
         block.arg(interrupt_marker(&request.host));
-        for queue in &request.queues {
-            block.arg(key("wake:", queue));
-        }
+        block.arg(markers);
         // Redis takes 0 for "for ever".
         block.arg(format!("{:.3}", wait.as_secs_f64().max(0.001)));
         pipeline.add_command(block);
@@ -252,6 +259,8 @@ impl Reservation {
             .and_then(|ms| u64::try_from(value::number(&ms)?).ok())
             .map(|ms| Instant::now() + Duration::from_millis(ms));
         let now = values.next().map_or(0, |now| value::count(&now));
+        let paused = values.next().and_then(value::text).unwrap_or_default();
+        self.paused = paused.split_whitespace().map(str::to_owned).collect();
         let mut taken = Vec::new();
         let mut damaged = Vec::new();
         for record in value::records::<6>(values.collect()) {

@@ -113,7 +113,7 @@ pub(super) async fn set_paused(
 pub(super) struct Scene<'a> {
     pub(super) link: &'a Link,
     pub(super) namespace: &'a Namespace,
-    pub(super) result_ttl_ms: u64,
+    pub(super) retention: &'a str,
 }
 
 /// Submits what a schedule would submit, now.
@@ -127,10 +127,11 @@ pub(super) async fn run(broker: &RedisBroker, name: &str) -> Result<InvocationId
             next: None,
             policy: "m",
         };
+        let retention = broker.retention();
         let scene = Scene {
             link: &broker.link,
             namespace: &broker.namespace,
-            result_ttl_ms: broker.result_ttl_ms(),
+            retention: &retention,
         };
         let task = || record.schedule.task.clone();
         return match fire(scene, &firing).await?.as_str() {
@@ -213,7 +214,7 @@ async fn fire(scene: Scene<'_>, firing: &Firing<'_>) -> Result<String, BrokerErr
         9 + times.len() + chunk.arguments(),
         512 + times.len() * 16 + chunk.bytes(),
     );
-    call.arg(scene.result_ttl_ms)
+    call.arg(scene.retention)
         .arg(reply_ttl_ms())
         .arg(REPLY_CAP)
         .arg(&schedule.name)

@@ -26,14 +26,14 @@ macro_rules! scripts {
 }
 
 scripts! {
-    SUBMIT = ["submit_head.lua", "due.lua", "place.lua", "ended.lua", "finish.lua", "follow.lua", "join.lua", "once.lua",
+    SUBMIT = ["submit_head.lua", "dead.lua", "due.lua", "place.lua", "ended.lua", "finish.lua", "follow.lua", "join.lua", "once.lua",
               "submit.lua"];
-    RESERVE = ["reserve_head.lua", "due.lua", "place.lua", "ended.lua", "finish.lua", "follow.lua", "reserve.lua"];
-    SETTLE = ["settle_head.lua", "due.lua", "place.lua", "ended.lua", "finish.lua", "follow.lua", "settle.lua"];
-    TICK = ["release_head.lua", "due.lua", "place.lua", "ended.lua", "finish.lua", "follow.lua", "tick.lua"];
-    RELEASE = ["release_head.lua", "due.lua", "place.lua", "ended.lua", "finish.lua", "follow.lua", "release.lua"];
+    RESERVE = ["reserve_head.lua", "dead.lua", "due.lua", "place.lua", "ended.lua", "finish.lua", "follow.lua", "reserve.lua"];
+    SETTLE = ["settle_head.lua", "dead.lua", "due.lua", "place.lua", "ended.lua", "finish.lua", "follow.lua", "settle.lua"];
+    TICK = ["release_head.lua", "dead.lua", "due.lua", "place.lua", "ended.lua", "finish.lua", "follow.lua", "tick.lua"];
+    RELEASE = ["release_head.lua", "dead.lua", "due.lua", "place.lua", "ended.lua", "finish.lua", "follow.lua", "release.lua"];
     RENEW = ["renew.lua"];
-    CANCEL = ["release_head.lua", "due.lua", "place.lua", "ended.lua", "finish.lua", "follow.lua", "cancel.lua"];
+    CANCEL = ["release_head.lua", "dead.lua", "due.lua", "place.lua", "ended.lua", "finish.lua", "follow.lua", "cancel.lua"];
     OUTCOMES = ["outcomes.lua"];
     RECORD = ["record.lua"];
     PUBLISH = ["publish.lua"];
@@ -41,13 +41,17 @@ scripts! {
     ANNOUNCE = ["announce.lua"];
     RUNNING = ["running.lua"];
     QUEUE = ["queue.lua"];
+    RESUME = ["resume.lua"];
     LIMIT = ["limit.lua"];
     SCHEDULES = ["schedules.lua"];
     SCHEDULE_PUT = ["schedule_put.lua"];
     SCHEDULE_CHANGE = ["schedule_change.lua"];
-    FIRE = ["submit_head.lua", "due.lua", "place.lua", "ended.lua", "finish.lua", "follow.lua", "join.lua",
+    FIRE = ["submit_head.lua", "dead.lua", "due.lua", "place.lua", "ended.lua", "finish.lua", "follow.lua", "join.lua",
             "once.lua", "fire_open.lua", "submit.lua", "fire.lua"];
     LIST = ["list.lua"];
+    DEAD_LIST = ["dead_list.lua"];
+    DEAD_CLAIM = ["dead_claim.lua"];
+    DEAD_DROP = ["dead_head.lua", "dead.lua", "dead_drop.lua"];
     KV_GET = ["kv_get.lua"];
     KV_SET = ["kv_head.lua", "kv_set.lua"];
     KV_DELETE = ["kv_head.lua", "kv_delete.lua"];

@@ -125,7 +125,7 @@ async fn send(
         return Ok(());
     }
     let mut call = SETTLE.call(3 + 6 * chunk.len(), bytes + 128 * chunk.len());
-    call.arg(broker.result_ttl_ms())
+    call.arg(broker.retention())
         .arg(reply_ttl_ms())
         .arg(REPLY_CAP);
     for ready in chunk {

@@ -252,7 +252,7 @@ async fn send(
         return Ok(());
     }
     let mut call = SUBMIT.call(4 + chunk.arguments(), chunk.bytes());
-    call.arg(broker.result_ttl_ms())
+    call.arg(broker.retention())
         .arg(reply_ttl_ms())
         .arg(REPLY_CAP);
     chunk.write(&mut call);

@@ -72,7 +72,7 @@ struct Watch {
     subscriptions: Arc<Subscriptions>,
     heads: super::Heads,
     namespace: Namespace,
-    result_ttl_ms: u64,
+    retention: String,
     name: String,
 }
 
@@ -99,7 +99,7 @@ impl Watch {
             subscriptions: Arc::clone(&broker.subscriptions),
             heads: broker.heads.clone(),
             namespace: broker.namespace.clone(),
-            result_ttl_ms: broker.result_ttl_ms(),
+            retention: broker.retention(),
             name: uuid::Uuid::new_v4().simple().to_string(),
         }
     }
@@ -149,7 +149,7 @@ impl Watch {
     async fn look(&self) -> Result<Found, BrokerError> {
         let mut call = TICK.call(8, 1024);
         call.arg(&self.heads.expired)
-            .arg(self.result_ttl_ms)
+            .arg(&self.retention)
             .arg(reply_ttl_ms())
             .arg(REPLY_CAP)
             .arg(&self.heads.past_deadline)
@@ -165,7 +165,7 @@ impl Watch {
             let scene = Scene {
                 link: &self.link,
                 namespace: &self.namespace,
-                result_ttl_ms: self.result_ttl_ms,
+                retention: &self.retention,
             };
             schedules::fire_due(scene, &names).await?;
         }

@@ -7,9 +7,9 @@ use std::{
 
 use async_trait::async_trait;
 use celeriac_broker::{
-    Admit, Attempt, Broker, BrokerError, Caps, ClientId, Code, Digest, Ending, EventKind, HostId,
-    InvocationId, Lease, LogRecord, ModuleRef, Options, Outcome, Payload, Publication, Reply,
-    Reserve, Reserved, SYSTEM_QUEUE, Settled, Settlement, Submission, Usage,
+    Admit, Attempt, Broker, BrokerError, Caps, ClientId, Code, DeadLetters, Digest, Ending,
+    EventKind, HostId, InvocationId, Lease, LogRecord, ModuleRef, Options, Outcome, Payload,
+    Publication, Reply, Reserve, Reserved, SYSTEM_QUEUE, Settled, Settlement, Submission, Usage,
 };
 use tokio::sync::mpsc;
 
@@ -29,6 +29,7 @@ pub(crate) const SHORT_LEASE: Duration = Duration::from_millis(200);
 pub(crate) struct Settings {
     pub(crate) caps: Caps,
     pub(crate) ageing: Duration,
+    pub(crate) dead_letters: DeadLetters,
 }
 
 impl Default for Settings {
@@ -42,6 +43,10 @@ impl Default for Settings {
                 kv_bytes: 4 << 20,
             },
             ageing: AGEING,
+            dead_letters: DeadLetters {
+                most: 20,
+                ..DeadLetters::default()
+            },
         }
     }
 }

@@ -15,6 +15,7 @@ pub(crate) mod admission;
 pub(crate) mod awaiting;
 pub(crate) mod calling;
 pub(crate) mod cancelling;
+pub(crate) mod dead;
 pub(crate) mod depending;
 pub(crate) mod events;
 pub(crate) mod following;
@@ -27,6 +28,7 @@ pub(crate) mod once;
 pub(crate) mod operations;
 pub(crate) mod ordering;
 pub(crate) mod outcomes;
+pub(crate) mod pausing;
 pub(crate) mod reserving;
 pub(crate) mod retrying;
 pub(crate) mod schedules;
@@ -283,6 +285,21 @@ macro_rules! suite {
                 listing::lists_by_age_and_moment,
                 listing::pages_give_everything_that_stays,
                 listing::refuses_a_cursor_that_is_none,
+            }
+            dead_letters {
+                dead::failures_are_kept_and_found,
+                dead::pages_go_from_the_newest_to_the_oldest,
+                dead::the_oldest_go_when_there_are_too_many,
+                dead::a_letter_outlives_its_result_until_it_is_dropped,
+                dead::a_retry_takes_the_letters_place_once,
+                dead::what_was_handed_in_can_be_read,
+            }
+            pausing {
+                pausing::nothing_is_taken_from_a_paused_queue,
+                pausing::a_paused_queue_wakes_nobody_and_a_resume_wakes_at_once,
+                pausing::a_paused_host_takes_nothing_and_others_go_on,
+                pausing::pauses_are_listed_and_outlive_processes,
+                pausing::a_host_hears_what_it_is_told,
             }
             operations {
                 operations::counts_queues,

@@ -27,6 +27,7 @@ pub(crate) async fn counts_queues(kit: Kit) {
     assert_eq!(rest.len(), 2);
     let stats = find(&kit.host.queues().await.unwrap(), "default");
     assert_eq!((stats.queued, stats.running, stats.oldest_ms), (0, 2, 0));
+    assert_eq!(stats.taken, 3);
 }
 
 fn info(request: &Reserve) -> HostInfo {
@@ -36,6 +37,8 @@ fn info(request: &Reserve) -> HostInfo {
         pid: 7,
         queues: request.queues.clone(),
         concurrency: 4,
+        ceiling: 4,
+        is_draining: false,
         version: "1".to_owned(),
         started_at_ms: 5,
         running: 0,

@@ -1,6 +1,12 @@
 //! One invocation as its submitter, or anybody with its id, holds it.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use celeriac_broker::{CancelResult, InvocationId, Outcome, Progress, Status};
 use futures_util::{Stream, TryStreamExt, future::join_all, stream};
@@ -15,8 +21,8 @@ pub struct Handle {
     client: Client,
     id: InvocationId,
     slot: Arc<Slot>,
-    /// Whether the outcome is pushed here without being asked for.
-    is_subscribed: bool,
+    /// Whether the outcome is pushed here without being asked for (again).
+    is_subscribed: AtomicBool,
 }
 
 impl Handle {
@@ -42,7 +48,7 @@ impl Handle {
             client,
             id,
             slot,
-            is_subscribed,
+            is_subscribed: AtomicBool::new(is_subscribed),
         }
     }
 
@@ -69,12 +75,14 @@ impl Handle {
     /// # Errors
     /// `Error::Broker` when the invocation is not known.
     pub async fn outcome(&self) -> Result<Arc<Outcome>, Error> {
-        if !self.is_subscribed && self.slot.peek().is_none() {
+        if !self.is_subscribed.load(Ordering::Acquire) && self.slot.peek().is_none() {
             let shared = &self.client.shared;
             let client = shared.mailbox.open().await?;
             if let Some(outcome) = shared.broker.outcome(self.id, Some(&client)).await? {
                 self.slot.fill(Ok(outcome));
             }
+            // From here on the mailbox hears of it, and checks after a reconnect.
+            self.is_subscribed.store(true, Ordering::Release);
         }
         Ok(self.slot.wait().await?)
     }

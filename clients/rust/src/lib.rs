@@ -23,6 +23,7 @@
 mod batch;
 mod call;
 mod client;
+mod dead;
 mod error;
 mod events;
 pub mod flow;
@@ -35,15 +36,17 @@ mod submitter;
 
 pub use celeriac_broker as broker;
 pub use celeriac_broker::{
-    After, Attempt, Backoff, CancelResult, CatchUp, Code, Failure, Filter, InvocationId, List,
-    Listing, On, OnConflict, OnUnmet, Outcome, Overlap, Payload, Priority, Progress, Schedule,
-    ScheduleRecord, Scope, State, Status, Target, TaskFilter, Timing, Unique, Usage, When,
+    After, Attempt, Backoff, CancelResult, CatchUp, Code, DeadFilter, DeadLetter, DeadList,
+    DeadPage, Failure, Filter, InvocationId, List, Listing, On, OnConflict, OnUnmet, Outcome, Overlap,
+    Payload, Priority, Progress, Request, Retry, Schedule, ScheduleRecord, Scope, State, Status, Target,
+    TaskFilter, Timing, Unique, Usage, When,
 };
 
 pub use self::{
     batch::BatchError,
     call::Call,
     client::{Client, ConnectOptions},
+    dead::BulkDead,
     error::{Error, TaskFailed},
     events::Events,
     flow::Flow,

@@ -420,6 +420,8 @@ pub(crate) async fn show_end(
         client,
         out,
         has_logs: show.logs,
+        has_chunks: false,
+        has_documents: false,
         progress: show.progress,
         patience,
         serve: serve_command(settings),

@@ -21,6 +21,7 @@ pub(crate) async fn broker(settings: &Settings) -> Result<Arc<dyn Broker>, Broke
     let options = StoreOptions {
         caps: settings.caps,
         result_ttl: settings.result_ttl,
+        dead_letters: settings.dead_letters,
         durability: match settings.durability {
             Durability::Normal => embedded::Durability::Normal,
             Durability::Full => embedded::Durability::Full,

@@ -32,6 +32,10 @@ pub(crate) struct Follow<'a> {
     pub(crate) out: &'a Output,
     /// Whether the task's logs go to standard error.
     pub(crate) has_logs: bool,
+    /// Whether its partial results go to standard output.
+    pub(crate) has_chunks: bool,
+    /// Whether each report goes to standard output as a document.
+    pub(crate) has_documents: bool,
     pub(crate) progress: ShowProgress,
     /// How long to wait at most.
     pub(crate) patience: Option<Duration>,
@@ -61,17 +65,31 @@ impl Follow<'_> {
 
     async fn watched(&self, handle: &Handle, bar: &ProgressBar) -> Result<Arc<Outcome>, CliError> {
         let has_progress = self.progress == ShowProgress::Always || !bar.is_hidden();
-        if self.has_logs || has_progress {
+        if self.has_logs || self.has_chunks || self.has_documents || has_progress {
             let mut events = handle.events().await?;
             while let Some(event) = events.next().await? {
-                self.show(&event, bar);
+                self.show(&event, bar)?;
             }
         }
         Ok(handle.outcome().await?)
     }
 
-    fn show(&self, event: &Event, bar: &ProgressBar) {
+    fn show(&self, event: &Event, bar: &ProgressBar) -> Result<(), CliError> {
+        if self.has_documents {
+            return self.out.line(&log_line::document(event).to_string());
+        }
         match &event.kind {
+            EventKind::Chunk(chunk) if self.has_chunks => {
+                return bar.suspend(|| {
+                    self.out.raw(&chunk.data)?;
+                    // Documents of JSON one a line; bytes as they are.
+                    if chunk.is_json() {
+                        self.out.raw(b"\n")
+                    } else {
+                        Ok(())
+                    }
+                });
+            }
             EventKind::Log(record) if self.has_logs => {
                 bar.suspend(|| self.out.note(&log_line::show(event.at_ms, record)))
             }
@@ -81,6 +99,7 @@ impl Follow<'_> {
             }
             _ => {}
         }
+        Ok(())
     }
 
     fn bar(&self) -> ProgressBar {

@@ -9,6 +9,7 @@ mod cancel;
 mod completions;
 mod config;
 mod connect;
+mod dead;
 mod doctor;
 mod error;
 mod exit;
@@ -27,6 +28,7 @@ mod modules;
 mod new;
 mod outcome;
 mod output;
+mod pause;
 mod policy;
 mod push;
 mod queues;
@@ -37,7 +39,9 @@ mod serve;
 mod status;
 mod stubs;
 mod token;
+mod top;
 mod wait;
+mod watch;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -109,7 +113,9 @@ enum Command {
     Status(status::StatusArgs),
     List(list::ListArgs),
     Wait(wait::WaitArgs),
+    Watch(watch::WatchArgs),
     Cancel(cancel::CancelArgs),
+    Dead(dead::DeadArgs),
     Logs(logs::LogsArgs),
     Queues(queues::QueuesArgs),
     Limits(limits::LimitsArgs),
@@ -117,6 +123,10 @@ enum Command {
     Token(token::TokenArgs),
     Schedules(schedules::SchedulesArgs),
     Hosts(hosts::HostsArgs),
+    Pause(pause::PauseArgs),
+    Resume(pause::ResumeArgs),
+    Drain(pause::DrainArgs),
+    Top(top::TopArgs),
     Policy(policy::PolicyArgs),
     Doctor(doctor::DoctorArgs),
     Config(config::ConfigArgs),
@@ -152,7 +162,9 @@ impl Command {
             Self::Status(args) => status::status(args, settings, out).await,
             Self::List(args) => list::list(args, settings, out).await,
             Self::Wait(args) => wait::wait(args, settings, out).await,
+            Self::Watch(args) => watch::watch(args, settings, out).await,
             Self::Cancel(args) => cancel::cancel(args, settings, out).await,
+            Self::Dead(args) => dead::dead(args, settings, out).await,
             Self::Logs(args) => logs::logs(args, settings, out).await,
             Self::Queues(args) => queues::queues(args, settings, out).await,
             Self::Limits(args) => limits::limits(args, settings, out).await,
@@ -160,6 +172,10 @@ impl Command {
             Self::Token(args) => token::token(args, settings, out).await,
             Self::Schedules(args) => schedules::schedules(args, settings, out).await,
             Self::Hosts(args) => hosts::hosts(args, settings, out).await,
+            Self::Pause(args) => pause::pause(args, settings, out).await,
+            Self::Resume(args) => pause::resume(args, settings, out).await,
+            Self::Drain(args) => pause::drain(args, settings, out).await,
+            Self::Top(args) => top::top(args, settings, out).await,
             Self::Policy(args) => policy::policy(args, &settings, out).await,
             Self::Doctor(args) => doctor::doctor(args, settings, out).await,
             Self::Config(args) => config::config(&args, &settings, out),

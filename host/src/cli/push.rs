@@ -126,6 +126,8 @@ async fn admitted(
         client,
         out,
         has_logs: false,
+        has_chunks: false,
+        has_documents: false,
         progress: ShowProgress::Auto,
         patience: Some(args.timeout),
         serve: serve_command(settings),

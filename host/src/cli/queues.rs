@@ -3,12 +3,18 @@
 use std::process::ExitCode;
 
 use celeriac::settings::Settings;
-use celeriac_broker::{HostInfo, QueueStats, SYSTEM_QUEUE};
+use celeriac_broker::{HostInfo, Pausable, Paused, QueueStats, SYSTEM_QUEUE};
 use clap::Args;
 use comfy_table::{Cell, Color};
 use serde_json::{Value, json};
 
-use super::{connect::connect, error::CliError, exit::Exit, figures::span, output::Output};
+use super::{
+    connect::connect,
+    error::CliError,
+    exit::Exit,
+    figures::{ago, span},
+    output::Output,
+};
 
 /// List the queues: what waits, what runs, how many hosts serve each
 #[derive(Args, Debug)]
@@ -31,10 +37,15 @@ pub(crate) async fn queues(
         client.broker().hosts().await?,
     );
     queues.sort_by(|a, b| a.queue.cmp(&b.queue));
+    let paused = client.broker().paused().await?;
+    let pause = |queue: &QueueStats| {
+        let what = Pausable::Queue(queue.queue.clone());
+        paused.iter().find(|pause| pause.what == what)
+    };
     if out.is_json {
         let documents: Vec<_> = queues
             .iter()
-            .map(|queue| document(queue, serving(queue, &hosts)))
+            .map(|queue| document(queue, serving(queue, &hosts), pause(queue)))
             .collect();
         out.document(&json!({ "queues": documents }))?;
     } else if queues.is_empty() {
@@ -49,10 +60,11 @@ pub(crate) async fn queues(
                 "RUNNING",
                 "OLDEST",
                 "HOSTS",
+                "PAUSED",
             ],
             queues
                 .iter()
-                .map(|queue| row(queue, serving(queue, &hosts)))
+                .map(|queue| row(queue, serving(queue, &hosts), pause(queue)))
                 .collect(),
         )?;
     }
@@ -66,7 +78,7 @@ fn serving(queue: &QueueStats, hosts: &[HostInfo]) -> usize {
     hosts.iter().filter(serves).count()
 }
 
-fn document(queue: &QueueStats, hosts: usize) -> Value {
+fn document(queue: &QueueStats, hosts: usize, pause: Option<&Paused>) -> Value {
     let QueueStats {
         queue,
         queued,
@@ -74,11 +86,12 @@ fn document(queue: &QueueStats, hosts: usize) -> Value {
         scheduled,
         running,
         oldest_ms,
+        taken,
     } = queue;
-    json!({ "queue": queue, "queued": queued, "blocked": blocked, "scheduled": scheduled, "running": running, "oldest_ms": oldest_ms, "hosts": hosts })
+    json!({ "queue": queue, "queued": queued, "blocked": blocked, "scheduled": scheduled, "running": running, "oldest_ms": oldest_ms, "taken": taken, "hosts": hosts, "paused_since_ms": pause.map(|pause| pause.since_ms) })
 }
 
-fn row(queue: &QueueStats, hosts: usize) -> [Cell; 7] {
+fn row(queue: &QueueStats, hosts: usize, pause: Option<&Paused>) -> [Cell; 8] {
     let hosts_cell = match (hosts, queue.queued) {
         (0, 1..) => Cell::new("none").fg(Color::Red),
         _ => Cell::new(hosts),
@@ -95,5 +108,9 @@ fn row(queue: &QueueStats, hosts: usize) -> [Cell; 7] {
         Cell::new(queue.running),
         Cell::new(oldest),
         hosts_cell,
+        match pause {
+            Some(pause) => Cell::new(ago(pause.since_ms)).fg(Color::Yellow),
+            None => Cell::new("-"),
+        },
     ]
 }

@@ -97,10 +97,12 @@ pub(crate) async fn serve(settings: Settings, out: &Output) -> Result<ExitCode, 
     let broker = connect::broker(&settings).await?;
     let services = Services::start(broker, &settings, policy, out).await?;
     let mut failed = pin!(services.failed());
+    let mut told_to_drain = pin!(services.told_to_drain());
     loop {
         tokio::select! {
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
+            () = &mut told_to_drain => break,
             _ = hangup.recv() => services.reload(&settings, out).await,
             duty = &mut failed => return Err(given_up(duty)),
         }
@@ -169,6 +171,11 @@ impl Services {
                 duty = or_never(gateway) => duty,
             }
         }
+    }
+
+    /// Waits until an operator wants the host to drain, for ever if need be.
+    fn told_to_drain(&self) -> impl Future<Output = ()> + use<> {
+        or_never(self.host.as_ref().map(Host::told_to_drain))
     }
 
     async fn reload(&self, settings: &Settings, out: &Output) {

@@ -162,7 +162,7 @@ fn code(status: &Status) -> String {
         .unwrap_or_default()
 }
 
-fn one(status: &Status, out: &Output) -> Result<(), CliError> {
+pub(crate) fn one(status: &Status, out: &Output) -> Result<(), CliError> {
     let mut rows = vec![
         ("id", status.id.to_string()),
         ("task", status.task.to_string()),
@@ -176,6 +176,7 @@ fn one(status: &Status, out: &Output) -> Result<(), CliError> {
         "crashes",
         (status.crashes > 0).then(|| format!("{} hosts died while they ran it", status.crashes)),
     );
+    add("retry of", status.retry_of.map(|id| id.to_string()));
     add("starts", status.due_at_ms.map(moment));
     add("waits for", waits_for(status));
     add(

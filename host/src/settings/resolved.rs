@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use celeriac_broker::Caps;
+use celeriac_broker::{Caps, DeadLetters};
 
 use crate::{
     engine::{HostLimits, LimitInfo, Limits},
@@ -48,6 +48,8 @@ pub struct Settings {
     pub dns: Option<SocketAddr>,
     /// How long a result is kept by default.
     pub result_ttl: Duration,
+    /// How long failures are kept, and how many.
+    pub dead_letters: DeadLetters,
     /// The largest payloads.
     pub caps: Caps,
     /// What modules may consist of.
@@ -334,6 +336,10 @@ impl Values {
             // `system` is no address.
             dns: self.text("dns").parse().ok(),
             result_ttl: self.duration("result_ttl"),
+            dead_letters: DeadLetters {
+                ttl: self.duration("dead_letters.ttl"),
+                most: self.number("dead_letters.most"),
+            },
             caps: Caps {
                 input_bytes: self.number("caps.input"),
                 output_bytes: self.number("caps.output"),

@@ -9,7 +9,7 @@ use std::{
 use celeriac_broker::{Broker, BrokerError, HostId, HostInfo, SYSTEM_QUEUE, Served, Turns};
 use celeriac_client::{Client, ConnectOptions};
 use tokio::{
-    sync::{Notify, Semaphore, mpsc},
+    sync::{Notify, Semaphore, mpsc, watch},
     task::JoinHandle,
     time::timeout,
 };
@@ -27,6 +27,7 @@ use super::{
     recorder::Recorder,
     renewer::Renewer,
     settler::Settler,
+    throttle::Throttle,
     webhook::Webhooks,
     worker::{Worker, backlog_slots},
 };
@@ -120,6 +121,8 @@ pub struct Host {
     settler: JoinHandle<()>,
     /// Held so that guests have threads as long as there is a host.
     attempts: Attempts,
+    /// Raised when an operator wants it to drain.
+    told_to_drain: CancellationToken,
     /// Raised when a duty panics.
     alarm: Alarm,
 }
@@ -189,8 +192,20 @@ impl Host {
             trimmer,
         };
         let alarm = Alarm::default();
+        let (told_to_drain, stop_reserving) = (CancellationToken::new(), CancellationToken::new());
+        let (wanted, concurrency) = watch::channel(slots);
+        let free = Arc::new(Semaphore::new(slots as usize));
+        let throttle = Throttle {
+            broker: broker.clone(),
+            info: info.clone(),
+            slots: free.clone(),
+        };
+        let throttle = throttle.run(concurrency, stop_reserving.clone());
+        tokio::spawn(alarm.clone().watch("throttle", throttle));
         tokio::spawn(alarm.clone().watch("trimmer", Trimmer::run(wishes)));
         let duties = Duties {
+            drain: told_to_drain.clone(),
+            concurrency: wanted,
             alarm: alarm.clone(),
             broker: broker.clone(),
             held: held.clone(),
@@ -205,13 +220,13 @@ impl Host {
             held: held.clone(),
         };
         let settler = tokio::spawn(alarm.clone().watch("settler", settler.run(ended)));
-        let (running, stop_reserving) = (TaskTracker::new(), CancellationToken::new());
+        let running = TaskTracker::new();
         let worker = Worker {
             broker: broker.clone(),
             host: info.host.clone(),
             turns: Mutex::new(turns),
             lease: options.lease,
-            slots: Arc::new(Semaphore::new(slots as usize)),
+            slots: free,
             backlog_slots: backlog_slots(slots),
             held: held.clone(),
             attempts: attempts.clone(),
@@ -234,6 +249,7 @@ impl Host {
             worker,
             settler,
             attempts,
+            told_to_drain,
             alarm,
         })
     }
@@ -242,6 +258,11 @@ impl Host {
     /// end the process, and its invocations run elsewhere when their leases run out.
     pub fn failed(&self) -> impl Future<Output = &'static str> + use<> {
         self.alarm.raised()
+    }
+
+    /// Waits until an operator wants this host to drain, for ever if need be.
+    pub fn told_to_drain(&self) -> impl Future<Output = ()> + use<> {
+        self.told_to_drain.clone().cancelled_owned()
     }
 
     /// What others see of this host.
@@ -279,6 +300,13 @@ impl Host {
             ..
         } = self;
         self.stop_reserving.cancel();
+        let draining = HostInfo {
+            is_draining: true,
+            ..info.clone()
+        };
+        if let Err(error) = broker.announce(&draining, false).await {
+            tracing::debug!(%error, "nobody is told of the drain");
+        }
         if worker.await.is_err() {
             tracing::error!("the reserve loop had failed");
         }
@@ -321,6 +349,8 @@ struct Duties {
     info: HostInfo,
     lease: Duration,
     url: String,
+    drain: CancellationToken,
+    concurrency: watch::Sender<u32>,
 }
 
 impl Duties {
@@ -334,6 +364,8 @@ impl Duties {
         let listener = Controls {
             held: self.held.clone(),
             renew_now: renew_now.clone(),
+            drain: self.drain,
+            concurrency: self.concurrency,
         };
         tokio::spawn(self.alarm.clone().watch("controls", listener.run(controls)));
         let recorder = Recorder {
@@ -367,6 +399,8 @@ fn info(queues: Vec<String>, slots: u32) -> HostInfo {
         pid: std::process::id(),
         queues,
         concurrency: slots,
+        ceiling: slots,
+        is_draining: false,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         started_at_ms: u64::try_from(now.as_millis()).unwrap_or(u64::MAX),
         running: 0,

@@ -3,7 +3,8 @@
 //! [`Host::start`] sets up: the `worker` takes pool slots and reserves as many invocations; each becomes
 //! an `attempt`, which loads its module, has the engine run it on the guest threads, and hands its
 //! outcome to the `settler`. Beside them the `renewer` keeps leases alive from a thread of its own, the
-//! `recorder` sends what tasks report, and `controls` listens for cancels.
+//! `recorder` sends what tasks report, and `controls` listens for cancels and
+//! for operators, and the `throttle` withholds slots that shall not be used.
 //!
 //! Invariants: a pool slot is taken before an invocation is reserved; nothing is written without the
 //! lease; an attempt whose lease is lost is stopped and writes nothing.
@@ -23,6 +24,7 @@ mod renewer;
 mod settler;
 mod slot;
 mod tasks;
+mod throttle;
 pub(crate) mod translate;
 mod webhook;
 #[expect(

@@ -28,3 +28,4 @@ mod schedules;
 mod syscalls;
 mod time;
 mod upload;
+mod watching;

@@ -1,12 +1,14 @@
 //! What operators do, with the real program on both engines.
 
-use std::process::Command;
+use std::{process::Command, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use celeriac_broker::testing::AofMode;
-use celeriac_client::State;
-use celeriac_tests::{Stage, binary};
+use celeriac_client::{Code, State};
+use celeriac_tests::{Stage, binary, until};
 use serde_json::{Value, json};
+
+const PATIENCE: Duration = Duration::from_secs(30);
 
 async fn both() -> Result<[Stage; 2]> {
     Ok([Stage::embedded().await?, Stage::redis(AofMode::Off).await?])
@@ -25,6 +27,116 @@ fn celeriac(stage: &Stage, arguments: &[&str]) -> Result<Value> {
         String::from_utf8_lossy(&output.stderr)
     );
     Ok(serde_json::from_slice(&output.stdout)?)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_queue_is_paused_and_a_host_throttled_and_drained() -> Result<()> {
+    for stage in both().await? {
+        let host = stage.host(&["--concurrency", "4"]).await?;
+        stage.push(&["basics"]).await?;
+        celeriac(&stage, &["pause", "queue", "default"])?;
+        let sleep = stage.client.task("basics/sleep")?;
+        let handles = sleep
+            .submit_all((0..4).map(|_| json!({ "seconds": 0.3 })))
+            .await?;
+        let queues = celeriac(&stage, &["queues"])?;
+        let queue = queues["queues"].as_array().context("no queues")?;
+        let queue = queue.iter().find(|queue| queue["queue"] == "default");
+        let queue = queue.context("no queue `default`")?;
+        ensure!(
+            queue["queued"] == 4 && queue["paused_since_ms"].is_u64(),
+            "{queue}"
+        );
+
+        // One at a time from now on.
+        let name = stage.client.broker().hosts().await?.remove(0).host;
+        let begins = &name.as_str()[..name.as_str().len() - 3];
+        let set = celeriac(&stage, &["hosts", "set", begins, "--concurrency", "1"])?;
+        ensure!(set["ceiling"] == 4, "{set}");
+        until(PATIENCE, "the host runs one at a time", || async {
+            Ok(stage.client.broker().hosts().await?.remove(0).concurrency == 1)
+        })
+        .await?;
+        let refused = Command::new(binary())
+            .args([
+                "--broker",
+                &stage.url,
+                "hosts",
+                "set",
+                begins,
+                "--concurrency",
+                "5",
+            ])
+            .output()?;
+        let said = String::from_utf8(refused.stderr)?;
+        ensure!(said.contains("was built for 4 at once"), "{said}");
+
+        celeriac(&stage, &["resume", "queue", "default"])?;
+        let begun = std::time::Instant::now();
+        for handle in &handles {
+            ensure!(handle.outcome().await?.code == Code::Ok);
+        }
+        ensure!(
+            begun.elapsed() >= Duration::from_millis(1100),
+            "{:?}",
+            begun.elapsed()
+        );
+
+        let top = Command::new(binary())
+            .args(["--broker", &stage.url, "top", "--once"])
+            .output()?;
+        let text = String::from_utf8(top.stdout)?;
+        for part in ["IN/S", "default", name.as_str(), "live", "INVOCATION"] {
+            ensure!(text.contains(part), "no `{part}` in {text}");
+        }
+        celeriac(&stage, &["drain", name.as_str()])?;
+        ensure!(host.wait(PATIENCE).await?.success());
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failure_is_found_mended_and_retried() -> Result<()> {
+    for stage in both().await? {
+        let _host = stage.host(&[]).await?;
+        stage.push(&["basics"]).await?;
+        let panics = stage.client.task("basics/panic")?;
+        let wrong = panics.submit(&json!({ "message": "first" })).await?;
+        ensure!(wrong.outcome().await?.code == Code::Panicked);
+        let fails = stage.client.task("basics/echo")?.limit("output_bytes", 3);
+        let large = fails.submit(&json!("too long")).await?;
+        ensure!(large.outcome().await?.code == Code::OutputTooLarge);
+
+        let list = celeriac(&stage, &["dead", "list", "--code", "output_too_large"])?;
+        ensure!(
+            list["letters"].as_array().map(Vec::len) == Some(1),
+            "{list}"
+        );
+        ensure!(list["letters"][0]["id"] == json!(large.id()), "{list}");
+        let id = large.id().to_string();
+        let shown = celeriac(&stage, &["dead", "show", &id])?;
+        ensure!(shown["input"]["json"] == "too long", "{shown}");
+        let retried = celeriac(&stage, &["dead", "retry", &id, "--input", "1"])?;
+        let successor = retried["letters"][0]["retried_as"]
+            .as_str()
+            .context("no id")?;
+        let successor = stage.client.handle(successor.parse()?);
+        ensure!(successor.result::<u32>().await? == 1);
+        ensure!(successor.status().await?.retry_of == Some(large.id()));
+
+        let all = celeriac(&stage, &["dead", "retry", "--task", "basics/panic"])?;
+        ensure!(all["letters"]["done"] == 1, "{all}");
+        // It fails again: one letter in the place of the other.
+        until(PATIENCE, "the retry is a dead letter", || async {
+            let list = celeriac(&stage, &["dead", "list", "--newer-than", "1h"])?;
+            let letters = list["letters"].as_array().context("no letters")?;
+            Ok(letters.len() == 1 && letters[0]["retry_of"] == json!(wrong.id()))
+        })
+        .await?;
+        let dropped = celeriac(&stage, &["dead", "drop", "--task", "basics"])?;
+        ensure!(dropped["letters"]["done"] == 1, "{dropped}");
+    }
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]

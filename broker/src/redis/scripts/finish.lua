@@ -1,7 +1,8 @@
 -- Shared by cancel, release, reserve, settle, submit and tick: ends an invocation that no host settles. Prepended to those scripts,
 -- behind `ended.lua`.
 --
--- Expects before it is called: P (key prefix), now (ms), reply_ttl (ms), reply_cap (entries), result_ttl (ms).
+-- Expects before it is called: P (key prefix), now (ms), reply_ttl (ms), reply_cap (entries), and `dead.lua`. Who has called it
+-- calls trim_dead(now) in the end.
 -- finish(id, state, head, record): `head` is an OutcomeHead as JSON, completed here with attempt, queue time,
 -- module and host; `record` is what read(id) returned. Writes the outcome, lets the record expire, gives up the
 -- module and tells every waiter. One stream entry per waiter: <id> <head>.
@@ -78,6 +79,7 @@ local function finish(id, state, template, record)
     redis.call('HDEL', P .. 'scheduled', record.q)
   end
   local ttl = record.l or result_ttl
+  if state == 'f' then ttl = bury(id, ttl, now) end
   redis.call('PEXPIRE', key, ttl)
   if record.e then redis.call('PEXPIRE', P .. 'e:' .. id, ttl) end
   if record.d and redis.call('HINCRBY', P .. 'uses', record.d, -1) <= 0 then

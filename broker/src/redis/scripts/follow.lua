@@ -77,8 +77,9 @@ local function let_go(parent)
   elseif readers == 1 then
     redis.call('HDEL', key, 'u')
     if CAME_TO[string.sub(record[2] or 'q', 1, 1)] then
-      redis.call('PEXPIRE', key, record[3] or result_ttl)
-      if record[4] then redis.call('PEXPIRE', P .. 'e:' .. parent, record[3] or result_ttl) end
+      local ttl = record_ttl(parent, record[3])
+      redis.call('PEXPIRE', key, ttl)
+      if record[4] then redis.call('PEXPIRE', P .. 'e:' .. parent, ttl) end
     end
   end
 end

@@ -3,7 +3,8 @@
 -- KEYS[1]  key prefix `cel:{p}:`
 -- ARGV     1 queue
 -- Returns  invocations that wait for a host; ms that the one that has waited longest has waited (looked for among the
---          first 100 entries of each band); invocations that wait for a time; invocations that wait for others
+--          first 100 entries of each band); invocations that wait for a time; invocations that wait for others; how many
+--          hosts have taken so far
 -- Writes   nothing.
 
 local P = KEYS[1]
@@ -36,4 +37,5 @@ for band = 0, 2 do
 end
 local scheduled = tonumber(redis.call('HGET', P .. 'scheduled', ARGV[1]) or 0)
 local blocked = tonumber(redis.call('HGET', P .. 'blocked', ARGV[1]) or 0)
-return {math.max(depth, 0), math.max(0, now - oldest), scheduled, blocked}
+local taken = tonumber(redis.call('HGET', P .. 'taken', ARGV[1]) or 0)
+return {math.max(depth, 0), math.max(0, now - oldest), scheduled, blocked, taken}

@@ -3,7 +3,7 @@
 -- `follow.lua` stand in front of it.
 --
 -- KEYS[1]  key prefix `cel:{p}:`
--- ARGV     1 head of a cancelled outcome, 2 result TTL ms, 3 reply stream TTL ms, 4 reply stream cap in entries;
+-- ARGV     1 head of a cancelled outcome, 2 retention (see `dead.lua`), 3 reply stream TTL ms, 4 reply stream cap in entries;
 --          then id, token for each lease, at most 500
 -- Returns  how many were held.
 -- Writes   i:<id>, leases, due, and what `place.lua` writes; for what it cancels: uses, e:<id>, reply:<client>.
@@ -32,4 +32,5 @@ end
 follow_up(200)
 write_places()
 write_dues(now)
+trim_dead(now)
 return released

@@ -4,11 +4,12 @@
 -- KEYS[1]  key prefix `cel:{p}:`
 -- ARGV     1 host, 2 most invocations, 3 lease ms, 4 bytes of input after which no more are taken,
 --          5 crashes that quarantine, 6 head of a cancelled outcome, 7 head of a quarantined outcome,
---          8 result TTL ms, 9 reply stream TTL ms, 10 reply stream cap in entries, 11 head of an expired outcome,
+--          8 retention (see `dead.lua`), 9 reply stream TTL ms, 10 reply stream cap in entries, 11 head of an expired outcome,
 --          12 head of an outcome past its deadline,
 --          13 ms after which what waits has aged, 14 each how many-th place goes to what has aged while a higher band waits,
 --          15... for each queue, first come first: its name, and how many of it are taken before the others had theirs
 -- Returns  1 when work remains in these queues else 0; ms until the next lease runs out, -1 when there is none; now in ms;
+--          those of these queues that are paused, or all when the host is, with spaces between;
 --          then for each invocation: id, token, field h, digest hex or '', input (nil when the record is damaged),
 --          '' or, of one that was taken before or has times: `<crashes> <deadline> <start>` with 0 for none, a line feed,
 --          and its trail (JSON, or nothing)
@@ -56,7 +57,7 @@ if expiry and expiry <= now then
   expiry = first_expiry()
 end
 
-local answer = {0, -1, now}
+local answer = {0, -1, now, ''}
 local scored, bytes, taken, skips = {}, 0, 0, 1000
 
 local first_token = host .. '.1.1'
@@ -105,6 +106,21 @@ local function take(id)
   bytes = bytes + #(record[3] or '')
   taken = taken + 1
   return true
+end
+
+-- The queues that nothing is taken from now: all of them, when this host is paused.
+local is_paused = {}
+local function note_pauses(queues)
+  local names, paused = {'host:' .. host}, {}
+  for index, queue in ipairs(queues) do names[index + 1] = 'queue:' .. queue end
+  local since = redis.call('HMGET', P .. 'paused', unpack(names))
+  for index, queue in ipairs(queues) do
+    if since[1] or since[index + 1] then
+      is_paused[queue] = true
+      paused[#paused + 1] = queue
+    end
+  end
+  answer[4] = table.concat(paused, ' ')
 end
 
 local ageing, share = tonumber(ARGV[13]), tonumber(ARGV[14])
@@ -219,14 +235,20 @@ local function take_queue(queue, enough)
   return is_empty or redis.call('EXISTS', list, special) == 0
 end
 
+local queues = {}
+for argument = 15, #ARGV, 2 do queues[#queues + 1] = ARGV[argument] end
+note_pauses(queues)
+
 -- The first round gives each queue its share; the second gives what is left to whoever can use it.
-local is_done = {}
+-- What is paused is done.
+local is_done = is_paused
 for _, round in ipairs({1, 2}) do
   for argument = 15, #ARGV, 2 do
     local queue, quota = ARGV[argument], tonumber(ARGV[argument + 1])
-    if round == 1 or (not is_done[queue] and taken < most) then
-      local enough = round == 1 and math.min(most, taken + quota) or most
+    if not is_done[queue] and (round == 1 or taken < most) then
+      local enough, before = round == 1 and math.min(most, taken + quota) or most, taken
       is_done[queue] = take_queue(queue, enough)
+      if taken > before then redis.call('HINCRBY', P .. 'taken', queue, taken - before) end
     end
   end
 end
@@ -250,6 +272,7 @@ redis.call('ZADD', P .. 'hosts', 'XX', now, host)
 follow_up(50)
 write_places()
 write_dues(now)
+trim_dead(now)
 if taken > 0 then expiry = math.min(expiry or math.huge, now + lease_ms) end
 if expiry then answer[2] = math.max(0, expiry - now) end
 return answer

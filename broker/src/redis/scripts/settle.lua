@@ -1,15 +1,15 @@
 -- Ends attempts, each under its token: with its outcome, of which whoever waits is told, or by scheduling the next
--- attempt. The hot path. `due.lua`, `place.lua`, `ended.lua`, `finish.lua` and `follow.lua`
+-- attempt. The hot path. `dead.lua`, `due.lua`, `place.lua`, `ended.lua`, `finish.lua` and `follow.lua`
 -- stand in front of it.
 --
 -- KEYS[1]  key prefix `cel:{p}:`
--- ARGV     1 result TTL ms, 2 reply stream TTL ms, 3 reply stream cap in entries; then for each settlement, at most 500:
+-- ARGV     1 retention (see `dead.lua`), 2 reply stream TTL ms, 3 reply stream cap in entries; then for each settlement, at most 500:
 --            id, token, state letter (s, f or c), result: head JSON and, behind a line feed, an output that is small enough
 --            to be pushed; 1 when the result is pushed, 0 when waiters must read it; output that is not in the result, or ''.
 --          To schedule the next attempt, the state is w with the ms to wait, the last argument is the whole trail as JSON,
 --          and the result is what the invocation fails with if somebody has asked to cancel it.
 -- Returns  the numbers (from 1) of settlements whose lease was no longer held. A repeated settlement counts as written.
--- Writes   i:<id>, leases, due, scheduled, uses, e:<id> (expiry), reply:<client>: one entry carries many outcomes:
+-- Writes   i:<id>, leases, due, scheduled, dead, uses, e:<id> (expiry), reply:<client>: one entry carries many outcomes:
 --            <id> <result> each; the result is '' where it is to be read from the store; for those who wait for it: see `follow.lua`.
 -- Order    reads all, then removes leases, then writes: under memory pressure (OOM) the first write of a script decides,
 --          and ZREM is always let through, so that finished work can be written down.
@@ -97,6 +97,10 @@ for at = 4, #ARGV, 6 do
       redis.call('HSET', key, 's', state, 'r', result, 'i', '', 'o', output)
     end
     local ttl = record[4] or result_ttl
+    -- 102 is f.
+    if string.byte(letter) == 102 then
+      ttl = bury(id, ttl, clock())
+    end
     redis.call('PEXPIRE', key, ttl)
     if record[5] then redis.call('PEXPIRE', P .. 'e:' .. id, ttl) end
     local digest, waiters = record[2], record[3]
@@ -132,5 +136,6 @@ follow_up(200)
 if now then
   write_places()
   write_dues(now)
+  trim_dead(now)
 end
 return stale

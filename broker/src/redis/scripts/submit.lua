@@ -1,8 +1,8 @@
 -- Accepts a batch of invocations: resolves each distinct target once, pins its digest, queues in order, or schedules.
--- `due.lua`, `place.lua`, `ended.lua`, `finish.lua`, `follow.lua`, `join.lua` and `once.lua` stand in front of it.
+-- `dead.lua`, `due.lua`, `place.lua`, `ended.lua`, `finish.lua`, `follow.lua`, `join.lua` and `once.lua` stand in front of it.
 --
 -- KEYS[1]  key prefix `cel:{p}:`
--- ARGV[1]  result TTL ms, [2] reply stream TTL ms, [3] reply stream cap in entries
+-- ARGV[1]  retention (see `dead.lua`), [2] reply stream TTL ms, [3] reply stream cap in entries
 -- ARGV[4]  number of targets, at most 500, with ` whole` behind it when all is accepted or nothing; then for each four arguments:
 --            name in `names` ('' when a digest is given or the task is built in), digest hex ('' when a name is
 --            given or the task is built in), task, queue ('' = the task's own, else `default`)
@@ -224,4 +224,5 @@ end
 follow_up(200)
 write_places()
 write_dues(now)
+trim_dead(now)
 return refused

@@ -3,7 +3,7 @@
 -- `due.lua`, `place.lua`, `ended.lua`, `finish.lua` and `follow.lua` stand in front of it.
 --
 -- KEYS[1]  key prefix `cel:{p}:`
--- ARGV     1 head of an expired outcome, 2 result TTL ms, 3 reply stream TTL ms, 4 reply stream cap in entries,
+-- ARGV     1 head of an expired outcome, 2 retention (see `dead.lua`), 3 reply stream TTL ms, 4 reply stream cap in entries,
 --          5 head of an outcome past its deadline, 6 ticker, 7 ms of a term, 8 most invocations
 -- Returns  ms until the next one is due, -1 when there is none; ms until this ticker may take over, 0 when it leads;
 --          for the one that leads, the names of schedules that are due, at most 20.
@@ -84,6 +84,7 @@ end
 follow_up(250)
 write_places()
 write_dues(now)
+trim_dead(now)
 
 local next_due = tonumber(redis.call('ZRANGE', P .. 'due', 0, 0, 'WITHSCORES')[2])
 if redis.call('EXISTS', P .. 'ends') == 1 then next_due = now end

@@ -25,9 +25,11 @@ EDGES = 1_000
 #: The most that one waits for, that wait for one, and that are in a chain.
 MAX_DEPENDENTS, MAX_CHAIN = 10_000, 10_000
 
-#: A day, as hosts have it: how long the record of a cancelled invocation is kept. Then the TTL and the cap of
-#: reply streams, in milliseconds and entries.
-RESULT_TTL_MS, REPLY_TTL_MS, REPLY_CAP = 86_400_000, 600_000, 4096
+#: As hosts have it: a day for the record of a cancelled invocation, a week for dead letters, and how many of these.
+RETENTION = "86400000 604800000 10000"
+
+#: The TTL and the cap of reply streams, in milliseconds and entries.
+REPLY_TTL_MS, REPLY_CAP = 600_000, 4096
 
 
 async def submit(link: Link, namespace: Namespace, batch: list[Submission], client: str) -> list[CeleriacError | None]:
@@ -96,7 +98,7 @@ async def _send(link: Link, chunk: list[Submission], client: str) -> list[Celeri
             "",
             after(options) if options else "",
         )
-    ends = (RESULT_TTL_MS, REPLY_TTL_MS, REPLY_CAP)
+    ends = (RETENTION, REPLY_TTL_MS, REPLY_CAP)
     refused = await link.call(script("submit"), *ends, len(targets), *heads, *items)
     answers: list[CeleriacError | None] = [None] * len(chunk)
     for number, reason in zip(refused[::2], refused[1::2]):

@@ -27,7 +27,7 @@ from .link import PREFIX, Link
 from .listener import Listener
 from .replies import Replies
 from .scripts import script
-from .submit import REPLY_CAP, REPLY_TTL_MS, RESULT_TTL_MS, submit
+from .submit import REPLY_CAP, REPLY_TTL_MS, RETENTION, submit
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -156,7 +156,7 @@ class RedisTransport:
 
     async def cancel(self, id: str) -> CancelResult:
         """Stops an invocation."""
-        args = (CANCELLED, RESULT_TTL_MS, REPLY_TTL_MS, REPLY_CAP, id)
+        args = (CANCELLED, RETENTION, REPLY_TTL_MS, REPLY_CAP, id)
         answer = await self._link.call(script("cancel"), *args)
         if answer == 0:
             raise self.missing(id)

@@ -1,0 +1,130 @@
+//! Dead letters: what has failed for good, to be looked at, retried or dropped.
+
+use celeriac_broker::{DeadFilter, DeadList, DeadPage, InvocationId, MAX_LISTED, Request, Retry};
+
+use crate::{Client, Error};
+
+/// What retrying many dead letters has come to so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct BulkDead {
+    /// Those that the filter asked for.
+    pub matched: u64,
+    /// Those that were retried or dropped.
+    pub done: u64,
+    /// Those that could not be retried, such as for want of their module: they stay.
+    pub refused: u64,
+}
+
+impl Client {
+    /// One page of dead letters, newest first.
+    ///
+    /// # Errors
+    /// `Error::Broker`.
+    pub async fn dead_letters(&self, list: &DeadList) -> Result<DeadPage, Error> {
+        Ok(self.shared.broker.dead_letters(list).await?)
+    }
+
+    /// What was handed in with an invocation that has not succeeded.
+    ///
+    /// # Errors
+    /// `Error::Broker`.
+    pub async fn request(&self, id: InvocationId) -> Result<Request, Error> {
+        Ok(self.shared.broker.request(id).await?)
+    }
+
+    /// Hands in a dead letter once more, as a new invocation that refers to it and takes its place; the id of that. None when there
+    /// is no such dead letter, or no longer. A retry that is repeated because its answer was lost is the same retry.
+    ///
+    /// # Errors
+    /// `Error::Broker`: what cannot be submitted stays a dead letter.
+    pub async fn retry_dead_letter(
+        &self,
+        id: InvocationId,
+        retry: Retry,
+    ) -> Result<Option<InvocationId>, Error> {
+        let broker = &self.shared.broker;
+        let (status, request) = (broker.status(id).await?, broker.request(id).await?);
+        let fresh = broker.namespace().issue(0);
+        let Some(successor) = broker.claim_dead_letter(id, fresh).await? else {
+            return Ok(None);
+        };
+        let submission = retry.submission(successor, &status, request);
+        self.shared.submitter.submit(submission).await?;
+        broker.drop_dead_letters(&[id]).await?;
+        Ok(Some(successor))
+    }
+
+    /// Drops dead letters; how many of these there were.
+    ///
+    /// # Errors
+    /// `Error::Broker`.
+    pub async fn drop_dead_letters(&self, ids: &[InvocationId]) -> Result<u64, Error> {
+        Ok(self.shared.broker.drop_dead_letters(ids).await?)
+    }
+
+    /// Retries every dead letter that a filter asks for; `progress` hears of each page.
+    ///
+    /// # Errors
+    /// `Error::Broker` when the broker does not answer; what was retried before stays so.
+    pub async fn retry_dead_letters(
+        &self,
+        filter: DeadFilter,
+        is_latest: bool,
+        mut progress: impl FnMut(&BulkDead),
+    ) -> Result<BulkDead, Error> {
+        let mut all = BulkDead::default();
+        let mut list = first(filter);
+        loop {
+            let page = self.dead_letters(&list).await?;
+            for letter in &page.letters {
+                let retry = Retry {
+                    input: None,
+                    is_latest,
+                };
+                all.matched += 1;
+                match self.retry_dead_letter(letter.status.id, retry).await {
+                    Ok(successor) => all.done += u64::from(successor.is_some()),
+                    Err(Error::Broker(error)) if !error.is_transient() => all.refused += 1,
+                    Err(error) => return Err(error),
+                }
+            }
+            progress(&all);
+            list.cursor = page.cursor;
+            if list.cursor.is_none() {
+                return Ok(all);
+            }
+        }
+    }
+
+    /// Drops every dead letter that a filter asks for; `progress` hears of each page.
+    ///
+    /// # Errors
+    /// `Error::Broker`; what was dropped before is gone.
+    pub async fn drop_all_dead_letters(
+        &self,
+        filter: DeadFilter,
+        mut progress: impl FnMut(&BulkDead),
+    ) -> Result<BulkDead, Error> {
+        let mut all = BulkDead::default();
+        let mut list = first(filter);
+        loop {
+            let page = self.dead_letters(&list).await?;
+            let ids: Vec<_> = page.letters.iter().map(|letter| letter.status.id).collect();
+            all.matched += ids.len() as u64;
+            all.done += self.drop_dead_letters(&ids).await?;
+            progress(&all);
+            list.cursor = page.cursor;
+            if list.cursor.is_none() {
+                return Ok(all);
+            }
+        }
+    }
+}
+
+fn first(filter: DeadFilter) -> DeadList {
+    DeadList {
+        filter,
+        cursor: None,
+        limit: MAX_LISTED,
+    }
+}
