@@ -72,6 +72,7 @@ impl fmt::Display for State {
 
 /// What a caller may set for one invocation. Limits can lower what the operator allows, never raise it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct Options {
     /// The queue; without it the task's own, else `default`.
@@ -400,6 +401,7 @@ impl Settlement {
 
 /// What anybody can read about an invocation.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Status {
     /// Which invocation.
     pub id: InvocationId,

@@ -4,14 +4,13 @@
 use utoipa::{
     PartialSchema, ToSchema,
     openapi::{
-        ArrayBuilder, Object, ObjectBuilder, OneOfBuilder, RefOr, Schema, SchemaFormat,
-        schema::{AdditionalProperties, SchemaType, Type},
+        ObjectBuilder, OneOfBuilder, RefOr, Schema, SchemaFormat,
+        schema::{SchemaType, Type},
     },
 };
 
 use crate::{
-    After, Attempt, Backoff, Callback, ClientId, Digest, HostId, InvocationId, ModuleRef, OnUnmet,
-    Options, OutcomeHead, Progress, State, Status, TaskRef, When,
+    Backoff, ClientId, Digest, HostId, InvocationId, ModuleRef, TaskRef, When,
     callback::Target,
     when::{MAX_AT_MS, MAX_IN_MS},
 };
@@ -41,7 +40,9 @@ fn named(name: &str, description: &str, maximum: u64) -> Schema {
         .schema_type(SchemaType::Type(Type::Object))
         .property(name, number)
         .required(name)
-        .additional_properties(Some(AdditionalProperties::<Schema>::FreeForm(false)))
+        .additional_properties(Some(
+            utoipa::openapi::schema::AdditionalProperties::<Schema>::FreeForm(false),
+        ))
         .into()
 }
 
@@ -136,131 +137,3 @@ schema!(
         "images/notify",
     )
 );
-
-/// A number from 0 on, of 64 bits.
-fn count() -> RefOr<Schema> {
-    number("int64")
-}
-
-fn number(format: &str) -> RefOr<Schema> {
-    ObjectBuilder::new()
-        .schema_type(SchemaType::Type(Type::Integer))
-        .format(Some(SchemaFormat::Custom(format.to_owned())))
-        .minimum(Some(0_usize))
-        .into()
-}
-
-fn word() -> RefOr<Schema> {
-    Object::with_type(SchemaType::Type(Type::String)).into()
-}
-
-fn flag() -> RefOr<Schema> {
-    Object::with_type(SchemaType::Type(Type::Boolean)).into()
-}
-
-fn list(items: RefOr<Schema>) -> RefOr<Schema> {
-    ArrayBuilder::new().items(items).into()
-}
-
-/// An object with these fields; whether it may have others is the caller's to say.
-fn object(description: &str, fields: Vec<(&str, RefOr<Schema>)>) -> ObjectBuilder {
-    fields.into_iter().fold(
-        ObjectBuilder::new()
-            .schema_type(SchemaType::Type(Type::Object))
-            .description(Some(description)),
-        |object, (name, schema)| object.property(name, schema),
-    )
-}
-
-/// The options that callers set. Written out, as they are the one type that every feature adds to; a test compares the
-/// words with those that are read.
-fn options() -> RefOr<Schema> {
-    let fields = vec![
-        ("queue", word()),
-        ("timeout_ms", count()),
-        ("fuel", count()),
-        ("memory_bytes", count()),
-        ("retries", number("int32")),
-        ("backoff", Backoff::schema()),
-        ("retry_on", list(word())),
-        ("start", When::schema()),
-        ("expires", When::schema()),
-        ("deadline", When::schema()),
-        ("after", list(After::schema())),
-        ("on_unmet", OnUnmet::schema()),
-        ("callbacks", list(Callback::schema())),
-        ("result_ttl_ms", count()),
-        (
-            "limits",
-            ObjectBuilder::new()
-                .schema_type(SchemaType::Type(Type::Object))
-                .additional_properties(Some(count()))
-                .into(),
-        ),
-    ];
-    object(
-        "What a caller may set for one invocation. Limits can lower what the operator allows, never raise it.",
-        fields,
-    )
-    .additional_properties(Some(AdditionalProperties::<Schema>::FreeForm(false)))
-    .into()
-}
-
-schema!(Options, options());
-
-/// What is always said of an invocation, and what is said where it applies.
-fn status() -> RefOr<Schema> {
-    let fields = vec![
-        ("id", InvocationId::schema()),
-        ("task", TaskRef::schema()),
-        ("module", Digest::schema()),
-        ("queue", word()),
-        ("state", State::schema()),
-        ("submitted_at_ms", count()),
-        ("due_at_ms", count()),
-        ("expires_at_ms", count()),
-        ("deadline_at_ms", count()),
-        ("attempts", count()),
-        ("crashes", count()),
-        ("host", HostId::schema()),
-        ("trail", list(Attempt::schema())),
-        ("is_cancel_requested", flag()),
-        ("progress", Progress::schema()),
-        ("outcome", OutcomeHead::schema()),
-    ];
-    let always = [
-        "id",
-        "task",
-        "queue",
-        "state",
-        "submitted_at_ms",
-        "attempts",
-        "crashes",
-        "is_cancel_requested",
-    ];
-    let object = object("Where an invocation stands.", fields);
-    always
-        .into_iter()
-        .fold(object, |object, name| object.required(name))
-        .into()
-}
-
-schema!(Status, status());
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_option_that_is_read_is_in_the_schema() {
-        let unknown = serde_json::from_str::<Options>(r#"{"?":0}"#);
-        let message = unknown.unwrap_err().to_string();
-        // "unknown field `?`, expected one of `queue`, `timeout_ms`, …"
-        let mut read: Vec<_> = message.split('`').skip(3).step_by(2).collect();
-        let schema = serde_json::to_value(Options::schema()).unwrap();
-        let mut shown: Vec<_> = schema["properties"].as_object().unwrap().keys().collect();
-        read.sort_unstable();
-        shown.sort_unstable();
-        assert_eq!(read, shown);
-    }
-}

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use celeriac_broker::{InvocationId, On, Target};
 use serde_json::{Map, Value, json};
 use utoipa::{
     IntoResponses, Modify, OpenApi, ToSchema as _,
@@ -23,7 +22,7 @@ use super::problem::{CODES, Document, PROBLEM_JSON};
         description = "Run tasks that are WebAssembly components: hand in invocations, await their results, upload modules.",
         license(name = "Apache-2.0", identifier = "Apache-2.0"),
     ),
-    components(schemas(Document, Target, On, InvocationId)),
+    components(schemas(Document)),
     modifiers(&Tokens),
     tags(
         (name = "invocations", description = "Hand in, follow, await, cancel"),
