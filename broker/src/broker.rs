@@ -9,9 +9,10 @@ use tokio::sync::mpsc;
 
 use crate::{
     BrokerError, CancelResult, ClientId, Control, DeadList, DeadPage, Digest, Event, EventKind,
-    HostId, InvocationId, KeyValueStats, Lease, Limit, LimitScope, Limited, List, Listing, ModuleName,
-    ModuleRecord, ModuleRef, Namespace, Outcome, Pausable, Paused, Publication, Put, Renewed, Reply,
-    Request, Reserve, Reserved, Schedule, ScheduleRecord, Settled, Settlement, Status, Submission,
+    HostId, InvocationId, KeyValueStats, Lease, Limit, LimitScope, Limited, List, Listing,
+    ModuleName, ModuleRecord, ModuleRef, Namespace, Outcome, Pausable, Paused, Publication, Put,
+    Renewed, Reply, Request, Reserve, Reserved, Schedule, ScheduleRecord, Settled, Settlement,
+    Status, Submission,
 };
 
 /// Moves invocations through their states. Every call is atomic and bounded; each may be repeated

@@ -64,10 +64,11 @@ use self::{
 };
 use crate::{
     Broker, BrokerError, CancelResult, Caps, Check, ClientId, Control, DeadLetters, DeadList,
-    DeadPage, Digest, Event, EventKind, HostId, HostInfo, InvocationId, KeyValueStats, Lease, Limit,
-    LimitScope, Limited, List, Listing, ModuleName, ModuleRecord, ModuleRef, Namespace, Outcome,
-    Pausable, Paused, Publication, Put, QueueStats, Renewed, Reply, Request, Reserve, Reserved,
-    Schedule, ScheduleRecord, Settled, Settlement, Status, Submission, callback, priority::AGEING,
+    DeadPage, Digest, Event, EventKind, HostId, HostInfo, InvocationId, KeyValueStats, Lease,
+    Limit, LimitScope, Limited, List, Listing, ModuleName, ModuleRecord, ModuleRef, Namespace,
+    Outcome, Pausable, Paused, Publication, Put, QueueStats, Renewed, Reply, Request, Reserve,
+    Reserved, Schedule, ScheduleRecord, Settled, Settlement, Status, Submission, callback,
+    priority::AGEING,
 };
 
 /// The longest time to keep a result: ten years.

@@ -52,11 +52,11 @@ use self::{
 };
 use crate::{
     Broker, BrokerError, CancelResult, Caps, Check, ClientId, Control, DeadLetters, DeadList,
-    DeadPage, Digest, Event, EventKind, HostId, HostInfo, InvocationId, KeyValueStats, Lease, Limit,
-    LimitScope, Limited, List, Listing, MAX_CHUNK, MAX_CHUNK_BYTES, ModuleName, ModuleRecord,
-    ModuleRef, Namespace, Outcome, Pausable, Paused, Publication, Put, QueueStats, Renewed, Reply,
-    Request, Reserve, Reserved, Schedule, ScheduleRecord, Settled, Settlement, Status, Submission,
-    callback, priority::AGEING, verdict,
+    DeadPage, Digest, Event, EventKind, HostId, HostInfo, InvocationId, KeyValueStats, Lease,
+    Limit, LimitScope, Limited, List, Listing, MAX_CHUNK, MAX_CHUNK_BYTES, ModuleName,
+    ModuleRecord, ModuleRef, Namespace, Outcome, Pausable, Paused, Publication, Put, QueueStats,
+    Renewed, Reply, Request, Reserve, Reserved, Schedule, ScheduleRecord, Settled, Settlement,
+    Status, Submission, callback, priority::AGEING, verdict,
 };
 
 /// The layout of the keys that this version reads and writes.

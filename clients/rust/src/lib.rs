@@ -37,9 +37,9 @@ mod submitter;
 pub use celeriac_broker as broker;
 pub use celeriac_broker::{
     After, Attempt, Backoff, CancelResult, CatchUp, Code, DeadFilter, DeadLetter, DeadList,
-    DeadPage, Failure, Filter, InvocationId, List, Listing, On, OnConflict, OnUnmet, Outcome, Overlap,
-    Payload, Priority, Progress, Request, Retry, Schedule, ScheduleRecord, Scope, State, Status, Target,
-    TaskFilter, Timing, Unique, Usage, When,
+    DeadPage, Failure, Filter, InvocationId, List, Listing, On, OnConflict, OnUnmet, Outcome,
+    Overlap, Payload, Priority, Progress, Request, Retry, Schedule, ScheduleRecord, Scope, State,
+    Status, Target, TaskFilter, Timing, Unique, Usage, When,
 };
 
 pub use self::{
