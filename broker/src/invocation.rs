@@ -121,6 +121,9 @@ pub struct Options {
     /// Whose it is, such as a tenant: within a queue and a band the keys that wait are served in turn.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fairness_key: Option<String>,
+    /// What it shares a limit with, such as an account of some service: see `LimitScope::Key`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub concurrency_key: Option<String>,
     /// Any other limit of one attempt, by the host's name for it, in its unit.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub limits: BTreeMap<String, u64>,
@@ -134,6 +137,9 @@ impl Options {
         }
         if let Some(key) = &self.fairness_key {
             check_sharing_key("fairness key", key)?;
+        }
+        if let Some(key) = &self.concurrency_key {
+            check_sharing_key("concurrency key", key)?;
         }
         dependency::check(&self.after)?;
         callback::check(&self.callbacks)?;

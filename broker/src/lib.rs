@@ -53,7 +53,7 @@ pub use self::{
         Reserve, Reserved, SYSTEM_QUEUE, Settled, Settlement, State, Status, Submission, Token,
     },
     kv::{KeyValueStats, MAX_KEY_BYTES, MAX_PAGE, MAX_VALUE_BYTES, check_key, check_module},
-    limit::{Limit, LimitScope, Limited},
+    limit::{Limit, LimitScope, Limited, Rate},
     listing::{Filter, List, Listing, MAX_LISTED, TaskFilter},
     manifest::{
         Admitted, Finding, Manifest, Need, TaskInfo, TaskOptions, Ungranted, UngrantedNeed,

@@ -15,6 +15,9 @@ pub(crate) struct More {
     /// The fairness key.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) fair: Option<String>,
+    /// The concurrency key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) key: Option<String>,
 }
 
 impl More {
@@ -24,6 +27,7 @@ impl More {
         Self {
             band: priority.map(Priority::band),
             fair: options.fairness_key.clone(),
+            key: options.concurrency_key.clone(),
         }
     }
 

@@ -25,10 +25,10 @@ macro_rules! scripts {
 
 scripts! {
     SUBMIT = ["submit_head.lua", "due.lua", "place.lua", "ended.lua", "finish.lua", "follow.lua", "join.lua", "submit.lua"];
-    RESERVE = ["reserve_head.lua", "due.lua", "place.lua", "ended.lua", "finish.lua", "follow.lua", "reserve.lua"];
-    SETTLE = ["settle_head.lua", "due.lua", "place.lua", "ended.lua", "finish.lua", "follow.lua", "settle.lua"];
-    TICK = ["release_head.lua", "due.lua", "place.lua", "ended.lua", "finish.lua", "follow.lua", "tick.lua"];
-    RELEASE = ["release_head.lua", "due.lua", "place.lua", "ended.lua", "finish.lua", "follow.lua", "release.lua"];
+    RESERVE = ["reserve_head.lua", "due.lua", "place.lua", "limits.lua", "ended.lua", "finish.lua", "follow.lua", "reserve.lua"];
+    SETTLE = ["settle_head.lua", "due.lua", "place.lua", "limits.lua", "ended.lua", "finish.lua", "follow.lua", "settle.lua"];
+    TICK = ["release_head.lua", "due.lua", "place.lua", "limits.lua", "ended.lua", "finish.lua", "follow.lua", "tick.lua"];
+    RELEASE = ["release_head.lua", "due.lua", "place.lua", "limits.lua", "ended.lua", "finish.lua", "follow.lua", "release.lua"];
     RENEW = ["renew.lua"];
     CANCEL = ["release_head.lua", "due.lua", "place.lua", "ended.lua", "finish.lua", "follow.lua", "cancel.lua"];
     OUTCOMES = ["outcomes.lua"];
@@ -38,7 +38,8 @@ scripts! {
     ANNOUNCE = ["announce.lua"];
     RUNNING = ["running.lua"];
     QUEUE = ["queue.lua"];
-    LIMIT = ["limit.lua"];
+    LIMIT = ["prefix.lua", "place.lua", "limits.lua", "limit.lua"];
+    GO_ON = ["prefix.lua", "place.lua", "limits.lua", "go_on.lua"];
     LIST = ["list.lua"];
     KV_GET = ["kv_get.lua"];
     KV_SET = ["kv_head.lua", "kv_set.lua"];
