@@ -10,8 +10,8 @@ use tokio::sync::mpsc;
 use crate::{
     BrokerError, CancelResult, ClientId, Control, Digest, Event, EventKind, HostId, InvocationId,
     KeyValueStats, Lease, Limit, LimitScope, Limited, List, Listing, ModuleName, ModuleRecord,
-    ModuleRef, Namespace, Outcome, Publication, Renewed, Reply, Reserve, Reserved, Settled,
-    Settlement, Status, Submission,
+    ModuleRef, Namespace, Outcome, Publication, Put, Renewed, Reply, Reserve, Reserved, Schedule,
+    ScheduleRecord, Settled, Settlement, Status, Submission,
 };
 
 /// Moves invocations through their states. Every call is atomic and bounded; each may be repeated
@@ -268,6 +268,45 @@ pub trait Broker: Debug + Send + Sync + 'static {
     /// # Errors
     /// `Invalid`.
     async fn kv_clear(&self, module: &str) -> Result<u64, BrokerError>;
+
+    // ---- schedules ----------------------------------------------------------------------------
+    //
+    // They fire as long as any process reserves: what falls due is done by the same tickers.
+
+    /// Adds a schedule, or puts it in the place of the one of its name. That one's runs stay, whether it is paused
+    /// stays, and its next time stays where the timing does.
+    ///
+    /// # Errors
+    /// `Invalid`, `TooLarge`, `TooManySchedules`.
+    async fn put_schedule(&self, schedule: &Schedule) -> Result<Put, BrokerError>;
+
+    /// Every schedule, by name. One that cannot be read is left out.
+    async fn schedules(&self) -> Result<Vec<ScheduleRecord>, BrokerError>;
+
+    /// One schedule.
+    ///
+    /// # Errors
+    /// `NoSchedule`.
+    async fn schedule(&self, name: &str) -> Result<ScheduleRecord, BrokerError>;
+
+    /// Removes a schedule. What it has submitted goes on.
+    ///
+    /// # Errors
+    /// `NoSchedule`.
+    async fn remove_schedule(&self, name: &str) -> Result<(), BrokerError>;
+
+    /// Pauses a schedule, or resumes it. Times that pass meanwhile are left out; an interval counts from when it
+    /// is resumed.
+    ///
+    /// # Errors
+    /// `NoSchedule`.
+    async fn set_schedule_paused(&self, name: &str, is_paused: bool) -> Result<(), BrokerError>;
+
+    /// Submits now what a schedule would submit, paused or not, whatever runs. Its next time stays.
+    ///
+    /// # Errors
+    /// `NoSchedule`, `NoModule`, `NoTask`.
+    async fn run_schedule(&self, name: &str) -> Result<InvocationId, BrokerError>;
 
     // ---- operations ---------------------------------------------------------------------------
 

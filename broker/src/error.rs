@@ -56,6 +56,14 @@ pub enum BrokerError {
         /// How many invocations refer to it.
         invocations: u64,
     },
+    /// There is no schedule of this name.
+    #[error("there is no schedule `{0}`: `celeriac schedules` lists what there is")]
+    NoSchedule(String),
+    /// There are as many schedules as there may be.
+    #[error(
+        "there are {0} schedules already, which is the most: remove some, or schedule one task that does more"
+    )]
+    TooManySchedules(usize),
     /// A payload is larger than the broker takes.
     #[error(
         "the {what} has {bytes} bytes and the limit is {limit}: make it smaller, or raise `{setting}`"

@@ -44,6 +44,18 @@ impl Namespace {
         InvocationId(Uuid::from_bytes(bytes))
     }
 
+    /// The id that follows from a time and a hash: the same again for the same two.
+    pub(crate) fn derive_at(&self, at_ms: u64, hash: [u8; 32]) -> InvocationId {
+        let [random @ .., _, _, _, _, _, _] = hash.first_chunk::<16>().copied().unwrap_or_default();
+        let uuid = uuid::Builder::from_unix_timestamp_millis(at_ms, &random).into_uuid();
+        let mut bytes = uuid.into_bytes();
+        bytes[13] = 0;
+        let [high, low] = self.mark(&bytes);
+        bytes[14] = high;
+        bytes[15] = low;
+        InvocationId(Uuid::from_bytes(bytes))
+    }
+
     /// An id that follows from `id` and a number: the same each time, and in the same partition.
     pub(crate) fn derive(&self, id: InvocationId, number: usize) -> InvocationId {
         let mut bytes = id.0.into_bytes();

@@ -124,6 +124,9 @@ pub struct Options {
     /// What it shares a limit with, such as an account of some service: see `LimitScope::Key`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub concurrency_key: Option<String>,
+    /// The schedule that submitted it: set by schedules.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<String>,
     /// Any other limit of one attempt, by the host's name for it, in its unit.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub limits: BTreeMap<String, u64>,
@@ -140,6 +143,9 @@ impl Options {
         }
         if let Some(key) = &self.concurrency_key {
             check_sharing_key("concurrency key", key)?;
+        }
+        if let Some(schedule) = &self.schedule {
+            check_name("schedule name", schedule)?;
         }
         dependency::check(&self.after)?;
         callback::check(&self.callbacks)?;

@@ -32,6 +32,7 @@ mod payload;
 mod priority;
 pub mod redis;
 mod retry;
+mod schedule;
 mod span;
 #[cfg(feature = "testing")]
 pub mod testing;
@@ -65,6 +66,10 @@ pub use self::{
     payload::{JSON, Payload},
     priority::Priority,
     retry::{Attempt, Backoff, RetryPolicy, follow, random_unit},
+    schedule::{
+        CatchUp, MAX_SCHEDULE_INPUT, MAX_SCHEDULES, Overlap, Put, RUNS_KEPT, Run, RunResult,
+        Schedule, ScheduleRecord, Timing,
+    },
     turns::{Served, Turns},
     when::When,
 };

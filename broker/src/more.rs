@@ -18,6 +18,9 @@ pub(crate) struct More {
     /// The concurrency key.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) key: Option<String>,
+    /// The schedule that submitted it, a time of which may wait for its end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) schedule: Option<String>,
 }
 
 impl More {
@@ -28,6 +31,7 @@ impl More {
             band: priority.map(Priority::band),
             fair: options.fairness_key.clone(),
             key: options.concurrency_key.clone(),
+            schedule: options.schedule.clone(),
         }
     }
 

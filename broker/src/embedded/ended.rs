@@ -1,7 +1,7 @@
 //! What follows from the end of an invocation, beside its outcome: noted in the transaction that ends it, and done before
 //! that is over; see `follow`.
 
-use super::{follow::Note, writer::Tx};
+use super::{fault::Fault, follow::Note, schedules, writer::Tx};
 use crate::{InvocationId, State, more::More};
 
 /// An invocation that has just come to a terminal state, and is not a plain one.
@@ -14,14 +14,13 @@ pub(super) struct Ended {
     /// Whether it has waited for others.
     pub(super) has_parents: bool,
     /// The features that it uses.
-    #[expect(dead_code, reason = "no feature has to hear of an end yet")]
     pub(super) more: More,
     /// How long results are kept unless the caller said otherwise.
     pub(super) ttl_ms: u64,
 }
 
 /// Notes what follows. Plain invocations never come here.
-pub(super) fn ended(tx: &mut Tx<'_>, ended: &Ended) {
+pub(super) fn ended(tx: &mut Tx<'_>, ended: &Ended) -> Result<(), Fault> {
     let (id, ttl_ms) = (ended.id, ended.ttl_ms);
     if ended.is_awaited {
         tx.note(Note::Tell {
@@ -34,4 +33,8 @@ pub(super) fn ended(tx: &mut Tx<'_>, ended: &Ended) {
     if ended.has_parents {
         tx.note(Note::LetGo { child: id, ttl_ms });
     }
+    if let Some(schedule) = &ended.more.schedule {
+        schedules::run_ended(tx, schedule)?;
+    }
+    Ok(())
 }

@@ -92,7 +92,7 @@ pub(super) fn end(
             more: More::read(more.as_deref()),
             ttl_ms,
         };
-        ended(tx, &what);
+        ended(tx, &what)?;
     }
     Ok(true)
 }

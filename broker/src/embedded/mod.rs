@@ -11,7 +11,7 @@
 //! - `reserve`, `settle`, `ending`, `ended`, `lease`: what hosts use; `place`, `bands`, `depth`: where what waits stands;
 //!   `times`, `ticker`: what falls due;
 //!   `follow`: those who wait for others
-//! - `kv`: the key-value stores of modules
+//! - `kv`: the key-value stores of modules; `schedules`: what is submitted again and again
 //! - `modules`, `operations`, `list`, `upkeep`: everything else
 
 mod bands;
@@ -35,6 +35,7 @@ mod reader;
 mod replies;
 mod reserve;
 mod row;
+mod schedules;
 mod settle;
 mod store;
 mod submit;
@@ -61,9 +62,9 @@ use self::{
 use crate::{
     Broker, BrokerError, CancelResult, Caps, Check, ClientId, Control, Digest, Event, EventKind,
     HostId, HostInfo, InvocationId, KeyValueStats, Lease, Limit, LimitScope, Limited, List,
-    Listing, ModuleName, ModuleRecord, ModuleRef, Namespace, Outcome, Publication, QueueStats,
-    Renewed, Reply, Reserve, Reserved, Settled, Settlement, Status, Submission, callback,
-    priority::AGEING,
+    Listing, ModuleName, ModuleRecord, ModuleRef, Namespace, Outcome, Publication, Put, QueueStats,
+    Renewed, Reply, Reserve, Reserved, Schedule, ScheduleRecord, Settled, Settlement, Status,
+    Submission, callback, priority::AGEING,
 };
 
 /// The longest time to keep a result: ten years.
@@ -423,6 +424,30 @@ impl Broker for EmbeddedBroker {
 
     async fn kv_clear(&self, module: &str) -> Result<u64, BrokerError> {
         kv::clear(self, module).await
+    }
+
+    async fn put_schedule(&self, schedule: &Schedule) -> Result<Put, BrokerError> {
+        schedules::put(self, schedule).await
+    }
+
+    async fn schedules(&self) -> Result<Vec<ScheduleRecord>, BrokerError> {
+        schedules::list(self).await
+    }
+
+    async fn schedule(&self, name: &str) -> Result<ScheduleRecord, BrokerError> {
+        schedules::get(self, name).await
+    }
+
+    async fn remove_schedule(&self, name: &str) -> Result<(), BrokerError> {
+        schedules::remove(self, name).await
+    }
+
+    async fn set_schedule_paused(&self, name: &str, is_paused: bool) -> Result<(), BrokerError> {
+        schedules::set_paused(self, name, is_paused).await
+    }
+
+    async fn run_schedule(&self, name: &str) -> Result<InvocationId, BrokerError> {
+        schedules::run(self, name).await
     }
 
     async fn queues(&self) -> Result<Vec<QueueStats>, BrokerError> {

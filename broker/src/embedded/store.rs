@@ -104,6 +104,7 @@ impl Store {
             db.pragma_update(None, "wal_autocheckpoint", 0)?;
             let namespace = self.lay_out(&db)?;
             db.execute_batch(super::kv::TABLES)?;
+            db.execute_batch(super::schedules::TABLES)?;
             Ok((db, namespace))
         };
         let result = open().map_err(|fault| fault.into_broker_error(&self.address));

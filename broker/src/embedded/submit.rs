@@ -15,18 +15,18 @@ use super::{
     writer::{Tx, Uses},
 };
 use crate::{
-    After, BrokerError, ClientId, DEFAULT_QUEUE, Header, InvocationId, ModuleRef, OnUnmet,
-    SYSTEM_QUEUE, Submission, TaskRef, When, broker::check_chunk, more::More,
+    After, BrokerError, Caps, ClientId, DEFAULT_QUEUE, Header, InvocationId, ModuleRef, Namespace,
+    OnUnmet, SYSTEM_QUEUE, Submission, TaskRef, When, broker::check_chunk, more::More,
 };
 
 /// Payloads above this many bytes are stored apart: SQLite keeps a row of about this size on its page.
 pub(super) const INLINE_BYTES: usize = 1024;
 
 /// One answer for each submission.
-type Answers = Vec<Result<(), BrokerError>>;
+pub(super) type Answers = Vec<Result<(), BrokerError>>;
 
 /// A submission that is ready to be written.
-struct Ready {
+pub(super) struct Ready {
     id: InvocationId,
     task: TaskRef,
     queue: Option<String>,
@@ -59,8 +59,9 @@ pub(super) async fn submit(
 ) -> Result<Answers, BrokerError> {
     let mut answers = Vec::with_capacity(batch.len());
     let mut ready = Vec::with_capacity(batch.len());
+    let terms = Terms::of(broker);
     for submission in batch {
-        match prepare(broker, submission) {
+        match prepare(&terms, submission) {
             Ok(item) => {
                 ready.push(item);
                 answers.push(None);
@@ -83,9 +84,10 @@ pub(super) async fn submit_whole(
     batch: Vec<Submission>,
 ) -> Result<(), BrokerError> {
     check_chunk(&batch)?;
+    let terms = Terms::of(broker);
     let ready = batch
         .into_iter()
-        .map(|submission| prepare(broker, submission));
+        .map(|submission| prepare(&terms, submission));
     let ready = ready.collect::<Result<Vec<_>, _>>()?;
     broker
         .writer
@@ -97,11 +99,28 @@ pub(super) async fn submit_whole(
         .await
 }
 
-fn prepare(broker: &EmbeddedBroker, submission: Submission) -> Result<Ready, BrokerError> {
-    broker
-        .options
-        .caps
-        .check_input(submission.input.data.len())?;
+/// What a store goes by when it accepts.
+#[derive(Clone, Debug)]
+pub(super) struct Terms {
+    pub(super) namespace: Namespace,
+    pub(super) caps: Caps,
+    pub(super) result_ttl_ms: u64,
+}
+
+impl Terms {
+    pub(super) fn of(broker: &EmbeddedBroker) -> Self {
+        Self {
+            namespace: broker.namespace.clone(),
+            caps: broker.options.caps,
+            result_ttl_ms: broker.result_ttl_ms(),
+        }
+    }
+}
+
+/// What must hold before anything is written.
+pub(super) fn prepare(terms: &Terms, submission: Submission) -> Result<Ready, BrokerError> {
+    let namespace = &terms.namespace;
+    terms.caps.check_input(submission.input.data.len())?;
     let Submission {
         id,
         task,
@@ -109,7 +128,7 @@ fn prepare(broker: &EmbeddedBroker, submission: Submission) -> Result<Ready, Bro
         options,
         reply_to,
     } = submission;
-    if !broker.namespace.issued(id) || id.partition() >= broker.namespace.partitions {
+    if !namespace.issued(id) || id.partition() >= namespace.partitions {
         let expected = "an id that this broker's namespace issued";
         return Err(BrokerError::invalid(
             "invocation id",
@@ -134,7 +153,7 @@ fn prepare(broker: &EmbeddedBroker, submission: Submission) -> Result<Ready, Bro
         result_ttl_ms: header.options.result_ttl_ms,
         after: header.options.after,
         on_unmet: header.options.on_unmet,
-        default_ttl_ms: broker.result_ttl_ms(),
+        default_ttl_ms: terms.result_ttl_ms,
         start: header.options.start,
         expires: header.options.expires,
         deadline: header.options.deadline,
@@ -143,7 +162,8 @@ fn prepare(broker: &EmbeddedBroker, submission: Submission) -> Result<Ready, Bro
     })
 }
 
-fn write_all(tx: &mut Tx<'_>, items: Vec<Ready>) -> Result<Answers, Fault> {
+/// Writes what is ready, in order.
+pub(super) fn write_all(tx: &mut Tx<'_>, items: Vec<Ready>) -> Result<Answers, Fault> {
     let mut targets = HashMap::new();
     let mut ends = Ends::default();
     let mut uses = Uses::default();

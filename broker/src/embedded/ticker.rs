@@ -12,7 +12,8 @@ use super::{
     fault::Fault,
     follow,
     place::{self, Place},
-    row,
+    row, schedules,
+    submit::Terms,
     switchboard::Switchboard,
     times::{self, Times},
     writer::{Tx, Uses, WeakWriter, query_all},
@@ -48,16 +49,17 @@ impl Drop for Ticker {
 impl Ticker {
     pub(super) fn start(broker: &EmbeddedBroker) -> Self {
         let (writer, switchboard) = (broker.writer.downgrade(), Arc::clone(&broker.switchboard));
-        let task = run(writer, switchboard, broker.result_ttl_ms());
+        let task = run(writer, switchboard, Terms::of(broker));
         Self(tokio::spawn(task).abort_handle())
     }
 }
 
-async fn run(writer: WeakWriter, switchboard: Arc<Switchboard>, ttl_ms: u64) {
+async fn run(writer: WeakWriter, switchboard: Arc<Switchboard>, terms: Terms) {
     loop {
         // Held for the look only: the writer's thread shall end with the broker.
         let Some(desk) = writer.upgrade() else { return };
-        let looked = desk.run(move |tx| tick(tx, ttl_ms)).await;
+        let terms = terms.clone();
+        let looked = desk.run(move |tx| look(tx, &terms)).await;
         drop(desk);
         let wait = match looked {
             Ok(next) => next.map_or(PATROL, Duration::from_millis).min(PATROL),
@@ -69,6 +71,12 @@ async fn run(writer: WeakWriter, switchboard: Arc<Switchboard>, ttl_ms: u64) {
         // A ring that came since the look is still in the bell.
         let _ = timeout_at(Instant::now() + wait, switchboard.ticker.notified()).await;
     }
+}
+
+/// Fires schedules and does a batch of what is due; milliseconds until the next is.
+fn look(tx: &mut Tx<'_>, terms: &Terms) -> Result<Option<u64>, Fault> {
+    schedules::fire_due(tx, terms)?;
+    tick(tx, terms.result_ttl_ms)
 }
 
 /// Does a batch; milliseconds until the next is due.
@@ -83,6 +91,7 @@ fn tick(tx: &mut Tx<'_>, ttl_ms: u64) -> Result<Option<u64>, Fault> {
     // Here, so that what is put off again is seen.
     follow::work_off(tx)?;
     let next = times::next_due(tx)?;
+    let next = next.into_iter().chain(schedules::next_look(tx)?).min();
     Ok(next.map(|next| next.saturating_sub(tx.now)))
 }
 

@@ -8,7 +8,7 @@
 //! - `connection`, `script`, `value`: how commands go out and answers come in
 //! - `submit`, `outcome`, `replies`, `events`: what clients use
 //! - `reserve`, `settle`, `lease`, `ticker`: what hosts use
-//! - `kv`: the key-value stores of modules
+//! - `kv`: the key-value stores of modules; `schedules`: what is submitted again and again
 //! - `limits`: what operators bound
 //! - `modules`, `operations`, `list`, `check`: everything else
 //! - `subscriptions`: one pub/sub connection for everything that listens
@@ -25,6 +25,7 @@ mod operations;
 mod outcome;
 mod replies;
 mod reserve;
+mod schedules;
 mod script;
 mod settle;
 mod submit;
@@ -51,8 +52,8 @@ use crate::{
     Broker, BrokerError, CancelResult, Caps, Check, ClientId, Control, Digest, Event, EventKind,
     HostId, HostInfo, InvocationId, KeyValueStats, Lease, Limit, LimitScope, Limited, List,
     Listing, MAX_CHUNK, MAX_CHUNK_BYTES, ModuleName, ModuleRecord, ModuleRef, Namespace, Outcome,
-    Publication, QueueStats, Renewed, Reply, Reserve, Reserved, Settled, Settlement, Status,
-    Submission, callback, priority::AGEING, verdict,
+    Publication, Put, QueueStats, Renewed, Reply, Reserve, Reserved, Schedule, ScheduleRecord,
+    Settled, Settlement, Status, Submission, callback, priority::AGEING, verdict,
 };
 
 /// The layout of the keys that this version reads and writes.
@@ -428,6 +429,30 @@ impl Broker for RedisBroker {
 
     async fn kv_clear(&self, module: &str) -> Result<u64, BrokerError> {
         kv::clear(self, module).await
+    }
+
+    async fn put_schedule(&self, schedule: &Schedule) -> Result<Put, BrokerError> {
+        schedules::put(self, schedule).await
+    }
+
+    async fn schedules(&self) -> Result<Vec<ScheduleRecord>, BrokerError> {
+        schedules::list(self).await
+    }
+
+    async fn schedule(&self, name: &str) -> Result<ScheduleRecord, BrokerError> {
+        schedules::get(self, name).await
+    }
+
+    async fn remove_schedule(&self, name: &str) -> Result<(), BrokerError> {
+        schedules::remove(self, name).await
+    }
+
+    async fn set_schedule_paused(&self, name: &str, is_paused: bool) -> Result<(), BrokerError> {
+        schedules::set_paused(self, name, is_paused).await
+    }
+
+    async fn run_schedule(&self, name: &str) -> Result<InvocationId, BrokerError> {
+        schedules::run(self, name).await
     }
 
     async fn queues(&self) -> Result<Vec<QueueStats>, BrokerError> {

@@ -40,6 +40,11 @@ scripts! {
     QUEUE = ["queue.lua"];
     LIMIT = ["prefix.lua", "place.lua", "limits.lua", "limit.lua"];
     GO_ON = ["prefix.lua", "place.lua", "limits.lua", "go_on.lua"];
+    SCHEDULES = ["schedules.lua"];
+    SCHEDULE_PUT = ["schedule_put.lua"];
+    SCHEDULE_CHANGE = ["schedule_change.lua"];
+    FIRE = ["submit_head.lua", "due.lua", "place.lua", "ended.lua", "finish.lua", "follow.lua", "join.lua",
+            "fire_open.lua", "submit.lua", "fire.lua"];
     LIST = ["list.lua"];
     KV_GET = ["kv_get.lua"];
     KV_SET = ["kv_head.lua", "kv_set.lua"];

@@ -41,8 +41,9 @@ struct Ready {
 /// What tells targets apart: the task and the queue that the caller asked for.
 type Target = (TaskRef, String);
 
+/// Submissions that travel in one call.
 #[derive(Default)]
-struct Chunk {
+pub(super) struct Chunk {
     targets: Vec<Target>,
     numbers: HashMap<Target, usize>,
     items: Vec<Ready>,
@@ -120,7 +121,8 @@ impl Chunk {
             || (!self.items.is_empty() && self.bytes + next > CHUNK_BYTES)
     }
 
-    fn add(&mut self, index: usize, submission: Submission) -> Result<(), BrokerError> {
+    /// Adds a submission that has been checked, the one with this place in the batch.
+    pub(super) fn add(&mut self, index: usize, submission: Submission) -> Result<(), BrokerError> {
         let Submission {
             id,
             task,
@@ -156,6 +158,41 @@ impl Chunk {
             parents,
         });
         Ok(())
+    }
+
+    /// How many arguments it makes.
+    pub(super) fn arguments(&self) -> usize {
+        1 + 4 * self.targets.len() + 9 * self.items.len()
+    }
+
+    /// How many bytes they have, roughly.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes + 80 * self.items.len()
+    }
+
+    /// Adds the arguments that `submit.lua` takes.
+    pub(super) fn write(&self, call: &mut Call) {
+        call.arg(match self.is_whole {
+            true => format!("{} whole", self.targets.len()),
+            false => self.targets.len().to_string(),
+        });
+        for (task, queue) in &self.targets {
+            add_target(call, task, queue);
+        }
+        for item in &self.items {
+            call.arg(item.id.to_string())
+                .arg(item.target)
+                .arg(item.header.as_str())
+                .arg(item.input.as_ref())
+                .arg(item.client.as_deref().unwrap_or_default());
+            match item.result_ttl_ms {
+                Some(ttl) => call.arg(ttl_ms(ttl)),
+                None => call.arg(""),
+            };
+            call.arg(item.times.as_str())
+                .arg(item.more.as_str())
+                .arg(item.after.as_str());
+        }
     }
 
     fn target(&mut self, task: &TaskRef, queue: Option<&str>) -> usize {
@@ -199,34 +236,11 @@ async fn send(
     if chunk.items.is_empty() {
         return Ok(());
     }
-    let mut call = SUBMIT.call(
-        4 + 4 * chunk.targets.len() + 9 * chunk.items.len(),
-        chunk.bytes + 80 * chunk.items.len(),
-    );
+    let mut call = SUBMIT.call(4 + chunk.arguments(), chunk.bytes());
     call.arg(broker.result_ttl_ms())
         .arg(reply_ttl_ms())
-        .arg(REPLY_CAP)
-        .arg(match chunk.is_whole {
-            true => format!("{} whole", chunk.targets.len()),
-            false => chunk.targets.len().to_string(),
-        });
-    for (task, queue) in &chunk.targets {
-        add_target(&mut call, task, queue);
-    }
-    for item in &chunk.items {
-        call.arg(item.id.to_string())
-            .arg(item.target)
-            .arg(item.header.as_str())
-            .arg(item.input.as_ref())
-            .arg(item.client.as_deref().unwrap_or_default());
-        match item.result_ttl_ms {
-            Some(ttl) => call.arg(ttl_ms(ttl)),
-            None => call.arg(""),
-        };
-        call.arg(item.times.as_str())
-            .arg(item.more.as_str())
-            .arg(item.after.as_str());
-    }
+        .arg(REPLY_CAP);
+    chunk.write(&mut call);
     let refused = value::list(broker.link.call(&call).await?)?;
     for [number, reason] in value::records::<2>(refused) {
         refuse(&chunk, &number, &reason, answers);

@@ -16,11 +16,12 @@ use super::{
     REPLY_CAP, RedisBroker,
     connection::Link,
     key, reply_ttl_ms,
+    schedules::{self, Scene},
     script::TICK,
     subscriptions::{Notice, Subscription, Subscriptions},
     value,
 };
-use crate::BrokerError;
+use crate::{BrokerError, Namespace};
 
 /// How long a leader need not show itself: what its death may delay an invocation by.
 const TERM: Duration = Duration::from_secs(1);
@@ -53,6 +54,7 @@ impl Ticker {
             link: Arc::clone(&broker.link),
             subscriptions: Arc::clone(&broker.subscriptions),
             heads: broker.heads.clone(),
+            namespace: broker.namespace.clone(),
             result_ttl_ms: broker.result_ttl_ms(),
             name: uuid::Uuid::new_v4().simple().to_string(),
         };
@@ -64,6 +66,7 @@ struct Watch {
     link: Arc<Link>,
     subscriptions: Arc<Subscriptions>,
     heads: super::Heads,
+    namespace: Namespace,
     result_ttl_ms: u64,
     name: String,
 }
@@ -140,6 +143,16 @@ impl Watch {
         let mut answer = value::list(self.link.call(&call).await?)?.into_iter();
         let due = answer.next().and_then(|ms| value::number(&ms));
         let turn = answer.next().map_or(0, |ms| value::count(&ms));
+        let schedules = value::list(answer.next().unwrap_or(::redis::Value::Nil))?;
+        if !schedules.is_empty() {
+            let names: Vec<_> = schedules.into_iter().filter_map(value::text).collect();
+            let scene = Scene {
+                link: &self.link,
+                namespace: &self.namespace,
+                result_ttl_ms: self.result_ttl_ms,
+            };
+            schedules::fire_due(scene, &names).await?;
+        }
         let now = Instant::now();
         Ok(Found {
             due: due

@@ -27,6 +27,7 @@ pub(crate) mod ordering;
 pub(crate) mod outcomes;
 pub(crate) mod reserving;
 pub(crate) mod retrying;
+pub(crate) mod schedules;
 pub(crate) mod submitting;
 pub(crate) mod timing;
 pub(crate) mod waiting;
@@ -155,6 +156,26 @@ macro_rules! suite {
                 timing::tells_a_host_what_is_left_until_the_deadline,
                 timing::leaves_no_times_behind,
                 timing::refuses_times_that_make_no_sense,
+            }
+            schedules {
+                schedules::fires_at_its_times_and_notes_what_it_did,
+                schedules::many_hosts_fire_each_time_once,
+                schedules::times_without_a_host_are_caught_up_once,
+                schedules::times_without_a_host_are_caught_up_one_by_one,
+                schedules::a_time_is_left_out_while_an_earlier_run_goes_on,
+                schedules::one_time_waits_for_the_earlier_run,
+                schedules::the_end_of_a_run_lets_go_of_the_time_that_waits,
+                schedules::runs_overlap_where_they_may,
+                schedules::what_is_paused_does_not_fire_and_what_is_resumed_does,
+                schedules::runs_now_when_somebody_asks,
+                schedules::what_is_removed_fires_no_more,
+                schedules::putting_again_changes_what_is_different,
+                schedules::the_module_is_the_one_that_the_name_points_to_when_it_fires,
+                schedules::a_task_that_is_missing_is_noted_and_stops_nothing,
+                schedules::survives_the_end_of_every_process,
+                schedules::a_host_that_waits_hears_of_a_new_schedule,
+                schedules::a_run_that_crashes_comes_back_and_counts_as_one,
+                schedules::refuses_what_makes_no_sense,
             }
             cancel {
                 cancelling::what_waits_is_cancelled_at_once,

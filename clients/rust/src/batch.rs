@@ -101,7 +101,7 @@ impl Call {
         });
         let batch: Vec<Submission> = batch.collect();
         // The ids stay the same, so that a chunk whose answer was lost is not accepted twice.
-        let request = async || shared.broker.submit_whole(batch.clone()).await;
+        let request = || shared.broker.submit_whole(batch.clone());
         patiently(shared.patience, request).await?;
         handles.iter().for_each(Handle::accept);
         Ok(handles)

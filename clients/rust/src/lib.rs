@@ -30,12 +30,14 @@ mod handle;
 mod listing;
 mod mailbox;
 mod modules;
+mod schedules;
 mod submitter;
 
 pub use celeriac_broker as broker;
 pub use celeriac_broker::{
-    After, Attempt, Backoff, CancelResult, Code, Failure, Filter, InvocationId, List, Listing, On,
-    OnUnmet, Outcome, Payload, Priority, Progress, State, Status, Target, TaskFilter, Usage, When,
+    After, Attempt, Backoff, CancelResult, CatchUp, Code, Failure, Filter, InvocationId, List,
+    Listing, On, OnUnmet, Outcome, Overlap, Payload, Priority, Progress, Schedule, ScheduleRecord,
+    State, Status, Target, TaskFilter, Timing, Usage, When,
 };
 
 pub use self::{
@@ -47,4 +49,5 @@ pub use self::{
     flow::Flow,
     handle::{Handle, gather},
     listing::BulkCancel,
+    schedules::{Applied, Apply, Change, Schedules},
 };

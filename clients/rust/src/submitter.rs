@@ -72,15 +72,18 @@ async fn submit_with_patience(
     batch: Vec<Submission>,
     patience: Duration,
 ) -> Vec<Result<(), BrokerError>> {
-    let answers = patiently(patience, async || broker.submit(batch.clone()).await).await;
+    let answers = patiently(patience, || broker.submit(batch.clone())).await;
     answers.unwrap_or_else(|error| batch.iter().map(|_| Err(error.clone())).collect())
 }
 
 /// Makes a request again while the broker does not answer.
-pub(crate) async fn patiently<T>(
+pub(crate) async fn patiently<T, F>(
     patience: Duration,
-    request: impl AsyncFn() -> Result<T, BrokerError>,
-) -> Result<T, BrokerError> {
+    request: impl Fn() -> F,
+) -> Result<T, BrokerError>
+where
+    F: Future<Output = Result<T, BrokerError>>,
+{
     let deadline = Instant::now() + patience;
     let mut pause = Duration::from_millis(20);
     loop {

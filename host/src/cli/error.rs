@@ -112,6 +112,11 @@ impl From<BrokerError> for CliError {
                     task.module
                 ),
             ),
+            BrokerError::NoSchedule(name) => (
+                Exit::NotFound,
+                format!("there is no schedule `{name}`"),
+                "`celeriac schedules` lists what there is".to_owned(),
+            ),
             BrokerError::VersionTaken { name, existing } => (
                 Exit::Refused,
                 format!("{name} is {existing} already, and a version never moves"),

@@ -30,6 +30,8 @@ mod policy;
 mod push;
 mod queues;
 mod run;
+mod schedule_file;
+mod schedules;
 mod serve;
 mod status;
 mod wait;
@@ -108,6 +110,7 @@ enum Command {
     Queues(queues::QueuesArgs),
     Limits(limits::LimitsArgs),
     Kv(kv::KvArgs),
+    Schedules(schedules::SchedulesArgs),
     Hosts(hosts::HostsArgs),
     Policy(policy::PolicyArgs),
     Doctor(doctor::DoctorArgs),
@@ -148,6 +151,7 @@ impl Command {
             Self::Queues(args) => queues::queues(args, settings, out).await,
             Self::Limits(args) => limits::limits(args, settings, out).await,
             Self::Kv(args) => kv::kv(args, settings, out).await,
+            Self::Schedules(args) => schedules::schedules(args, settings, out).await,
             Self::Hosts(args) => hosts::hosts(args, settings, out).await,
             Self::Policy(args) => policy::policy(args, &settings, out).await,
             Self::Doctor(args) => doctor::doctor(args, settings, out).await,

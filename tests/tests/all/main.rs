@@ -20,6 +20,7 @@ mod operations;
 mod policy;
 mod retries;
 mod runaway;
+mod schedules;
 mod syscalls;
 mod time;
 mod upload;

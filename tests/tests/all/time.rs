@@ -1,6 +1,9 @@
 //! Delays, times, expiry and deadlines with real hosts, and with hosts that die.
 
-use std::time::{Duration, Instant, SystemTime};
+use std::{
+    path::Path,
+    time::{Duration, Instant, SystemTime},
+};
 
 use anyhow::{Context, Result, ensure};
 use celeriac_broker::testing::AofMode;
@@ -60,13 +63,9 @@ int clock_gettime(clockid_t id, struct timespec *now) {
 }
 "#;
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_host_whose_clock_is_an_hour_off_starts_nothing_early_or_late() -> Result<()> {
-    let stage = Stage::redis(AofMode::Off).await?;
-    let (source, library) = (
-        stage.dir.path().join("skew.c"),
-        stage.dir.path().join("skew.so"),
-    );
+/// A library to load before a host starts, which skews the clock that it sees by `SKEW` seconds.
+pub(crate) fn skewed_clock(dir: &Path) -> Result<String> {
+    let (source, library) = (dir.join("skew.c"), dir.join("skew.so"));
     std::fs::write(&source, SKEWED_CLOCK)?;
     let compiled = std::process::Command::new("cc")
         .args(["-shared", "-fPIC", "-o"])
@@ -75,7 +74,13 @@ async fn a_host_whose_clock_is_an_hour_off_starts_nothing_early_or_late() -> Res
         .status()
         .context("a C compiler is needed, as for SQLite")?;
     ensure!(compiled.success(), "the skewed clock does not compile");
-    let library = library.display().to_string();
+    Ok(library.display().to_string())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_whose_clock_is_an_hour_off_starts_nothing_early_or_late() -> Result<()> {
+    let stage = Stage::redis(AofMode::Off).await?;
+    let library = skewed_clock(stage.dir.path())?;
     let cache = stage.dir.path().join("cache").display().to_string();
     for skew in ["-3600", "3600"] {
         let environment = [

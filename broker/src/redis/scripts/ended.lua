@@ -15,6 +15,14 @@ local function clock()
   return now
 end
 
+-- A time of this schedule may wait for the run that has ended: then the tickers look at it.
+local function free_schedule(name)
+  if redis.call('HEXISTS', P .. 's:' .. name, 'waits') == 1 then
+    redis.call('ZADD', P .. 'schedules', 'XX', 'LT', clock(), name)
+    redis.call('PUBLISH', P .. 'due', 0)
+  end
+end
+
 -- Ends that others wait for: id, letter, edges. Ends of what has waited: id, number of the first parent to let go of.
 local notes, freed = {}, {}
 
@@ -25,5 +33,7 @@ local function ended(id, letter, record)
   end
   if record.b then notes[#notes + 1] = {id, letter, record.b} end
   if record.j then freed[#freed + 1] = {id, 1} end
+  local more = record.more
+  if more and more.schedule then free_schedule(more.schedule) end
 end
 

@@ -5,7 +5,8 @@
 -- KEYS[1]  key prefix `cel:{p}:`
 -- ARGV     1 head of an expired outcome, 2 result TTL ms, 3 reply stream TTL ms, 4 reply stream cap in entries,
 --          5 head of an outcome past its deadline, 6 ticker, 7 ms of a term, 8 most invocations
--- Returns  ms until the next one is due, -1 when there is none; ms until this ticker may take over, 0 when it leads.
+-- Returns  ms until the next one is due, -1 when there is none; ms until this ticker may take over, 0 when it leads;
+--          for the one that leads, the names of schedules that are due, at most 20.
 --          Every host has a ticker. The one that leads comes when something is due, the others when its term is over,
 --          so that hosts do not all come for each invocation, and one that dies delays by a term at most.
 -- Entries of `due` that begin with @ are scopes whose rate allows more now, with ~ scopes to be checked: see `limits.lua`.
@@ -109,4 +110,10 @@ if leader and leader ~= ARGV[6] then
 else
   redis.call('SET', P .. 'ticker', ARGV[6], 'PX', ARGV[7])
 end
-return {next_due and math.max(0, next_due - now) or -1, turn}
+local next_fire = tonumber(redis.call('ZRANGE', P .. 'schedules', 0, 0, 'WITHSCORES')[2])
+if next_fire and next_fire < math.huge then next_due = math.min(next_due or next_fire, next_fire) end
+local names = {}
+if turn == 0 and next_fire and next_fire <= now then
+  names = redis.call('ZRANGEBYSCORE', P .. 'schedules', '-inf', now, 'LIMIT', 0, 20)
+end
+return {next_due and math.max(0, next_due - now) or -1, turn, names}
