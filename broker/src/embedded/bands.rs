@@ -79,6 +79,8 @@ impl Bands<'_> {
         for scope in std::mem::take(&mut found.dealt) {
             if found.limits.has_room(tx, &scope)? {
                 limits::let_go(tx, self.queue, band, &scope)?;
+            } else {
+                found.limits.note(tx, &scope)?;
             }
         }
         Ok(held_back.len())

@@ -172,7 +172,7 @@ impl Limits {
     }
 
     /// Something waits for this scope: notes when there are tokens again, and when to check what is counted.
-    fn note(&mut self, tx: &mut Tx<'_>, scope: &str) -> Result<(), Fault> {
+    pub(super) fn note(&mut self, tx: &mut Tx<'_>, scope: &str) -> Result<(), Fault> {
         let Some(Some(state)) = self.states.get(scope) else {
             return Ok(());
         };
