@@ -8,7 +8,7 @@
 -- the head of its band, as `!<id><scope>`: reserve lets go the next one when that one has been dealt with.
 
 -- Lets go the first that waits for this scope in this band of this queue; whether there was one.
-local function let_go(queue, band, scope)
+local function let_one_go(queue, band, scope)
   local parked = band .. ' !' .. scope
   local id = redis.call('LPOP', list_of(queue, parked))
   if not id then return false end
@@ -36,7 +36,7 @@ local function go_on(scope)
   local parked = P .. 'parked:' .. scope
   for _, queue in ipairs(redis.call('SRANDMEMBER', parked, 100)) do
     local is_any = false
-    for band = 0, 2 do is_any = let_go(queue, band, scope) or is_any end
+    for band = 0, 2 do is_any = let_one_go(queue, band, scope) or is_any end
     if not is_any then redis.call('SREM', parked, queue) end
   end
   if redis.call('EXISTS', parked) == 0 then redis.call('SREM', P .. 'waiting', scope) end

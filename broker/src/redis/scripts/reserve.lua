@@ -224,7 +224,7 @@ local function take_popped(queue, band, id, scope)
   if scope then
     local limit = limit_of(scope, string.sub(scope, 1, 4) == 'key:' and 'key:*' or nil)
     if not limit or has_room(limit) then
-      let_go(queue, band, scope)
+      let_one_go(queue, band, scope)
     else
       note_barrier(limit)
     end
