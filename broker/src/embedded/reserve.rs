@@ -301,22 +301,17 @@ fn take_row(
         return Ok(());
     };
     let (mut fare, times) = (Fare::read(row, 2), Times::read(row, 10));
-    if !times.is_empty() {
-        if let Some(verdict) = times.verdict(fare.attempts(), tx.now) {
-            found.over.push((id, fare, verdict));
-            found.dealt.extend(let_go_by);
+    if let Some(verdict) = times.verdict(fare.attempts(), tx.now) {
+        found.over.push((id, fare, verdict));
+        found.dealt.extend(let_go_by);
+        return Ok(());
+    }
+    let holds = match admit(tx, id, row, found)? {
+        Ok(holds) => holds,
+        Err(scope) => {
+            hold_back(row, (id, fare, let_go_by), scope, found);
             return Ok(());
         }
-    }
-    let admitted = admit(tx, id, row, found)?;
-    let Ok(holds) = admitted else {
-        hold_back(
-            row,
-            (id, fare, let_go_by),
-            admitted.err().unwrap_or_default(),
-            found,
-        );
-        return Ok(());
     };
     found.dealt.extend(let_go_by);
     if !times.is_empty() {

@@ -113,7 +113,7 @@ pub(crate) async fn limits(
 
 fn show(limits: &[Limited], out: &Output) -> Result<(), CliError> {
     if out.is_json {
-        return Ok(out.document(&json!({ "limits": limits }))?);
+        return out.document(&json!({ "limits": limits }));
     }
     if limits.is_empty() {
         out.note("no limit is set: `celeriac limits set SCOPE …` sets one");
@@ -139,7 +139,7 @@ fn show(limits: &[Limited], out: &Output) -> Result<(), CliError> {
         },
     );
     let heads = ["SCOPE", "RUNNING", "CONCURRENCY", "RATE", "MAX QUEUE"];
-    Ok(out.table(heads, rows.collect())?)
+    out.table(heads, rows.collect())
 }
 
 fn cell(value: Option<impl ToString>) -> Cell {
