@@ -198,7 +198,6 @@ pub(crate) async fn a_dead_host_gives_back_what_it_held(kit: Kit) {
     let second = kit.accept(keyed(&kit, "a")).await;
     let taken = kit.take_for(SHORT_LEASE).await;
     assert_eq!(taken.lease.id, first);
-    assert!(take(&kit.host, 100).await.is_empty());
     let begun = Instant::now();
     let again = loop {
         let again = take(&kit.host, 100).await;
