@@ -4,29 +4,36 @@
 //! what lies at the end of one. What an upload's validator or a flood of payloads needed for a moment would so stay with
 //! the host: `docs/performance.md` has the figures.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use tokio::sync::mpsc;
 
 /// From the first wish on: what follows it is served by the same sweep, and no host sweeps more often. A sweep holds up
 /// whoever allocates from the arena that it is at, some milliseconds in a large one.
 const PAUSE: Duration = Duration::from_secs(5);
 
-/// Sweeps on request. Cheap to clone.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Trimmer(Arc<Notify>);
+/// Takes wishes for a sweep. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Trimmer(mpsc::Sender<()>);
+
+/// The wishes of all trimmers, at most one at a time.
+pub(crate) type Wishes = mpsc::Receiver<()>;
 
 impl Trimmer {
-    /// Something large was freed, or will be before long.
-    pub(crate) fn wish(&self) {
-        self.0.notify_one();
+    pub(crate) fn channel() -> (Self, Wishes) {
+        let (wishes, heard) = mpsc::channel(1);
+        (Self(wishes), heard)
     }
 
-    /// Sweeps until it is dropped.
-    pub(crate) async fn run(self) {
-        loop {
-            self.0.notified().await;
+    /// Something large was freed, or will be before long.
+    pub(crate) fn wish(&self) {
+        // One that waits stands for all.
+        let _ = self.0.try_send(());
+    }
+
+    /// Sweeps until every trimmer is gone.
+    pub(crate) async fn run(mut wishes: Wishes) {
+        while wishes.recv().await.is_some() {
             tokio::time::sleep(PAUSE).await;
             // It fails only when the runtime goes down.
             let _ = tokio::task::spawn_blocking(give_back).await;

@@ -54,7 +54,8 @@ const STACK: &str = "\
 ### Stack
 
 The wasm stack bounds how deep a task recurses: `engine.stack`, 512 KiB, is the operator's alone and the same for all
-attempts. Beyond it the task ends as `stack_overflow`. The toolchain keeps another stack in the task's own
+attempts, as wasmtime has one size for all that an engine runs: neither author nor caller can lower it. Beyond it the
+task ends as `stack_overflow`. The toolchain keeps another stack in the task's own
 memory (`-zstack-size`), which counts as memory; running out of that ends the task with the same code.
 
 ";

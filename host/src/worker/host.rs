@@ -158,7 +158,7 @@ impl Host {
         let held = Arc::new(Held::default());
         let (settlements, ended) = Settler::channel();
         let (reports, reported) = mpsc::unbounded_channel();
-        let trimmer = Trimmer::default();
+        let (trimmer, wishes) = Trimmer::channel();
         let attempts = Attempts {
             broker: broker.clone(),
             host: info.host.clone(),
@@ -181,10 +181,10 @@ impl Host {
             settlements,
             reports,
             backlog: Backlog::new(options.emit_backlog),
-            trimmer: trimmer.clone(),
+            trimmer,
         };
         let alarm = Alarm::default();
-        tokio::spawn(alarm.clone().watch("trimmer", trimmer.run()));
+        tokio::spawn(alarm.clone().watch("trimmer", Trimmer::run(wishes)));
         let duties = Duties {
             alarm: alarm.clone(),
             broker: broker.clone(),

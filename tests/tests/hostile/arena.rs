@@ -25,7 +25,7 @@ pub(crate) const SLACK: Duration = Duration::from_secs(8);
 /// The neighbour's slowest call may take this, and ten times its slowest when alone.
 pub(crate) const NEIGHBOUR: Duration = Duration::from_millis(1_000);
 /// By how much the host may have grown after all attacks, when each is over.
-pub(crate) const KEPT_MIB: u64 = 768;
+pub(crate) const KEPT_MIB: u64 = 256;
 /// Within which the host has given freed memory back.
 const SWEEP: Duration = Duration::from_secs(15);
 /// The most that a failure or a report may say about an attack: a person reads it.
