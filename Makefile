@@ -33,18 +33,24 @@ demo: need-rust tasks ## upload sample tasks and run a thousand invocations on t
 	target/release/examples/demo
 
 .PHONY: test
-test: need-rust need-redis need-strace need-mail need-python need-browser lint tasks ## every check: lints, unit tests, tests against real processes
+test: need-rust need-redis need-strace need-mail need-schemathesis need-python need-browser lint tasks ## every check: lints, unit tests, tests against real processes
 	$(CARGO) build $(PROGRAMS)
 	cd tasks && $(CARGO) test $(RELEASE) --workspace
 	target/release/bench --quick engine await cold growth cancel schedule
 	$(CARGO) test $(RELEASE) --workspace
 	cd clients/python && ../../$(VENV)/bin/python -m pytest -q
+	$(VENV)/bin/python tests/parity/parity.py --check
 
 .PHONY: python
 python: need-rust need-redis need-python need-browser tasks ## the Python client alone: its lints, and its tests against a real Redis and real hosts
 	$(CARGO) build $(PROGRAMS)
 	$(python-lint)
 	cd clients/python && ../../$(VENV)/bin/python -m pytest -q
+
+.PHONY: parity
+parity: need-rust need-redis need-mail need-python need-browser tasks ## docs/parity.md, and every test that it names
+	$(CARGO) build $(PROGRAMS)
+	$(VENV)/bin/python tests/parity/parity.py --run
 
 .PHONY: hostile
 hostile: need-rust need-redis tasks ## the attackers alone; HOSTILE=… picks some, UPDATE_DOCS=1 writes docs/hostile.md
@@ -137,6 +143,12 @@ need-mail:
 	@python3 -c 'import venv, ensurepip' 2>/dev/null || { echo "installing Python's venv (Debian: python3-venv)"; $(call apt,python3-venv); }
 	@target/mail/bin/python -c 'import aiosmtpd' 2>/dev/null || { echo "installing aiosmtpd, an SMTP server for tests, into target/mail"; \
 		python3 -m venv target/mail && target/mail/bin/pip install --quiet 'aiosmtpd==1.4.6'; }
+
+.PHONY: need-schemathesis
+need-schemathesis:
+	@python3 -c 'import venv, ensurepip' 2>/dev/null || { echo "installing Python's venv (Debian: python3-venv)"; $(call apt,python3-venv); }
+	@target/schemathesis/bin/schemathesis --version 2>/dev/null | grep -q 4.32.5 || { echo "installing schemathesis, which tests APIs against their documents, into target/schemathesis"; \
+		python3 -m venv target/schemathesis && target/schemathesis/bin/pip install --quiet 'schemathesis==4.32.5'; }
 
 # The service that Debian's package starts is not used: tests start servers of their own.
 define apt

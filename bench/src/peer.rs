@@ -21,13 +21,21 @@ struct Round {
     seconds: f64,
 }
 
+/// One round of awaits.
+#[derive(Debug, Deserialize)]
+struct Awaits {
+    latencies: Vec<f64>,
+}
+
 /// A task queue with a worker process, a client process, and a Redis of its own.
 #[derive(Debug)]
 pub(crate) struct Peer {
     name: &'static str,
     client: Conversation,
-    _worker: Process,
-    _server: Server,
+    /// What stands before a number of tasks: BullMQ's client measures one thing only.
+    throughput: &'static str,
+    _worker: Option<Process>,
+    _server: Option<Server>,
 }
 
 impl Peer {
@@ -41,6 +49,7 @@ impl Peer {
         };
         Self::start(
             "BullMQ",
+            "",
             program("bullmq_worker.mjs"),
             program("bullmq_client.mjs"),
         )
@@ -63,10 +72,36 @@ impl Peer {
             .env("C_FORCE_ROOT", "1");
         let mut client = program("python");
         client.arg("celery_client.py");
-        Self::start("Celery", worker, client)
+        Self::start("Celery", "throughput ", worker, client)
     }
 
-    fn start(name: &'static str, mut worker: Command, mut client: Command) -> Result<Self> {
+    /// Our own client in Python, of a server that has hosts and the module `basics`.
+    pub(crate) fn ours(server: &Server) -> Result<Self> {
+        let (directory, venv) = install_python()?;
+        let mut client = Command::new(venv.join("bin/python"));
+        client
+            .current_dir(&directory)
+            .env("PYTHONDONTWRITEBYTECODE", "1")
+            .env("REDIS_URL", server.url())
+            .arg("celeriac_client.py");
+        let name = "Celeriac";
+        let mut peer = Self {
+            name,
+            client: Conversation::start(name, &mut client)?,
+            throughput: "throughput ",
+            _worker: None,
+            _server: None,
+        };
+        peer.rate(100)?;
+        Ok(peer)
+    }
+
+    fn start(
+        name: &'static str,
+        throughput: &'static str,
+        mut worker: Command,
+        mut client: Command,
+    ) -> Result<Self> {
         let server = Server::start()?;
         worker
             .env("REDIS_URL", server.url())
@@ -78,8 +113,9 @@ impl Peer {
         let mut peer = Self {
             name,
             client,
-            _worker: worker,
-            _server: server,
+            throughput,
+            _worker: Some(worker),
+            _server: Some(server),
         };
         // The first tasks wait until the worker serves, and warm everything up.
         peer.rate(100)?;
@@ -88,10 +124,23 @@ impl Peer {
 
     /// Runs `tasks` no-ops and returns how many ended in a second.
     pub(crate) fn rate(&mut self, tasks: usize) -> Result<f64> {
-        let answer = self.client.ask(&tasks.to_string())?;
-        let round: Round = serde_json::from_str(&answer)
-            .with_context(|| format!("{} said {answer}", self.name))?;
+        let round: Round = self.ask(&format!("{}{tasks}", self.throughput))?;
         Ok(round.tasks / round.seconds)
+    }
+
+    /// Runs `tasks` no-ops one after the other and returns how long each took, in microseconds.
+    pub(crate) fn latencies(&mut self, tasks: usize) -> Result<Vec<f64>> {
+        let round: Awaits = self.ask(&format!("await {tasks}"))?;
+        Ok(round
+            .latencies
+            .iter()
+            .map(|seconds| seconds * 1e6)
+            .collect())
+    }
+
+    fn ask<T: serde::de::DeserializeOwned>(&mut self, question: &str) -> Result<T> {
+        let answer = self.client.ask(question)?;
+        serde_json::from_str(&answer).with_context(|| format!("{} said {answer}", self.name))
     }
 }
 
@@ -122,9 +171,12 @@ fn install_node() -> Result<PathBuf> {
     Ok(directory)
 }
 
-/// Our programs, and a virtual environment with Celery.
+/// Our programs, and a virtual environment with Celery and our own client.
 fn install_python() -> Result<(PathBuf, PathBuf)> {
-    let directory = copy(&["celery_app.py", "celery_client.py"], "bench-celery")?;
+    let directory = copy(
+        &["celery_app.py", "celery_client.py", "celeriac_client.py"],
+        "bench-celery",
+    )?;
     let venv = directory.join("venv");
     let is_new = copied(&["requirements.txt"], &directory)?;
     if is_new || !venv.join("bin/celery").exists() {
@@ -141,6 +193,11 @@ fn install_python() -> Result<(PathBuf, PathBuf)> {
             pip.args(["--requirement", "requirements.txt"]),
         )?;
     }
+    let mut pip = Command::new(venv.join("bin/pip"));
+    pip.args(["install", "--quiet", "--disable-pip-version-check"])
+        .args(["--no-deps", "--no-build-isolation", "--force-reinstall"])
+        .arg(artifacts::root().join("clients/python"));
+    process::run("installing our client", &mut pip)?;
     Ok((directory, venv))
 }
 

@@ -3,8 +3,8 @@
 use std::{io::Write as _, process::ExitCode, time::Instant};
 
 use crate::{
-    await_result, cancel, cold, density, engine, figure::Figure, growth, guest_cpu, options::Scale,
-    schedule, throughput,
+    await_result, cancel, cold, density, engine, figure::Figure, flow, growth, guest_cpu,
+    options::Scale, python, schedule, throughput,
 };
 
 /// One benchmark.
@@ -41,6 +41,11 @@ pub(crate) const BENCHMARKS: &[Benchmark] = &[
         run: throughput::run,
     },
     Benchmark {
+        name: "python",
+        about: "awaits and no-ops from Python against Celery",
+        run: python::run,
+    },
+    Benchmark {
         name: "density",
         about: "memory of a host with 10,000 invocations asleep",
         run: density::run,
@@ -64,6 +69,11 @@ pub(crate) const BENCHMARKS: &[Benchmark] = &[
         name: "schedule",
         about: "how exactly what is scheduled starts, among 100,000",
         run: schedule::run,
+    },
+    Benchmark {
+        name: "flow",
+        about: "chords against as many plain invocations",
+        run: flow::run,
     },
 ];
 

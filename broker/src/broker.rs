@@ -37,7 +37,7 @@ pub trait Broker: Debug + Send + Sync + 'static {
     async fn submit(
         &self,
         batch: Vec<Submission>,
-    ) -> Result<Vec<Result<(), BrokerError>>, BrokerError>;
+    ) -> Result<Vec<Result<InvocationId, BrokerError>>, BrokerError>;
 
     /// Accepts all of a batch or, when one of it is refused, nothing: for the same reasons as `submit`. Of invocations
     /// that wait for no others and have no callbacks, as those come in pieces of their own. At most
@@ -101,6 +101,13 @@ pub trait Broker: Debug + Send + Sync + 'static {
     /// # Errors
     /// `NotFound`, `Expired`.
     async fn cancel(&self, id: InvocationId) -> Result<CancelResult, BrokerError>;
+
+    /// Stops an invocation with all that it has called, and what that has called. A part of them has been stopped when this
+    /// returns; the rest is stopped in bounded steps, as long as a host lives. It calls nothing new from now on.
+    ///
+    /// # Errors
+    /// `NotFound`, `Expired`.
+    async fn cancel_with_children(&self, id: InvocationId) -> Result<CancelResult, BrokerError>;
 
     /// A page of the invocations that a filter asks for, bounded in what it looks at: it may be short or empty and
     /// not be the last. What is there from the first page to the last, and is asked for all that time, comes at least
@@ -343,7 +350,8 @@ pub(crate) fn check_chunk(batch: &[Submission]) -> Result<(), BrokerError> {
         .iter()
         .any(|submission| !submission.options.stands_alone())
     {
-        let expected = "invocations that wait for no others and have no callbacks: use `submit`";
+        let expected =
+            "invocations that wait for no others and have neither callbacks nor keys: use `submit`";
         return Err(BrokerError::invalid(
             "batch",
             "what is accepted whole",
@@ -360,6 +368,7 @@ pub(crate) fn check_chunk(batch: &[Submission]) -> Result<(), BrokerError> {
 
 /// The most that a broker takes: payloads in bytes, and what a module may keep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Caps {
     /// An input.
     pub input_bytes: u64,
@@ -431,6 +440,7 @@ fn fits(
 
 /// A queue and what waits in it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct QueueStats {
     /// The queue.
     pub queue: String,
@@ -450,6 +460,7 @@ pub struct QueueStats {
 
 /// A host as others see it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct HostInfo {
     /// Random at each start.
     pub host: HostId,

@@ -9,8 +9,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::json;
 
 use crate::{
-    After, BUILT_IN_MODULE, Backoff, Broker, BrokerError, Manifest, On, OnUnmet, Options, Payload,
-    Submission, TaskRef,
+    After, BUILT_IN_MODULE, Backoff, Broker, BrokerError, InvocationId, Manifest, On, OnUnmet,
+    Options, Payload, Submission, TaskRef,
 };
 
 /// The most callbacks of one invocation.
@@ -33,6 +33,7 @@ const WEBHOOK_BACKOFF: Backoff = Backoff::Exponential {
 
 /// What follows an end.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Callback {
     /// Which end it follows.
@@ -116,7 +117,7 @@ pub(crate) struct Expanded {
     /// Each submission, and behind it what follows it.
     pub(crate) batch: Vec<Submission>,
     /// Of each submission that was handed in: how many stand for it, or why it is refused.
-    parts: Vec<Result<usize, BrokerError>>,
+    parts: Vec<Result<(InvocationId, usize), BrokerError>>,
 }
 
 /// Adds the callbacks of a batch to it; none when there are none, which is the common case.
@@ -144,7 +145,9 @@ pub(crate) async fn expand(
             continue;
         }
         let followers = followers(broker, &submission);
-        expanded.parts.push(Ok(1 + followers.len()));
+        expanded
+            .parts
+            .push(Ok((submission.id, 1 + followers.len())));
         expanded.batch.push(submission);
         expanded.batch.extend(followers);
     }
@@ -155,12 +158,23 @@ impl Expanded {
     /// One answer for each submission that was handed in: its own, or that of the first of its callbacks that was refused.
     pub(crate) fn collapse(
         self,
-        answers: Vec<Result<(), BrokerError>>,
-    ) -> Vec<Result<(), BrokerError>> {
+        answers: Vec<Result<InvocationId, BrokerError>>,
+    ) -> Vec<Result<InvocationId, BrokerError>> {
         let mut answers = answers.into_iter();
-        let own = |part: Result<usize, BrokerError>| {
-            let own: Vec<_> = answers.by_ref().take(part?).collect();
-            own.into_iter().collect()
+        let own = |part: Result<(InvocationId, usize), BrokerError>| {
+            let (id, count) = part?;
+            let mut own: Vec<_> = answers.by_ref().take(count).collect();
+            if let Some(Ok(existing)) = own
+                .first()
+                .filter(|first| !matches!(first, Ok(own) if *own == id))
+            {
+                // Another stands for it, and its callbacks, which wait for what is not there, were refused.
+                return Ok(*existing);
+            }
+            match own.iter().position(Result::is_err) {
+                Some(refused) => own.swap_remove(refused),
+                None => Ok(id),
+            }
         };
         self.parts.into_iter().map(own).collect()
     }
@@ -260,11 +274,19 @@ mod tests {
     #[test]
     fn answers_are_those_of_a_submission_and_what_follows_it() {
         let no = || BrokerError::invalid("x", "y", "z");
-        let parts = vec![Ok(1), Err(no()), Ok(3), Ok(2)];
-        let answers = vec![Ok(()), Ok(()), Ok(()), Err(no()), Ok(()), Ok(())];
+        let namespace = crate::Namespace::generate();
+        let [a, b, c, d, other] = std::array::from_fn(|_| namespace.issue(0));
+        let parts = vec![Ok((a, 1)), Err(no()), Ok((b, 3)), Ok((c, 2)), Ok((d, 2))];
+        // Another has the key of the last: what was to follow it was refused.
+        let answers = [
+            vec![Ok(a)],
+            vec![Ok(b), Ok(other), Err(no())],
+            vec![Ok(c), Ok(other)],
+            vec![Ok(other), Err(no())],
+        ];
         let batch = Vec::new();
-        let collapsed = Expanded { batch, parts }.collapse(answers);
-        let is_ok: Vec<_> = collapsed.iter().map(Result::is_ok).collect();
-        assert_eq!(is_ok, [true, false, false, true]);
+        let collapsed = Expanded { batch, parts }.collapse(answers.concat());
+        let ids: Vec<_> = collapsed.into_iter().map(Result::ok).collect();
+        assert_eq!(ids, [Some(a), None, None, Some(c), Some(other)]);
     }
 }

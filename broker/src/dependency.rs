@@ -15,6 +15,7 @@ pub const MAX_CHAIN: u32 = 10_000;
 
 /// An invocation that another waits for: its parent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct After {
     /// The parent.
@@ -49,6 +50,7 @@ impl After {
 
 /// Which end of a parent is waited for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum On {
     /// It has succeeded.
@@ -95,6 +97,7 @@ impl On {
 
 /// What becomes of an invocation when a parent ends otherwise than it waits for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum OnUnmet {
     /// It fails, with the code `dependency_failed`.

@@ -56,6 +56,26 @@ pub enum BrokerError {
         /// How many invocations refer to it.
         invocations: u64,
     },
+    /// An idempotency key was used before, for something else.
+    #[error(
+        "idempotency key `{key}` belongs to invocation {existing}, which has another task or input: use a key for one thing only"
+    )]
+    IdempotencyConflict {
+        /// The key.
+        key: String,
+        /// The invocation that has it.
+        existing: InvocationId,
+    },
+    /// Another invocation holds the unique key.
+    #[error(
+        "unique key `{key}` is held by invocation {existing}: await that one, cancel it, or submit with another conflict policy"
+    )]
+    NotUnique {
+        /// The key.
+        key: String,
+        /// The invocation that holds it.
+        existing: InvocationId,
+    },
     /// There is no schedule of this name.
     #[error("there is no schedule `{0}`: `celeriac schedules` lists what there is")]
     NoSchedule(String),
@@ -156,6 +176,32 @@ impl BrokerError {
             what,
             got,
             expected: expected.into(),
+        }
+    }
+
+    /// The kind of error as one stable word: programs may compare it.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Invalid { .. } => "invalid",
+            Self::NotFound(_) => "not_found",
+            Self::Expired(_) => "expired",
+            Self::NoParent(_) => "no_parent",
+            Self::IdempotencyConflict { .. } => "idempotency_conflict",
+            Self::NotUnique { .. } => "not_unique",
+            Self::Overloaded { .. } => "overloaded",
+            Self::NoSchedule(_) => "no_schedule",
+            Self::TooManySchedules(_) => "too_many_schedules",
+            Self::NoModule(_) => "no_module",
+            Self::NoTask(_) => "no_task",
+            Self::VersionTaken { .. } => "version_taken",
+            Self::InUse { .. } => "in_use",
+            Self::TooLarge { .. } => "too_large",
+            Self::KeyValueLimit { .. } => "key_value_limit",
+            Self::NotANumber { .. } => "not_a_number",
+            Self::StaleLease(_) => "stale_lease",
+            Self::Unavailable { .. } => "unavailable",
+            Self::Unfit { .. } => "unfit",
+            Self::Damaged { .. } => "damaged",
         }
     }
 

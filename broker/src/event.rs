@@ -6,6 +6,7 @@ use crate::{InvocationId, Outcome, Payload};
 
 /// How far a task has come.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Progress {
     /// Steps done, in the task's own unit.
     pub done: f64,
@@ -18,6 +19,7 @@ pub struct Progress {
 
 /// One log record of a task.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct LogRecord {
     /// `trace`, `debug`, `info`, `warn` or `error`.
     pub level: String,

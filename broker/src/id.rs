@@ -18,6 +18,7 @@ pub struct InvocationId(Uuid);
 
 /// What a broker's ids are made with: fixed when the store is first used, the same for everybody.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Namespace {
     /// Random, hex: keys the mark in each id. Not a secret that protects anything.
     pub key: String,

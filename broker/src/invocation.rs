@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     After, Attempt, Backoff, BrokerError, Callback, Digest, InvocationId, OnUnmet, Outcome,
-    OutcomeHead, Payload, Priority, Progress, TaskRef, When, callback, check_name, dependency,
-    priority::check_sharing_key,
+    OutcomeHead, Payload, Priority, Progress, TaskRef, Unique, When, callback, check_name,
+    dependency, once, priority::check_sharing_key,
 };
 
 /// The queue of everything that names no other.
@@ -18,6 +18,7 @@ pub const SYSTEM_QUEUE: &str = "celeriac";
 
 /// Where an invocation stands. Terminal states are written once and never change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum State {
@@ -109,12 +110,22 @@ pub struct Options {
     /// What becomes of it when one of these ends otherwise.
     #[serde(skip_serializing_if = "OnUnmet::is_fail")]
     pub on_unmet: OnUnmet,
+    /// The invocation that has called it, where a task has. Set by hosts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parent: Option<Parent>,
     /// What follows its end.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub callbacks: Vec<Callback>,
     /// Milliseconds that the result is kept after the end; without it the broker's default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub result_ttl_ms: Option<u64>,
+    /// Makes submitting repeatable: the same key with the same task and input is the same invocation, until its result
+    /// has expired.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub idempotency_key: Option<String>,
+    /// That it is the only one with its key for a while.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unique: Option<Unique>,
     /// What goes first within the queue.
     #[serde(skip_serializing_if = "Priority::is_normal")]
     pub priority: Priority,
@@ -137,6 +148,12 @@ impl Options {
     pub(crate) fn check(&self) -> Result<(), BrokerError> {
         if let Some(queue) = &self.queue {
             check_name("queue", queue)?;
+        }
+        if let Some(key) = &self.idempotency_key {
+            once::check_key("idempotency key", key)?;
+        }
+        if let Some(unique) = &self.unique {
+            unique.check()?;
         }
         if let Some(key) = &self.fairness_key {
             check_sharing_key("fairness key", key)?;
@@ -164,15 +181,36 @@ impl Options {
         Ok(())
     }
 
-    /// Whether it neither waits for others nor is followed by callbacks.
+    /// Whether it neither waits for others, nor is followed by callbacks, nor may turn out to be another.
     pub(crate) fn stands_alone(&self) -> bool {
-        self.after.is_empty() && self.callbacks.is_empty()
+        let has_keys = self.idempotency_key.is_some() || self.unique.is_some();
+        self.after.is_empty() && self.callbacks.is_empty() && !has_keys
     }
 
     /// Whether the broker has to look at a clock for it.
     pub(crate) const fn has_times(&self) -> bool {
         self.start.is_some() || self.expires.is_some() || self.deadline.is_some()
     }
+}
+
+/// How deep tasks call tasks.
+pub const MAX_DEPTH: u32 = 16;
+
+/// The invocation that has called another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Parent {
+    /// Which.
+    pub id: InvocationId,
+    /// How deep the one that it has called is: 1 below one that no task has called.
+    pub depth: u32,
+}
+
+/// That an invocation calls others no more.
+pub(crate) fn not_running(parent: InvocationId) -> BrokerError {
+    let expected = "an invocation that runs, and is not to stop with all that it calls";
+    BrokerError::invalid("parent", &parent.to_string(), expected)
 }
 
 /// One invocation as a client hands it in. Submitting the same id twice is submitting once.
@@ -388,6 +426,9 @@ pub struct Status {
     /// When it fails unless it has ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline_at_ms: Option<u64>,
+    /// The invocation that has called it, where a task has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<Parent>,
     /// What it waits for, or has waited for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub after: Vec<After>,
@@ -413,6 +454,7 @@ pub struct Status {
 
 /// What a cancel came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum CancelResult {
     /// It had not started: it is cancelled now.

@@ -43,6 +43,17 @@ pub fn check_module(module: &str) -> Result<(), BrokerError> {
     Ok(())
 }
 
+/// The store of the tokens that the HTTP gateway takes. No module can be called so, and no task can name it.
+pub const TOKEN_STORE: &str = "@tokens";
+
+/// Checks what an engine is asked to look into: the store of a module, or of tokens.
+pub(crate) fn check_store(store: &str) -> Result<(), BrokerError> {
+    match store {
+        TOKEN_STORE => Ok(()),
+        module => check_module(module),
+    }
+}
+
 /// Checks a key.
 ///
 /// # Errors
@@ -62,7 +73,7 @@ pub(crate) fn check_list(
     after: Option<&str>,
     limit: u32,
 ) -> Result<usize, BrokerError> {
-    check_module(module)?;
+    check_store(module)?;
     check_bound("prefix", prefix)?;
     check_bound("cursor", after.unwrap_or_default())?;
     Ok(limit.min(MAX_PAGE) as usize)
@@ -103,7 +114,7 @@ pub(crate) fn check_write(
     key: &str,
     value: Option<&[u8]>,
 ) -> Result<(), BrokerError> {
-    check_module(module)?;
+    check_store(module)?;
     check_key(key)?;
     value.map_or(Ok(()), |value| check_value(module, value))
 }

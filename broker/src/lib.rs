@@ -27,12 +27,16 @@ mod manifest;
 mod module;
 mod more;
 mod name;
+mod once;
+#[cfg(feature = "openapi")]
+mod openapi;
 mod outcome;
 mod payload;
 mod priority;
 pub mod redis;
 mod retry;
 mod schedule;
+mod simulation;
 mod span;
 #[cfg(feature = "testing")]
 pub mod testing;
@@ -50,10 +54,14 @@ pub use self::{
     event::{Control, Event, EventKind, LogRecord, Progress, Reply},
     id::{InvocationId, Namespace},
     invocation::{
-        CancelResult, ClientId, DEFAULT_QUEUE, Ending, Header, HostId, Lease, Options, Renewed,
-        Reserve, Reserved, SYSTEM_QUEUE, Settled, Settlement, State, Status, Submission, Token,
+        CancelResult, ClientId, DEFAULT_QUEUE, Ending, Header, HostId, Lease, MAX_DEPTH, Options,
+        Parent, Renewed, Reserve, Reserved, SYSTEM_QUEUE, Settled, Settlement, State, Status,
+        Submission, Token,
     },
-    kv::{KeyValueStats, MAX_KEY_BYTES, MAX_PAGE, MAX_VALUE_BYTES, check_key, check_module},
+    kv::{
+        KeyValueStats, MAX_KEY_BYTES, MAX_PAGE, MAX_VALUE_BYTES, TOKEN_STORE, check_key,
+        check_module,
+    },
     limit::{Limit, LimitScope, Limited, Rate},
     listing::{Filter, List, Listing, MAX_LISTED, TaskFilter},
     manifest::{
@@ -62,6 +70,7 @@ pub use self::{
     },
     module::{Admit, ModuleName, ModuleRecord, Publication},
     name::{BUILT_IN_MODULE, MAX_NAME_BYTES, ModuleRef, TaskRef, check_name},
+    once::{OnConflict, Scope, Unique},
     outcome::{Code, Failure, LimitHit, Outcome, OutcomeHead, Usage},
     payload::{JSON, Payload},
     priority::Priority,

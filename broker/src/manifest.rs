@@ -8,6 +8,7 @@ use crate::{Backoff, Digest};
 
 /// What a module says about itself, kept beside it from its admission on.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Manifest {
     /// The module.
     pub digest: Digest,
@@ -21,6 +22,7 @@ pub struct Manifest {
 
 /// The answer to an upload that was admitted. Read as a [`Manifest`] it is one: the rest may be missing.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Admitted {
     /// What the module says about itself.
     #[serde(flatten)]
@@ -33,6 +35,7 @@ pub struct Admitted {
 
 /// What a module asks for and does not get.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Ungranted {
     /// What which task asks for.
     pub needs: Vec<UngrantedNeed>,
@@ -42,6 +45,7 @@ pub struct Ungranted {
 
 /// Something that a task asks for and does not get.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct UngrantedNeed {
     /// The task's name within the module.
     pub task: String,
@@ -53,6 +57,7 @@ pub struct UngrantedNeed {
 
 /// What a module says about one of its tasks.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct TaskInfo {
     /// Its name within the module.
     pub name: String,
@@ -75,6 +80,7 @@ pub struct TaskInfo {
 
 /// Defaults that the author gives a task.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(default)]
 pub struct TaskOptions {
     /// The queue that its invocations go to.
@@ -105,6 +111,7 @@ pub struct TaskOptions {
 
 /// Something outside the sandbox that a task asks for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Need {
     /// `http`, `tcp`, `directory`, `scratch`, `secret`, `config` or `kv`.
     pub kind: String,
@@ -121,6 +128,7 @@ pub struct UploadReport {
 
 /// One thing that is wrong with an uploaded module.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Finding {
     /// Where: the file, an offset, an import, an export, a task.
     pub place: String,

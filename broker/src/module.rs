@@ -28,6 +28,7 @@ pub struct Publication {
 
 /// A name and what it points to.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ModuleName {
     /// A name or a version.
     pub name: ModuleRef,

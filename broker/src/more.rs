@@ -2,13 +2,19 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{BrokerError, Options, Priority};
+use crate::{BrokerError, Header, InvocationId, Priority, Unique, once};
 
 /// The features that an invocation uses, as the engines keep them beside its record: decided here, once, when it is
 /// submitted, and never changed. An invocation that uses none has none, so that it costs nothing.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct More {
+    /// Its idempotency key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) idem: Option<Idem>,
+    /// Its unique key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) unique: Option<Unique>,
     /// The band, where it is not the normal one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) band: Option<u8>,
@@ -18,21 +24,48 @@ pub(crate) struct More {
     /// The concurrency key.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) key: Option<String>,
+    /// The invocation that has called it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) parent: Option<InvocationId>,
     /// The schedule that submitted it, a time of which may wait for its end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) schedule: Option<String>,
 }
 
+/// An idempotency key with what tells inputs apart.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Idem {
+    pub(crate) key: String,
+    pub(crate) print: String,
+}
+
 impl More {
     /// What these options ask for.
-    pub(crate) fn of(options: &Options) -> Self {
+    pub(crate) fn of(header: &Header, input: &[u8]) -> Self {
+        let options = &header.options;
         let priority = Some(options.priority).filter(|priority| !priority.is_normal());
         Self {
+            idem: options.idempotency_key.as_ref().map(|key| Idem {
+                key: key.clone(),
+                print: once::fingerprint(header, input),
+            }),
+            unique: options.unique.clone(),
             band: priority.map(Priority::band),
             fair: options.fairness_key.clone(),
             key: options.concurrency_key.clone(),
+            parent: options.parent.map(|parent| parent.id),
             schedule: options.schedule.clone(),
         }
+    }
+
+    /// Its idempotency key.
+    pub(crate) fn idempotency_key(&self) -> Option<&str> {
+        self.idem.as_ref().map(|idem| idem.key.as_str())
+    }
+
+    /// Its unique key.
+    pub(crate) fn unique_key(&self) -> Option<&str> {
+        self.unique.as_ref().map(|unique| unique.key.as_str())
     }
 
     /// As it is stored; empty when there is nothing to say.
@@ -67,7 +100,12 @@ mod tests {
 
     #[test]
     fn a_plain_invocation_has_nothing_to_say() {
-        assert_eq!(More::of(&Options::default()).to_json().unwrap(), "");
+        let header = Header {
+            task: "text/run".parse().unwrap(),
+            content_type: crate::JSON.to_owned(),
+            options: crate::Options::default(),
+        };
+        assert_eq!(More::of(&header, b"1").to_json().unwrap(), "");
         assert_eq!(More::read(None), More::default());
     }
 

@@ -6,6 +6,7 @@ use crate::{Digest, Payload};
 
 /// What an invocation came to. The words are stable: programs may compare them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Code {
@@ -99,6 +100,7 @@ impl std::fmt::Display for Code {
 
 /// Why an invocation did not succeed.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Failure {
     /// A short word for programs: the task's own for `task_error`, the code for everything else.
     pub kind: String,
@@ -123,6 +125,7 @@ pub struct Failure {
 
 /// A limit that stopped an attempt.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct LimitHit {
     /// Which limit, as it is called in the configuration.
     pub name: String,
@@ -136,6 +139,7 @@ pub struct LimitHit {
 
 /// What the last attempt used.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Usage {
     /// Fuel burnt.
     pub fuel: u64,
@@ -195,6 +199,7 @@ impl Outcome {
 
 /// An outcome without its output, as it is stored beside it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct OutcomeHead {
     /// The stable code.
     pub code: Code,

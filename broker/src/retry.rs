@@ -198,6 +198,7 @@ impl RetryPolicy {
 
 /// An attempt that failed and was followed by another.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Attempt {
     /// Which attempt, from 1.
     pub attempt: u32,

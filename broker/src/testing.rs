@@ -8,6 +8,12 @@ use std::{
     time::{Duration, Instant},
 };
 
+/// Has this process set the clocks of its brokers, for the model check: they are as late as `jump` says, and what falls
+/// due is done by `tick` alone. Must be called before the first broker is opened.
+pub fn simulate_time() {
+    crate::simulation::simulate();
+}
+
 /// How long the server may take to start: loading an append-only file included.
 const START_TIMEOUT: Duration = Duration::from_secs(20);
 

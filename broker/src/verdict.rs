@@ -8,6 +8,12 @@ pub(crate) type Verdict = (Code, &'static str);
 /// Somebody cancelled it.
 pub(crate) const CANCELLED: Verdict = (Code::Cancelled, "somebody cancelled the invocation");
 
+/// Another with its unique key was to take its place. `once.lua` says the same.
+pub(crate) const REPLACED: Verdict = (
+    Code::Cancelled,
+    "another with its unique key took its place",
+);
+
 /// It has killed its third host.
 pub(crate) const QUARANTINED: Verdict = (
     Code::Quarantined,

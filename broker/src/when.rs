@@ -12,10 +12,10 @@ use serde::{Deserialize, Serialize};
 use crate::{BrokerError, span};
 
 /// The longest span from acceptance on: ten years.
-const MAX_IN_MS: u64 = 10 * 365 * 86_400_000;
+pub(crate) const MAX_IN_MS: u64 = 10 * 365 * 86_400_000;
 
 /// The last moment: the end of the year 9999.
-const MAX_AT_MS: u64 = 253_402_300_799_000;
+pub(crate) const MAX_AT_MS: u64 = 253_402_300_799_000;
 
 const EXPECTED: &str = "a duration such as `90s` or `1h30m`, or a time with its zone: \
     `2026-11-21T09:00:00Z`, `2026-11-21T09:00+01:00` or `2026-11-21 09:00 Europe/Berlin`";

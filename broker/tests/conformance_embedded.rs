@@ -45,6 +45,13 @@ impl Store for Embedded {
             .unwrap()
     }
 
+    async fn keys_held(&self) -> usize {
+        let sql = "SELECT count(*) FROM once";
+        self.database()
+            .query_row(sql, [], |row| row.get(0))
+            .unwrap()
+    }
+
     async fn ordered(&self) -> usize {
         let sql = "SELECT (SELECT count(*) FROM ready) + (SELECT count(*) FROM lanes) + (SELECT count(*) FROM turns)";
         self.database()

@@ -38,6 +38,16 @@ impl Store for Redis {
         answer.trim().trim_start_matches(':').parse().unwrap()
     }
 
+    async fn keys_held(&self) -> usize {
+        let count = |pattern: &str| {
+            let script = format!("EVAL \"return #redis.call('KEYS','cel:{{0}}:{pattern}:*')\" 0");
+            let answer = self.server.command(&script).unwrap();
+            let count = answer.trim().trim_start_matches(':');
+            count.parse::<usize>().unwrap()
+        };
+        count("idem") + count("unique")
+    }
+
     async fn ordered(&self) -> usize {
         let count = "EVAL \"local n = redis.call('HLEN', 'cel:{0}:aside') + redis.call('HLEN', 'cel:{0}:turns') \
             for _, key in ipairs(redis.call('KEYS', 'cel:{0}:q:*')) do n = n + redis.call('LLEN', key) end \

@@ -5,7 +5,9 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use crate::{AccessError, Failure, IntoPayload, Store, host::Host};
+use crate::{
+    AccessError, CallError, Failure, FromPayload, IntoPayload, Store, TaskCall, host::Host,
+};
 
 /// The invocation that a task runs for.
 ///
@@ -66,8 +68,9 @@ impl Context {
             .unwrap_or_default()
     }
 
-    /// Whether somebody asked for this invocation to stop. The host stops it shortly afterwards, so
-    /// this is for leaving in good order: return what there is, or a failure.
+    /// Whether somebody asked for this invocation to stop, and the host stops it shortly afterwards; or the limit
+    /// `soft_timeout` has passed, and there is time until the `timeout`. This is for leaving in good order: return what
+    /// there is, or a failure.
     pub fn is_cancelled(&self) -> bool {
         self.host.is_cancelled()
     }
@@ -143,6 +146,31 @@ impl Context {
     /// ```
     pub fn config(&self, name: &str) -> Option<String> {
         self.host.config(name)
+    }
+
+    /// Another task, `MODULE/TASK`, to be run as an invocation of its own; for tasks that say `needs(tasks = "…")`.
+    pub fn task_named(&self, task: &str) -> TaskCall<'_> {
+        TaskCall::new(&self.host, task)
+    }
+
+    /// Hands in an invocation of another task and returns its id.
+    ///
+    /// # Errors
+    /// As [`TaskCall::submit`].
+    pub fn submit(&self, task: &str, input: impl IntoPayload) -> Result<String, CallError> {
+        self.task_named(task).submit(input)
+    }
+
+    /// Runs another task and waits for its output.
+    ///
+    /// # Errors
+    /// As [`TaskCall::call`].
+    pub fn call<T: FromPayload>(
+        &self,
+        task: &str,
+        input: impl IntoPayload,
+    ) -> Result<T, CallError> {
+        self.task_named(task).call(input)
     }
 
     /// The key-value store of this module, for tasks that say `needs(kv = "…")`.

@@ -8,7 +8,7 @@ mod fake_store;
 mod wasm;
 
 #[cfg(not(target_family = "wasm"))]
-pub(crate) use fake::{Host, State, backtrace, log};
+pub(crate) use fake::{Host, State, TaskAnswer, backtrace, log};
 #[cfg(all(not(target_family = "wasm"), feature = "http"))]
 pub(crate) use fake::{HttpAnswer, send};
 #[cfg(target_family = "wasm")]

@@ -86,6 +86,7 @@ mod log;
 mod payload;
 mod registry;
 mod store;
+mod tasks;
 #[cfg(not(target_family = "wasm"))]
 pub mod testing;
 
@@ -96,6 +97,7 @@ pub use failure::Failure;
 pub use log::Level;
 pub use payload::{Bytes, FromPayload, IntoPayload, Payload};
 pub use store::{Keys, Store};
+pub use tasks::{CallError, FailedCall, TaskCall};
 
 /// What the macros expand to. Not for use by hand, and free to change.
 #[doc(hidden)]

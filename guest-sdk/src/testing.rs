@@ -153,6 +153,16 @@ impl FakeContext {
         self.with(|state| state.store = None)
     }
 
+    /// Has other tasks run by `run`, which gets their names and inputs.
+    #[must_use]
+    pub fn with_tasks<F>(self, run: F) -> Self
+    where
+        F: Fn(&str, Payload) -> Result<Payload, Failure> + Send + Sync + 'static,
+    {
+        let answer = crate::host::TaskAnswer(std::sync::Arc::new(run));
+        self.with(|state| state.tasks = Some(answer))
+    }
+
     /// Lets time pass for what the key-value store keeps for a while only.
     pub fn pass_time(&self, time: Duration) {
         if let Some(store) = &mut self.context.host.state().store {

@@ -1,6 +1,7 @@
 //! Celeriac: a task executor whose tasks are WebAssembly components.
 
 pub mod engine;
+pub mod gateway;
 pub mod local;
 pub mod module;
 pub mod policy;

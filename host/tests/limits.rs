@@ -33,6 +33,8 @@ const TESTED_ELSEWHERE: &[(&str, &str)] = &[
     ("tcp_bytes", "host/tests/tcp.rs"),
     ("connect_timeout", "host/tests/tcp.rs"),
     ("kv_calls", "host/tests/key_value.rs"),
+    ("task_calls", "tests/tests/all/calls.rs"),
+    ("soft_timeout", "tests/tests/all/calls.rs"),
     ("kv_value_bytes", "host/tests/key_value.rs"),
 ];
 

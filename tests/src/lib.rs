@@ -2,6 +2,7 @@
 //! and the sample tasks. Everything started here listens on loopback or nowhere, and ends by its pid.
 
 mod host;
+pub mod http;
 mod stage;
 
 pub use self::{

@@ -1,18 +1,35 @@
 //! The store's clock: the machine's, except that it never goes back.
 
 use std::{
-    sync::{Mutex, PoisonError},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
 /// Gives out milliseconds since the Unix epoch. When the machine's clock is set back, time goes on
 /// from where it was: leases still run out, and nothing is dated before what it follows.
 #[derive(Debug)]
-pub(super) struct Clock(Mutex<(u64, Instant)>);
+pub(super) struct Clock {
+    /// The last time that was given out, and when.
+    last: Mutex<(u64, Instant)>,
+    /// How far a test has set it forward, in milliseconds; else 0.
+    skew: AtomicU64,
+}
 
 impl Clock {
     pub(super) fn new() -> Self {
-        Self(Mutex::new((0, Instant::now())))
+        Self {
+            last: Mutex::new((0, Instant::now())),
+            skew: AtomicU64::new(0),
+        }
+    }
+
+    /// Sets it forward.
+    #[cfg(feature = "testing")]
+    pub(super) fn jump(&self, ms: u64) {
+        self.skew.fetch_add(ms, Relaxed);
     }
 
     /// Now.
@@ -26,14 +43,14 @@ impl Clock {
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();
         self.next(
-            u64::try_from(machine.as_millis()).unwrap_or(0),
+            u64::try_from(machine.as_millis()).unwrap_or(0) + self.skew.load(Relaxed),
             stored,
             Instant::now(),
         )
     }
 
     fn next(&self, machine: u64, stored: u64, instant: Instant) -> u64 {
-        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let elapsed = instant.saturating_duration_since(last.1).as_millis();
         let gone_on = last.0.saturating_add(u64::try_from(elapsed).unwrap_or(0));
         let now = machine.max(stored).max(gone_on);

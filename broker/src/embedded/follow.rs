@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use super::{
     ending,
     fault::Fault,
+    outcome,
     place::{self, Place},
     row::{self, Fare},
     switchboard::News,
@@ -19,6 +20,9 @@ pub(super) const MOST: usize = 250;
 
 /// Entries of `untold` that the ticker takes at once.
 const ENTRIES: i64 = 50;
+
+/// What stands in `untold` in place of a state, for a cancel that goes on with what was called.
+const FELLED: &str = "felled";
 
 /// Something that follows from an end.
 #[derive(Clone, Copy, Debug)]
@@ -35,6 +39,12 @@ pub(super) enum Note {
         child: InvocationId,
         parent: InvocationId,
         state: Option<State>,
+    },
+    /// What `id` has called is to be cancelled too; after the one that was cancelled last.
+    Fell {
+        id: InvocationId,
+        told: Option<InvocationId>,
+        ttl_ms: u64,
     },
     /// One that has waited has ended: its parents need be kept for it no more.
     LetGo { child: InvocationId, ttl_ms: u64 },
@@ -98,6 +108,17 @@ fn follow(
             });
             Ok((edges.len().max(1), more))
         }
+        Note::Fell { id, told, ttl_ms } => {
+            let children = children_after(tx, id, told, left)?;
+            for child in &children {
+                outcome::cancel_in(tx, *child, ttl_ms, 2)?;
+                let (id, told) = (*child, None);
+                tx.note(Note::Fell { id, told, ttl_ms });
+            }
+            let told = children.last().copied();
+            let more = (children.len() == left).then_some(Note::Fell { id, told, ttl_ms });
+            Ok((children.len().max(1), more))
+        }
         Note::LetGo { child, ttl_ms } => {
             let parents = let_go(tx, child, ttl_ms, left)?;
             let more = (parents == left).then_some(Note::LetGo { child, ttl_ms });
@@ -121,6 +142,21 @@ fn edges_after(
         Ok(row::id(found, 0).map(|child| (child, wanted)))
     })?;
     Ok(edges.into_iter().flatten().collect())
+}
+
+fn children_after(
+    tx: &Tx<'_>,
+    parent: InvocationId,
+    told: Option<InvocationId>,
+    most: usize,
+) -> Result<Vec<InvocationId>, Fault> {
+    let sql = "SELECT child FROM children WHERE parent = ?1 AND child > ?2 ORDER BY child LIMIT ?3";
+    let told = told.map_or_else(Vec::new, |told| told.as_bytes().to_vec());
+    let most = i64::try_from(most).unwrap_or(i64::MAX);
+    let children = query_all(tx.db, sql, (parent.as_bytes(), told, most), |found| {
+        Ok(row::id(found, 0))
+    })?;
+    Ok(children.into_iter().flatten().collect())
 }
 
 /// A parent has ended as wanted.
@@ -213,6 +249,7 @@ fn put_off(tx: &Tx<'_>, note: &Note) -> Result<(), Fault> {
             ttl_ms,
         } => (parent, Some(state.as_str()), *told, *ttl_ms),
         Note::LetGo { child, ttl_ms } => (child, None, None, *ttl_ms),
+        Note::Fell { id, told, ttl_ms } => (id, Some(FELLED), *told, *ttl_ms),
         // Told to one alone: its parent has ended, and stands at a place that the sweep finds.
         Note::Unmet { child, .. } => {
             let sql = "UPDATE blocked SET look_at = ?2 WHERE id = ?1";
@@ -233,10 +270,9 @@ pub(super) fn take_up(tx: &mut Tx<'_>) -> Result<bool, Fault> {
     let sql = "DELETE FROM untold WHERE seq IN (SELECT seq FROM untold ORDER BY seq LIMIT ?1)
          RETURNING id, state, told, ttl";
     let entries = query_all(tx.db, sql, [ENTRIES], |found| {
-        let state = row::text(found, 1).map(|state| ending::ended_state(&state));
         Ok((
             row::id(found, 0),
-            state,
+            row::text(found, 1),
             row::id(found, 2),
             row::count(found, 3),
         ))
@@ -244,10 +280,11 @@ pub(super) fn take_up(tx: &mut Tx<'_>) -> Result<bool, Fault> {
     let is_any = !entries.is_empty();
     for (id, state, told, ttl_ms) in entries {
         let Some(id) = id else { continue };
-        tx.note(match state {
+        tx.note(match state.as_deref() {
+            Some(FELLED) => Note::Fell { id, told, ttl_ms },
             Some(state) => Note::Tell {
                 parent: id,
-                state,
+                state: ending::ended_state(state),
                 told,
                 ttl_ms,
             },

@@ -106,3 +106,10 @@ impl Parents<'_> {
         Ok(true)
     }
 }
+
+/// Notes that an invocation is called by one that runs; false when that does not run, or is to stop with all that it calls.
+pub(super) fn call(tx: &Tx<'_>, parent: InvocationId, child: InvocationId) -> Result<bool, Fault> {
+    let sql =
+        "INSERT OR IGNORE INTO children SELECT id, ?2 FROM leases WHERE id = ?1 AND cancel < 2";
+    Ok(tx.execute(sql, (parent.as_bytes(), child.as_bytes()))? > 0)
+}

@@ -379,7 +379,7 @@ pub(super) async fn stats(
     broker: &EmbeddedBroker,
     module: &str,
 ) -> Result<KeyValueStats, BrokerError> {
-    kv::check_module(module)?;
+    kv::check_store(module)?;
     write(
         broker,
         Place::new(broker, module, ""),
@@ -393,7 +393,7 @@ pub(super) async fn stats(
 
 /// Removes all keys of a module, a piece at a time.
 pub(super) async fn clear(broker: &EmbeddedBroker, module: &str) -> Result<u64, BrokerError> {
-    kv::check_module(module)?;
+    kv::check_store(module)?;
     let mut cleared = 0;
     loop {
         let name = module.to_owned();

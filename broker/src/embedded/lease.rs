@@ -171,7 +171,7 @@ pub(super) fn wanted_cancels(
     db: &Connection,
     host: &HostId,
 ) -> Result<HashSet<InvocationId>, Fault> {
-    let sql = "SELECT id FROM leases WHERE host = ?1 AND cancel = 1";
+    let sql = "SELECT id FROM leases WHERE host = ?1 AND cancel > 0";
     let ids = query_all(db, sql, [host.as_str()], |found| Ok(row::id(found, 0)))?;
     Ok(ids.into_iter().flatten().collect())
 }

@@ -11,7 +11,7 @@
 //! - `reserve`, `settle`, `ending`, `ended`, `lease`: what hosts use; `place`, `bands`, `depth`: where what waits stands; `limits`: what holds it back;
 //!   `times`, `ticker`: what falls due;
 //!   `follow`: those who wait for others
-//! - `kv`: the key-value stores of modules; `schedules`: what is submitted again and again
+//! - `kv`: the key-value stores of modules; `schedules`: what is submitted again and again; `once`: keys
 //! - `modules`, `operations`, `list`, `upkeep`: everything else
 
 mod bands;
@@ -29,6 +29,7 @@ mod lease;
 mod limits;
 mod list;
 mod modules;
+mod once;
 mod operations;
 mod outcome;
 mod place;
@@ -153,6 +154,21 @@ impl EmbeddedBroker {
         }))
     }
 
+    /// Sets the store's clock forward, in a process that simulates time.
+    #[cfg(feature = "testing")]
+    pub fn jump(&self, span: Duration) {
+        self.clock.jump(lease::millis(span));
+    }
+
+    /// Does what is due, in a process that simulates time: nothing else does.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    #[cfg(feature = "testing")]
+    pub async fn tick(&self) -> Result<(), BrokerError> {
+        ticker::tick_once(self).await
+    }
+
     fn result_ttl_ms(&self) -> u64 {
         lease::millis(self.options.result_ttl).clamp(1, MAX_TTL_MS)
     }
@@ -246,7 +262,7 @@ impl Broker for EmbeddedBroker {
     async fn submit(
         &self,
         mut batch: Vec<Submission>,
-    ) -> Result<Vec<Result<(), BrokerError>>, BrokerError> {
+    ) -> Result<Vec<Result<InvocationId, BrokerError>>, BrokerError> {
         match callback::expand(self, &mut batch).await? {
             None => submit::submit(self, batch).await,
             Some(mut expanded) => {
@@ -297,7 +313,11 @@ impl Broker for EmbeddedBroker {
     }
 
     async fn cancel(&self, id: InvocationId) -> Result<CancelResult, BrokerError> {
-        outcome::cancel(self, id).await
+        outcome::cancel(self, id, false).await
+    }
+
+    async fn cancel_with_children(&self, id: InvocationId) -> Result<CancelResult, BrokerError> {
+        outcome::cancel(self, id, true).await
     }
 
     async fn list(&self, list: &List) -> Result<Listing, BrokerError> {

@@ -6,6 +6,7 @@ use rusqlite::{Connection, Row};
 use super::{
     EmbeddedBroker, ending,
     fault::Fault,
+    follow::Note,
     row::{self, Fare},
     switchboard::News,
     times::{self, Times},
@@ -61,6 +62,7 @@ pub(super) fn to_status(id: InvocationId, raw: Raw) -> Result<Status, BrokerErro
     Ok(Status {
         id,
         task: header.task,
+        parent: header.options.parent,
         after: header.options.after,
         module: raw
             .digest
@@ -289,19 +291,26 @@ fn add_waiter(
 pub(super) async fn cancel(
     broker: &EmbeddedBroker,
     id: InvocationId,
+    has_children: bool,
 ) -> Result<CancelResult, BrokerError> {
     let ttl_ms = broker.result_ttl_ms();
-    let result = broker
-        .writer
-        .run(move |tx| cancel_in(tx, id, ttl_ms))
-        .await?;
+    let cancel = move |tx: &mut Tx<'_>| {
+        if has_children {
+            let told = None;
+            tx.note(Note::Fell { id, told, ttl_ms });
+        }
+        cancel_in(tx, id, ttl_ms, if has_children { 2 } else { 1 })
+    };
+    let result = broker.writer.run(cancel).await?;
     result.ok_or_else(|| broker.missing(id))
 }
 
-fn cancel_in(
+/// Stops one; none when there is no record. `mark` is kept with the request: 2 has what it calls from now on refused.
+pub(super) fn cancel_in(
     tx: &mut Tx<'_>,
     id: InvocationId,
     ttl_ms: u64,
+    mark: i64,
 ) -> Result<Option<CancelResult>, Fault> {
     let record = tx.query(
         "SELECT state IS NOT NULL FROM invocations WHERE id = ?1 AND (expires_at IS NULL OR expires_at > ?2)",
@@ -314,8 +323,8 @@ fn cancel_in(
         Some(false) => {}
     }
     let host = tx.query(
-        "UPDATE leases SET cancel = 1 WHERE id = ?1 RETURNING host",
-        [id.as_bytes()],
+        "UPDATE leases SET cancel = max(cancel, ?2) WHERE id = ?1 RETURNING host",
+        (id.as_bytes(), mark),
         |found| Ok(row::text(found, 0).unwrap_or_default()),
     )?;
     if let Some(host) = host {

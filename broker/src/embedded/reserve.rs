@@ -11,6 +11,7 @@ use super::{
     fault::Fault,
     lease::{millis, put_first, see},
     limits::{self, Limits},
+    once,
     row::{self, Fare},
     ticker::Ticker,
     times::Times,
@@ -102,7 +103,9 @@ pub(super) async fn reserve(
     if request.max == 0 {
         return Ok(Vec::new());
     }
-    broker.ticker.get_or_init(|| Ticker::start(broker));
+    if !crate::simulation::is_simulated() {
+        broker.ticker.get_or_init(|| Ticker::start(broker));
+    }
     let deadline = Instant::now() + request.wait.min(request.lease);
     let hang = broker.switchboard.hang_work_bell();
     hang.map_err(|error| {
@@ -246,7 +249,7 @@ pub(super) fn take_rows(
     let (mut places, mut last_pos) = (0, 0);
     let mut statement = tx.db.prepare_cached(
         "SELECT r.pos, r.id, r.taken, r.given_back, r.crashes, i.header, i.input, i.digest, r.since, i.big_input,
-           i.start_by, i.deadline, i.submitted_at, r.lane IS NOT NULL, r.scope, i.more, i.queue
+           i.start_by, i.deadline, i.submitted_at, r.lane IS NOT NULL, i.more, r.scope, i.queue
          FROM ready r LEFT JOIN invocations i ON i.id = r.id AND i.state IS NULL
          WHERE r.list = ?1 ORDER BY r.pos LIMIT ?2",
     )?;
@@ -295,7 +298,7 @@ fn take_row(
     row: &rusqlite::Row<'_>,
     found: &mut Yield,
 ) -> Result<(), Fault> {
-    let let_go_by = row::text(row, 14);
+    let let_go_by = row::text(row, 15);
     let (Some(id), Some(_)) = (row::id(row, 1), row::number(row, 12)) else {
         found.dealt.extend(let_go_by);
         return Ok(());
@@ -326,6 +329,9 @@ fn take_row(
         )?,
     };
     fare.taken += 1;
+    if let Some(more) = row::bytes(row, 14) {
+        once::taken(tx, id, &More::read(Some(&more)))?;
+    }
     let record = read_record(tx, id, row)?;
     found.bytes += record.as_ref().map_or(0, |record| record.input.len());
     found.taken.push(Taken {
@@ -355,7 +361,7 @@ fn admit(
         return Ok(Ok(false));
     }
     let (header, queue) = (row::bytes(row, 5).unwrap_or_default(), row::text(row, 16));
-    let more = More::read(row::bytes(row, 15).as_deref());
+    let more = More::read(row::bytes(row, 14).as_deref());
     let queue = queue.unwrap_or_default();
     found.limits.admit(tx, id, &queue, (&header, &more))
 }
@@ -374,7 +380,7 @@ fn hold_back(
         id,
         fare,
         since: row::count(row, 8),
-        more: More::read(row::bytes(row, 15).as_deref()),
+        more: More::read(row::bytes(row, 14).as_deref()),
         scope,
         was_let_go,
     });

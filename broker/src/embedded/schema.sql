@@ -88,8 +88,11 @@ CREATE INDEX blocked_looks ON blocked (look_at);
 CREATE TABLE edges (parent BLOB, child BLOB, wants TEXT NOT NULL, PRIMARY KEY (parent, child)) STRICT, WITHOUT ROWID;
 CREATE INDEX edges_child ON edges (child);
 
+-- What invocations have called: those that a cancel with children stops too.
+CREATE TABLE children (parent BLOB, child BLOB, PRIMARY KEY (parent, child)) STRICT, WITHOUT ROWID;
+
 -- What follows from ends and is not done yet. state: the dependents of id after `told` are to be told of it; NULL: the parents
--- of id are to be let go.
+-- of id are to be let go; `felled`: what id has called after `told` is to be cancelled.
 CREATE TABLE untold (seq INTEGER PRIMARY KEY, id BLOB NOT NULL, state TEXT, told BLOB, ttl INTEGER NOT NULL) STRICT;
 
 -- When what waits, in ready or in scheduled, expires or is past its deadline.

@@ -105,6 +105,7 @@ impl Store {
             let namespace = self.lay_out(&db)?;
             db.execute_batch(super::kv::TABLES)?;
             db.execute_batch(super::schedules::TABLES)?;
+            db.execute_batch(super::once::TABLES)?;
             Ok((db, namespace))
         };
         let result = open().map_err(|fault| fault.into_broker_error(&self.address));

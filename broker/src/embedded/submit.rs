@@ -9,6 +9,7 @@ use super::{
     depth::Depths,
     fault::{Fault, damaged},
     join::{self, Waiting},
+    once,
     place::{Ends, Place},
     row::Fare,
     times::{self, Times},
@@ -16,14 +17,15 @@ use super::{
 };
 use crate::{
     After, BrokerError, Caps, ClientId, DEFAULT_QUEUE, Header, InvocationId, ModuleRef, Namespace,
-    OnUnmet, SYSTEM_QUEUE, Submission, TaskRef, When, broker::check_chunk, more::More,
+    OnUnmet, SYSTEM_QUEUE, Submission, TaskRef, When, broker::check_chunk, invocation::not_running,
+    more::More,
 };
 
 /// Payloads above this many bytes are stored apart: SQLite keeps a row of about this size on its page.
 pub(super) const INLINE_BYTES: usize = 1024;
 
 /// One answer for each submission.
-pub(super) type Answers = Vec<Result<(), BrokerError>>;
+pub(super) type Answers = Vec<Result<InvocationId, BrokerError>>;
 
 /// A submission that is ready to be written.
 pub(super) struct Ready {
@@ -44,6 +46,13 @@ pub(super) struct Ready {
     more: More,
     /// `more` as it is stored.
     more_json: Option<String>,
+}
+
+impl Ready {
+    /// Whether it waits for nothing and has no keys.
+    fn is_plain(&self) -> bool {
+        self.after.is_empty() && self.more.idem.is_none() && self.more.unique.is_none()
+    }
 }
 
 /// Where the invocations of one task go.
@@ -74,8 +83,8 @@ pub(super) async fn submit(
         false => broker.writer.run(move |tx| write_all(tx, ready)).await?,
     }
     .into_iter();
-    let answer = |early: Option<_>| early.or_else(|| written.next()).unwrap_or(Ok(()));
-    Ok(answers.into_iter().map(answer).collect())
+    let answer = |early: Option<_>| early.or_else(|| written.next());
+    Ok(answers.into_iter().filter_map(answer).collect())
 }
 
 /// Accepts all of a batch, or nothing.
@@ -94,7 +103,10 @@ pub(super) async fn submit_whole(
         .run(move |tx| {
             let answers = write_all(tx, ready)?;
             // An error takes back what was written before.
-            Ok(answers.into_iter().collect::<Result<(), _>>()?)
+            for answer in answers {
+                answer?;
+            }
+            Ok(())
         })
         .await
 }
@@ -137,12 +149,12 @@ pub(super) fn prepare(terms: &Terms, submission: Submission) -> Result<Ready, Br
         ));
     }
     options.check()?;
-    let more = More::of(&options);
     let header = Header {
         task,
         content_type: input.content_type,
         options,
     };
+    let more = More::of(&header, &input.data);
     Ok(Ready {
         id,
         header: serde_json::to_string(&header).map_err(|error| damaged("a header", error))?,
@@ -178,10 +190,14 @@ pub(super) fn write_all(tx: &mut Tx<'_>, items: Vec<Ready>) -> Result<Answers, F
             }
         };
         answers.push(match target {
-            Err(_) if is_known(tx, item.id)? => Ok(()),
+            Err(_) if is_known(tx, item.id)? => Ok(item.id),
             Err(error) => Err(error.clone()),
             Ok(target) => match depths.check(&target.queue) {
-                Err(_) if !item.after.is_empty() || is_known(tx, item.id)? => {
+                Err(_)
+                    if !item.after.is_empty()
+                        || is_known(tx, item.id)?
+                        || once::clash(tx, &item.more)?.is_some() =>
+                {
                     write(tx, &item, target, &mut ends, &mut uses)?
                 }
                 Err(overloaded) => Err(overloaded),
@@ -205,14 +221,40 @@ fn write(
     target: &Target,
     ends: &mut Ends,
     uses: &mut Uses,
-) -> Result<Result<(), BrokerError>, Fault> {
-    let parents = match item.after.is_empty() || is_known(tx, item.id)? {
+) -> Result<Result<InvocationId, BrokerError>, Fault> {
+    let is_known = !item.is_plain() && is_known(tx, item.id)?;
+    if let Some(clash) = once::clash(tx, &item.more)?.filter(|_| !is_known) {
+        return Ok(clash.answer(item.more.idempotency_key(), item.more.unique_key()));
+    }
+    let parents = match item.after.is_empty() || is_known {
         true => None,
         false => match join::look(tx, &item.after)? {
             Ok(parents) => Some(parents),
             Err(refused) => return Ok(Err(refused)),
         },
     };
+    if let Some(parent) = item.more.parent
+        && !is_known
+        && !join::call(tx, parent, item.id)?
+    {
+        return Ok(Err(not_running(parent)));
+    }
+    if insert(tx, item, target, parents, ends, uses)? {
+        // Last: what it replaces may be what it waits for.
+        once::claim(tx, uses, item.default_ttl_ms, item.id, &item.more)?;
+    }
+    Ok(Ok(item.id))
+}
+
+/// Writes an invocation and puts it where it waits; false when it is there already.
+fn insert(
+    tx: &mut Tx<'_>,
+    item: &Ready,
+    target: &Target,
+    parents: Option<join::Parents<'_>>,
+    ends: &mut Ends,
+    uses: &mut Uses,
+) -> Result<bool, Fault> {
     let pos = match Ends::is_plain(&item.more) {
         true => ends.next(tx, &target.queue)?,
         false => 0,
@@ -247,7 +289,7 @@ fn write(
         ),
     )?;
     if inserted == 0 {
-        return Ok(Ok(()));
+        return Ok(false);
     }
     if is_big {
         let insert = "INSERT INTO payloads VALUES (?1, 'i', ?2)";
@@ -270,12 +312,12 @@ fn write(
             ttl_ms: item.default_ttl_ms,
         };
         if parents.join(tx, &waiting)? {
-            return Ok(Ok(()));
+            return Ok(true);
         }
     }
     if let Some(starts_at) = starts_at {
         times::schedule(tx, item.id, &target.queue, starts_at, Fare::default())?;
-        return Ok(Ok(()));
+        return Ok(true);
     }
     let place = Place {
         queue: &target.queue,
@@ -285,7 +327,7 @@ fn write(
         more: &item.more,
     };
     ends.put(tx, &place, pos)?;
-    Ok(Ok(()))
+    Ok(true)
 }
 
 fn is_known(tx: &Tx<'_>, id: InvocationId) -> Result<bool, Fault> {

@@ -73,6 +73,19 @@ async fn run(writer: WeakWriter, switchboard: Arc<Switchboard>, terms: Terms) {
     }
 }
 
+/// Does all that is due, once.
+#[cfg(feature = "testing")]
+pub(super) async fn tick_once(broker: &EmbeddedBroker) -> Result<(), crate::BrokerError> {
+    let terms = Terms::of(broker);
+    loop {
+        let terms = terms.clone();
+        let next = broker.writer.run(move |tx| look(tx, &terms)).await?;
+        if next != Some(0) {
+            return Ok(());
+        }
+    }
+}
+
 /// Fires schedules and does a batch of what is due; milliseconds until the next is.
 fn look(tx: &mut Tx<'_>, terms: &Terms) -> Result<Option<u64>, Fault> {
     schedules::fire_due(tx, terms)?;

@@ -9,6 +9,7 @@ use super::{
     fault::Fault,
     kv,
     lease::millis,
+    once,
     operations::FORGOTTEN,
     row,
     writer::{Tx, execute, query_all},
@@ -59,14 +60,17 @@ fn remove_expired(tx: &Tx<'_>) -> Result<usize, Fault> {
             "DELETE FROM progress WHERE id = ?1",
             "DELETE FROM trails WHERE id = ?1",
             "DELETE FROM events WHERE id = ?1",
+            "DELETE FROM children WHERE parent = ?1",
         ] {
             tx.execute(sql, [id])?;
         }
+        once::forget(tx, id)?;
     }
     Ok(ids.len())
 }
 
 fn remove_small_things(tx: &Tx<'_>) -> Result<(), Fault> {
+    once::forget_windows(tx)?;
     tx.execute("DELETE FROM blobs WHERE expires_at <= ?1", [tx.now])?;
     tx.execute(
         "DELETE FROM hosts WHERE seen_at < ?1",

@@ -199,7 +199,7 @@ pub(super) async fn stats(
     broker: &RedisBroker,
     module: &str,
 ) -> Result<KeyValueStats, BrokerError> {
-    kv::check_module(module)?;
+    kv::check_store(module)?;
     let call = call(broker, &KV_STATS, module, 0);
     loop {
         let answer: Vec<Value> = value::list(broker.link.call(&call).await?)?;
@@ -214,7 +214,7 @@ pub(super) async fn stats(
 
 /// Removes all keys of a module.
 pub(super) async fn clear(broker: &RedisBroker, module: &str) -> Result<u64, BrokerError> {
-    kv::check_module(module)?;
+    kv::check_store(module)?;
     let mut call = KV_CLEAR.call(1, module.len());
     call.arg(module);
     Ok(value::count(&broker.link.call(&call).await?))

@@ -179,6 +179,26 @@ impl RedisBroker {
         crate::require_fit(self).await
     }
 
+    /// Sets the clock that scripts see forward, in a process that simulates time.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    #[cfg(feature = "testing")]
+    pub async fn jump(&self, span: Duration) -> Result<(), BrokerError> {
+        let mut add = cmd("INCRBY");
+        add.arg(key("skew", "")).arg(span.as_secs());
+        self.link.run(&add).await.map(drop)
+    }
+
+    /// Does what is due, in a process that simulates time: nothing else does.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    #[cfg(feature = "testing")]
+    pub async fn tick(&self) -> Result<(), BrokerError> {
+        ticker::tick(self).await
+    }
+
     fn result_ttl_ms(&self) -> u64 {
         ttl_ms(u64::try_from(self.options.result_ttl.as_millis()).unwrap_or(MAX_TTL_MS))
     }
@@ -250,7 +270,7 @@ impl Broker for RedisBroker {
     async fn submit(
         &self,
         mut batch: Vec<Submission>,
-    ) -> Result<Vec<Result<(), BrokerError>>, BrokerError> {
+    ) -> Result<Vec<Result<InvocationId, BrokerError>>, BrokerError> {
         match callback::expand(self, &mut batch).await? {
             None => submit::submit(self, batch).await,
             Some(mut expanded) => {
@@ -301,7 +321,11 @@ impl Broker for RedisBroker {
     }
 
     async fn cancel(&self, id: InvocationId) -> Result<CancelResult, BrokerError> {
-        outcome::cancel(self, id).await
+        outcome::cancel(self, id, false).await
+    }
+
+    async fn cancel_with_children(&self, id: InvocationId) -> Result<CancelResult, BrokerError> {
+        outcome::cancel(self, id, true).await
     }
 
     async fn list(&self, list: &List) -> Result<Listing, BrokerError> {

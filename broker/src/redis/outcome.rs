@@ -73,6 +73,7 @@ pub(super) fn read_status(
     Ok(Status {
         id,
         task: header.task,
+        parent: header.options.parent,
         after: header.options.after,
         module: value::text(digest).map(|hex| hex.parse()).transpose()?,
         queue: queue.to_owned(),
@@ -219,13 +220,15 @@ fn read_outcome(
 pub(super) async fn cancel(
     broker: &RedisBroker,
     id: InvocationId,
+    has_children: bool,
 ) -> Result<CancelResult, BrokerError> {
-    let mut call = CANCEL.call(5, 512);
+    let mut call = CANCEL.call(6, 512);
     call.arg(&broker.heads.cancelled)
         .arg(broker.result_ttl_ms())
         .arg(reply_ttl_ms())
         .arg(REPLY_CAP)
-        .arg(id.to_string());
+        .arg(id.to_string())
+        .arg(u8::from(has_children));
     match value::number(&broker.link.call(&call).await?) {
         Some(0) => Err(broker.missing(id)),
         Some(1) => Ok(CancelResult::Cancelled),

@@ -88,7 +88,9 @@ pub(super) async fn reserve(
     if request.max == 0 {
         return Ok(Vec::new());
     }
-    broker.ticker.get_or_init(|| Ticker::start(broker));
+    if !crate::simulation::is_simulated() {
+        broker.ticker.get_or_init(|| Ticker::start(broker));
+    }
     let deadline = Instant::now() + request.wait.min(request.lease);
     let reservation = broker.reservations.of(&request.host);
     let mut reservation = reservation.lock().await;

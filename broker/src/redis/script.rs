@@ -4,6 +4,8 @@ use std::sync::LazyLock;
 
 use ::redis::{Cmd, ToRedisArgs, cmd};
 
+use crate::simulation;
+
 /// The keys of partition 0; more partitions would be more prefixes.
 pub(super) const PREFIX: &str = "cel:{0}:";
 
@@ -24,7 +26,8 @@ macro_rules! scripts {
 }
 
 scripts! {
-    SUBMIT = ["submit_head.lua", "due.lua", "place.lua", "ended.lua", "finish.lua", "follow.lua", "join.lua", "submit.lua"];
+    SUBMIT = ["submit_head.lua", "due.lua", "place.lua", "ended.lua", "finish.lua", "follow.lua", "join.lua", "once.lua",
+              "submit.lua"];
     RESERVE = ["reserve_head.lua", "due.lua", "place.lua", "limits.lua", "ended.lua", "finish.lua", "follow.lua", "reserve.lua"];
     SETTLE = ["settle_head.lua", "due.lua", "place.lua", "limits.lua", "ended.lua", "finish.lua", "follow.lua", "settle.lua"];
     TICK = ["release_head.lua", "due.lua", "place.lua", "limits.lua", "ended.lua", "finish.lua", "follow.lua", "tick.lua"];
@@ -44,7 +47,7 @@ scripts! {
     SCHEDULE_PUT = ["schedule_put.lua"];
     SCHEDULE_CHANGE = ["schedule_change.lua"];
     FIRE = ["submit_head.lua", "due.lua", "place.lua", "ended.lua", "finish.lua", "follow.lua", "join.lua",
-            "fire_open.lua", "submit.lua", "fire.lua"];
+            "once.lua", "fire_open.lua", "submit.lua", "fire.lua"];
     LIST = ["list.lua"];
     KV_GET = ["kv_get.lua"];
     KV_SET = ["kv_head.lua", "kv_set.lua"];
@@ -58,7 +61,10 @@ scripts! {
 
 impl Script {
     fn new(name: &'static str, parts: &[&str]) -> Self {
-        let source = parts.concat();
+        let mut source = parts.concat();
+        if simulation::is_simulated() {
+            source.insert_str(0, simulation::SHIM);
+        }
         Self {
             name,
             script: ::redis::Script::new(&source),

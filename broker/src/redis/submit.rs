@@ -9,14 +9,15 @@ use super::{
 };
 use crate::{
     After, BrokerError, DEFAULT_QUEUE, Header, InvocationId, ModuleRef, OnUnmet, Options,
-    SYSTEM_QUEUE, Submission, TaskRef, When, broker::check_chunk, dependency::Refused, more::More,
+    SYSTEM_QUEUE, Submission, TaskRef, When, broker::check_chunk, dependency::Refused,
+    invocation::not_running, more::More, once::Clash,
 };
 
 /// Parents in one call, unless a single invocation has more.
 const EDGES: usize = 2_000;
 
 /// One answer for each submission.
-type Answers = Vec<Result<(), BrokerError>>;
+type Answers = Vec<Result<InvocationId, BrokerError>>;
 
 /// A submission that is ready to be sent.
 struct Ready {
@@ -36,6 +37,10 @@ struct Ready {
     /// What it waits for, as `submit.lua` reads it; empty for nothing.
     after: String,
     parents: Vec<After>,
+    /// For refusals.
+    idempotency_key: Option<String>,
+    unique_key: Option<String>,
+    called_by: Option<InvocationId>,
 }
 
 /// What tells targets apart: the task and the queue that the caller asked for.
@@ -66,7 +71,7 @@ pub(super) async fn submit(
             answers.push(Err(error));
             continue;
         }
-        answers.push(Ok(()));
+        answers.push(Ok(submission.id));
         if chunk.is_full(submission.input.data.len()) {
             send(broker, std::mem::take(&mut chunk), &mut answers).await?;
         }
@@ -89,11 +94,14 @@ pub(super) async fn submit_whole(
     };
     for (index, submission) in batch.into_iter().enumerate() {
         admit(broker, &submission)?;
-        answers.push(Ok(()));
+        answers.push(Ok(submission.id));
         chunk.add(index, submission)?;
     }
     send(broker, chunk, &mut answers).await?;
-    answers.into_iter().collect()
+    for answer in answers {
+        answer?;
+    }
+    Ok(())
 }
 
 /// What must hold before anything is sent.
@@ -131,15 +139,19 @@ impl Chunk {
             reply_to,
         } = submission;
         let (result_ttl_ms, times) = (options.result_ttl_ms, times(&options));
-        let more = More::of(&options).to_json()?;
         let after = after(&options);
         let parents = options.after.clone();
+        let called_by = options.parent.map(|parent| parent.id);
         let target = self.target(&task, options.queue.as_deref());
         let header = Header {
             task,
             content_type: input.content_type,
             options,
         };
+        let idempotency_key = header.options.idempotency_key.clone();
+        let unique_key = header.options.unique.as_ref();
+        let unique_key = unique_key.map(|unique| unique.key.clone());
+        let more = More::of(&header, &input.data).to_json()?;
         let header = serde_json::to_string(&header)
             .map_err(|error| value::damaged("a header", error.to_string()))?;
         self.bytes += header.len() + input.data.len() + more.len() + after.len();
@@ -156,6 +168,9 @@ impl Chunk {
             more,
             after,
             parents,
+            idempotency_key,
+            unique_key,
+            called_by,
         });
         Ok(())
     }
@@ -281,6 +296,12 @@ fn refuse(chunk: &Chunk, number: &::redis::Value, reason: &::redis::Value, answe
     let Some((task, _)) = chunk.targets.get(item.target.wrapping_sub(1)) else {
         return;
     };
+    if let Some(clash) = clash(reason) {
+        if let Some(answer) = answers.get_mut(item.index) {
+            *answer = clash.answer(item.idempotency_key.as_deref(), item.unique_key.as_deref());
+        }
+        return;
+    }
     if let Some(overloaded) = overloaded(reason) {
         if let Some(answer) = answers.get_mut(item.index) {
             *answer = Err(overloaded);
@@ -291,10 +312,27 @@ fn refuse(chunk: &Chunk, number: &::redis::Value, reason: &::redis::Value, answe
     let error = match reason % 100 {
         1 => BrokerError::NoModule(task.module.clone()),
         2 => BrokerError::NoTask(task.clone()),
+        14 => not_running(item.called_by.unwrap_or(item.id)),
         kind => refused_parent(item, kind, reason / 100),
     };
     if let Some(answer) = answers.get_mut(item.index) {
         *answer = Err(error);
+    }
+}
+
+/// A letter and the id of another invocation, as `once.lua` has them; none for another reason.
+fn clash(reason: &::redis::Value) -> Option<Clash> {
+    let text = match reason {
+        ::redis::Value::BulkString(text) => std::str::from_utf8(text).ok()?,
+        _ => return None,
+    };
+    let (letter, id) = text.split_at_checked(1)?;
+    let id = id.parse().ok()?;
+    match letter {
+        "e" => Some(Clash::Existing(id)),
+        "i" => Some(Clash::OtherInput(id)),
+        "u" => Some(Clash::NotUnique(id)),
+        _ => None,
     }
 }
 

@@ -50,16 +50,21 @@ impl Drop for Ticker {
 
 impl Ticker {
     pub(super) fn start(broker: &RedisBroker) -> Self {
-        let watch = Watch {
-            link: Arc::clone(&broker.link),
-            subscriptions: Arc::clone(&broker.subscriptions),
-            heads: broker.heads.clone(),
-            namespace: broker.namespace.clone(),
-            result_ttl_ms: broker.result_ttl_ms(),
-            name: uuid::Uuid::new_v4().simple().to_string(),
-        };
-        Self(tokio::spawn(watch.run()).abort_handle())
+        Self(tokio::spawn(Watch::new(broker).run()).abort_handle())
     }
+}
+
+/// Does all that is due, once.
+#[cfg(feature = "testing")]
+pub(super) async fn tick(broker: &RedisBroker) -> Result<(), BrokerError> {
+    let watch = Watch::new(broker);
+    while watch
+        .look()
+        .await?
+        .due
+        .is_some_and(|due| due <= Instant::now())
+    {}
+    Ok(())
 }
 
 struct Watch {
@@ -88,6 +93,17 @@ impl Found {
 }
 
 impl Watch {
+    fn new(broker: &RedisBroker) -> Self {
+        Self {
+            link: Arc::clone(&broker.link),
+            subscriptions: Arc::clone(&broker.subscriptions),
+            heads: broker.heads.clone(),
+            namespace: broker.namespace.clone(),
+            result_ttl_ms: broker.result_ttl_ms(),
+            name: uuid::Uuid::new_v4().simple().to_string(),
+        }
+    }
+
     async fn run(self) {
         loop {
             // Heard before it is looked: nothing falls between.

@@ -183,6 +183,11 @@ impl Schedule {
                 ));
             }
         }
+        if options.idempotency_key.is_some() || options.unique.is_some() {
+            let expected = "none: its overlap policy says how many of its runs there may be";
+            let got = "a key";
+            return Err(BrokerError::invalid("option of a schedule", got, expected));
+        }
         if !options.after.is_empty() || !options.callbacks.is_empty() {
             let expected = "none: what a schedule submits waits for nothing and calls nobody back; have its task submit what follows";
             let got = "dependencies or callbacks";

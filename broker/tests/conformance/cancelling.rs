@@ -97,6 +97,7 @@ pub(crate) async fn what_was_to_stop_does_not_run_again_after_a_crash(kit: Kit) 
         async move { host.reserve(&request()).await.unwrap() }
     });
     super::kit::eventually(async || kit.code(id).await == Some(Code::Cancelled)).await;
+    assert_eq!(kit.client.status(id).await.unwrap().crashes, 1);
     let next = kit.submit().await;
     assert_eq!(waiting.await.unwrap()[0].lease.id, next);
 }
@@ -107,5 +108,6 @@ pub(crate) async fn what_was_to_stop_does_not_run_again_when_given_back(kit: Kit
     kit.client.cancel(id).await.unwrap();
     kit.host.release(&[lease]).await.unwrap();
     assert_eq!(kit.code(id).await, Some(Code::Cancelled));
+    assert_eq!(kit.client.status(id).await.unwrap().attempts, 0);
     assert!(kit.take_all().await.is_empty());
 }

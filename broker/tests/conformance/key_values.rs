@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use bytes::Bytes;
-use celeriac_broker::{BrokerError, KeyValueStats, MAX_VALUE_BYTES};
+use celeriac_broker::{BrokerError, KeyValueStats, MAX_VALUE_BYTES, TOKEN_STORE};
 
 use super::kit::{Handle, Kit, eventually, module_ref};
 
@@ -110,6 +110,19 @@ pub(crate) async fn setting_again_sets_the_time_again(kit: Kit) {
     assert!(swap.await.unwrap());
     eventually(async || get(&kit.host, "text", "brief").await.is_none()).await;
     assert_eq!(list(&kit.host, "text", "").await, ["kept", "swapped"]);
+}
+
+pub(crate) async fn tokens_have_a_store_that_no_module_can_name(kit: Kit) {
+    set(&kit.client, TOKEN_STORE, "0123456789abcdef", "hash").await;
+    assert_eq!(list(&kit.host, TOKEN_STORE, "").await, ["0123456789abcdef"]);
+    assert!(celeriac_broker::check_module(TOKEN_STORE).is_err());
+    for name in ["@other", "@tokens/x", "@TOKENS"] {
+        let refused = kit.host.kv_get(name, "0123456789abcdef").await.unwrap_err();
+        assert!(
+            matches!(refused, BrokerError::Invalid { .. }),
+            "{name}: {refused}"
+        );
+    }
 }
 
 pub(crate) async fn modules_never_see_each_other(kit: Kit) {

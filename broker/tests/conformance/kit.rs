@@ -55,6 +55,9 @@ pub(crate) trait Store: Send + Sync {
     /// How many records the store keeps for this client's replies.
     async fn kept_for(&self, client: &ClientId) -> usize;
 
+    /// How many keys are held: idempotency keys and unique keys.
+    async fn keys_held(&self) -> usize;
+
     /// How many times the store keeps for invocations that wait.
     async fn timed(&self) -> usize;
 
@@ -114,7 +117,7 @@ impl Kit {
             .await
             .unwrap()
             .into_iter()
-            .for_each(Result::unwrap);
+            .for_each(|answer| assert!(answer.is_ok(), "{answer:?}"));
         ids
     }
 

@@ -13,6 +13,7 @@
 
 pub(crate) mod admission;
 pub(crate) mod awaiting;
+pub(crate) mod calling;
 pub(crate) mod cancelling;
 pub(crate) mod depending;
 pub(crate) mod events;
@@ -23,6 +24,7 @@ pub(crate) mod leases;
 pub(crate) mod limiting;
 pub(crate) mod listing;
 pub(crate) mod modules;
+pub(crate) mod once;
 pub(crate) mod operations;
 pub(crate) mod ordering;
 pub(crate) mod outcomes;
@@ -172,6 +174,24 @@ macro_rules! suite {
                 timing::leaves_no_times_behind,
                 timing::refuses_times_that_make_no_sense,
             }
+            once {
+                once::the_same_key_and_input_is_the_same_invocation,
+                once::the_same_key_and_another_input_is_refused,
+                once::an_idempotency_key_is_free_when_the_result_has_expired,
+                once::one_batch_knows_its_own_keys,
+                once::a_unique_key_is_held_until_the_end,
+                once::every_end_frees_the_key,
+                once::a_key_may_be_held_only_while_it_waits,
+                once::a_key_may_be_held_for_a_window,
+                once::the_caller_may_get_the_one_that_is_there,
+                once::what_waits_is_replaced_and_what_runs_is_not,
+                once::what_replaces_its_own_parent_does_not_wait_for_ever,
+                once::what_is_refused_leaves_no_key_behind,
+                once::many_at_once_are_one,
+                once::debounces,
+                once::throttles,
+                once::refuses_keys_that_are_none,
+            }
             schedules {
                 schedules::fires_at_its_times_and_notes_what_it_did,
                 schedules::many_hosts_fire_each_time_once,
@@ -221,6 +241,12 @@ macro_rules! suite {
                 depending::is_counted_and_shown,
                 depending::submitting_twice_waits_once,
             }
+            calls {
+                calling::what_is_called_is_recorded_with_its_caller,
+                calling::a_cancel_alone_leaves_what_was_called,
+                calling::a_cancel_with_children_stops_all_below,
+                calling::a_cancel_goes_on_through_thousands,
+            }
             callbacks {
                 following::a_task_follows_the_end_that_it_is_about,
                 following::a_url_is_told_by_the_host_itself,
@@ -252,6 +278,7 @@ macro_rules! suite {
                 key_values::values_come_back_whole,
                 key_values::a_key_whose_time_is_over_is_not_there,
                 key_values::setting_again_sets_the_time_again,
+                key_values::tokens_have_a_store_that_no_module_can_name,
                 key_values::modules_never_see_each_other,
                 key_values::refuses_what_is_no_key_and_what_is_too_large,
                 key_values::increments_from_many_sum_up_exactly,

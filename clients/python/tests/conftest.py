@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from celeriac import AsyncClient, Client
 from celeriac.testing import Host, RedisServer
+from celeriac.testing.host import binary
 
 ROOT = Path(__file__).parents[3]
 TASKS = Path(os.environ.get("CELERIAC_TASKS", ROOT / "tasks/target/wasm32-wasip2/release"))
@@ -34,13 +36,37 @@ def stage() -> Iterator[str]:
         yield host.url
 
 
+def has_gateway() -> bool:
+    """Whether the host under test answers HTTP: one that was built without a gateway has nothing to test over it."""
+    help = subprocess.run([binary(), "serve", "--help"], capture_output=True, text=True, check=True)  # noqa: A001
+    return "--http" in help.stdout
+
+
+@pytest.fixture(scope="session")
+def gateway() -> Iterator[str]:
+    """The URL of a host's HTTP gateway, on a store of its own, with the same modules."""
+    if not has_gateway():
+        pytest.skip("this host has no gateway")
+    with Host() as host:
+        with Client(host.url) as client:
+            client.push(sample("basics"))
+            client.push(sample("compute"))
+        yield host.url
+
+
+@pytest.fixture(params=["stage", "gateway"], ids=["redis", "http"])
+def url(request: pytest.FixtureRequest) -> str:
+    """Each way to a broker, one after the other."""
+    return str(request.getfixturevalue(request.param))
+
+
 @pytest.fixture
-async def client(stage: str) -> AsyncIterator[AsyncClient]:
-    async with AsyncClient(stage) as client:
+async def client(url: str) -> AsyncIterator[AsyncClient]:
+    async with AsyncClient(url) as client:
         yield client
 
 
 @pytest.fixture
-def blocking(stage: str) -> Iterator[Client]:
-    with Client(stage) as client:
+def blocking(url: str) -> Iterator[Client]:
+    with Client(url) as client:
         yield client

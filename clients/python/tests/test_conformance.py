@@ -9,7 +9,7 @@ import pytest
 from conftest import CONFORMANCE
 
 import celeriac
-from celeriac import AsyncClient, Damaged, InvalidArgument, NoSuchModule, NoSuchTask, Outcome, TaskFailed
+from celeriac import After, AsyncClient, Damaged, InvalidArgument, NoSuchModule, NoSuchTask, Outcome, TaskFailed
 from celeriac.ids import Namespace, check_id
 from celeriac.names import task_ref
 from celeriac.options import Options, times, wire
@@ -69,6 +69,11 @@ def call_options(on_wire: dict[str, Any]) -> Options:
             made["delay" if "in_ms" in value else "at"] = when(value)
         elif name in ("expires", "deadline"):
             made[name] = when(value)
+        elif name == "after":
+            made["after"] = [After(edge["id"], edge.get("on", "success")) for edge in value]
+        elif name == "callbacks":
+            names = {"success": "on_success", "failure": "on_failure", "done": "on_complete"}
+            made |= {names[callback["on"]]: callback["to"] for callback in value}
         elif name in ("timeout_ms", "result_ttl_ms"):
             made[name.removesuffix("_ms")] = value / 1000
         else:
@@ -117,10 +122,11 @@ REFUSED = {"no_task": NoSuchTask, "no_module": NoSuchModule, "invalid": InvalidA
 
 
 @pytest.mark.parametrize("scenario", vectors("scenarios")["scenarios"], ids=lambda scenario: scenario["name"])
-async def test_scenarios(client: AsyncClient, scenario: dict[str, Any]) -> None:
+async def test_scenarios(client: AsyncClient, url: str, scenario: dict[str, Any]) -> None:
     options = call_options(scenario.get("options", {}))
-    if "refused" in scenario:
-        with pytest.raises(REFUSED[scenario["refused"]]):
+    refused = scenario.get("refused") or (url.startswith("http") and scenario.get("refused_by_gateway"))
+    if refused:
+        with pytest.raises(REFUSED[refused]):
             await client.submit(scenario["task"], scenario.get("input"))
         return
     handle = await client.submit(scenario["task"], scenario.get("input"), **options)

@@ -47,14 +47,14 @@ async def test_a_timeout_leaves_the_invocation_running(client: AsyncClient) -> N
     assert await handle.ready()
 
 
-async def test_another_process_gets_the_result_by_its_id(client: AsyncClient, stage: str) -> None:
+async def test_another_process_gets_the_result_by_its_id(client: AsyncClient, url: str) -> None:
     handle = await client.submit("basics/sleep", {"seconds": 0.3, "steps": 3})
     program = (
         "import sys; from celeriac import Client\n"
         "with Client(sys.argv[1]) as client: print(client.get_result(sys.argv[2], timeout=30)['steps'])"
     )
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", program, stage, handle.id, stdout=subprocess.PIPE
+        sys.executable, "-c", program, url, handle.id, stdout=subprocess.PIPE
     )
     output, _ = await process.communicate()
     assert output == b"3\n"

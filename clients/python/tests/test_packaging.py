@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import tarfile
@@ -9,7 +10,8 @@ import zipfile
 from pathlib import Path
 
 import hatch_build
-from conftest import ROOT
+import pytest
+from conftest import ROOT, sample
 from hatch_build import SCRIPTS, scripts, table
 
 from celeriac._redis.scripts import script
@@ -57,3 +59,26 @@ def test_wheel_and_source_distribution_carry_the_scripts_and_the_types(tmp_path:
     subprocess.run(again, check=True, capture_output=True)
     [rebuilt] = (tmp_path / "again").glob("*.whl")
     assert zipfile.ZipFile(rebuilt).namelist() == packed.namelist()
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The Python of an empty environment into which nothing but the built wheel was installed."""
+    directory = tmp_path_factory.mktemp("installed")
+    build = [sys.executable, "-m", "build", "--no-isolation", "--wheel", "--outdir", str(directory), str(PROJECT)]
+    subprocess.run(build, check=True, capture_output=True)
+    [wheel] = directory.glob("*.whl")
+    subprocess.run([sys.executable, "-m", "venv", str(directory / "venv")], check=True)
+    python = directory / "venv/bin/python"
+    subprocess.run([str(python), "-m", "pip", "install", "--quiet", str(wheel)], check=True)
+    return python
+
+
+def test_the_lines_of_the_readme_work_from_the_wheel_alone(installed: Path, url: str) -> None:
+    [program] = re.findall(r"```python\n(.*?)```", (PROJECT / "README.md").read_text(), re.DOTALL)
+    program = program.replace("redis://127.0.0.1/", url).replace(
+        "tasks/target/wasm32-wasip2/release/basics.wasm", str(sample("basics"))
+    )
+    # Away from the checkout: what is imported is what was installed.
+    done = subprocess.run([str(installed), "-I", "-c", program], cwd="/", capture_output=True, text=True, check=False)
+    assert done.stdout == "3.0\n", done.stderr

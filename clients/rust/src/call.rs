@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use celeriac_broker::{
     After, Backoff, Callback, ClientId, InvocationId, On, OnUnmet, Options, Payload, Priority,
-    Submission, Target, TaskRef, When,
+    Submission, Target, TaskRef, Unique, When,
 };
 use futures_util::future::try_join_all;
 use serde::{Serialize, de::DeserializeOwned};
@@ -199,6 +199,21 @@ impl Call {
         self
     }
 
+    /// Makes submitting repeatable, across processes and restarts: the same key with the same task and input is the same
+    /// invocation, until its result has expired. With another input it is refused.
+    #[must_use]
+    pub fn idempotency_key(mut self, key: impl Into<String>) -> Self {
+        self.options.idempotency_key = Some(key.into());
+        self
+    }
+
+    /// Has it be the only one with its key for a while; `unique` says for how long, and what becomes of another.
+    #[must_use]
+    pub fn unique(mut self, unique: Unique) -> Self {
+        self.options.unique = Some(unique);
+        self
+    }
+
     /// Does not have outcomes pushed to this client: for invocations that nobody here will await.
     #[must_use]
     pub fn detached(mut self) -> Self {
@@ -265,24 +280,14 @@ impl Call {
     /// # Errors
     /// `Error::Broker` when it was not accepted.
     pub async fn submit_payload(&self, input: Payload) -> Result<Handle, Error> {
-        let shared = &self.client.shared;
-        let id = shared.broker.namespace().issue(0);
-        let reply_to = self.reply_to().await?;
-        // Registered before it is submitted: the reply may come before the submit returns.
-        let awaited = self
-            .is_awaited
-            .then(|| Handle::submitted(self.client.clone(), id));
         let submission = Submission {
-            id,
+            id: self.client.shared.broker.namespace().issue(0),
             task: self.task.clone(),
             input,
             options: self.options.clone(),
-            reply_to,
+            reply_to: None,
         };
-        shared.submitter.submit(submission).await?;
-        let handle = awaited.unwrap_or_else(|| Handle::foreign(self.client.clone(), id));
-        handle.accept();
-        Ok(handle)
+        self.client.hand_in(submission, self.is_awaited).await
     }
 
     /// Hands in many invocations at once, in order. They travel in as few requests as fit, along with what else this

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use celeriac_broker::{Broker, InvocationId, TaskRef};
+use celeriac_broker::{Broker, InvocationId, Submission, TaskRef};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{Call, Error, Flow, Handle, mailbox::Mailbox, submitter::Submitter};
@@ -101,6 +101,30 @@ impl Client {
     /// `Error::Broker` when it was not accepted.
     pub async fn submit(&self, task: &str, input: &impl Serialize) -> Result<Handle, Error> {
         self.task(task)?.submit(input).await
+    }
+
+    /// Hands in a submission as it is, its id included: for programs that pass on what others ask for. With `is_awaited`
+    /// its outcome is pushed here, whatever its `reply_to` says.
+    ///
+    /// # Errors
+    /// `Error::Broker` when it was not accepted.
+    pub async fn hand_in(
+        &self,
+        mut submission: Submission,
+        is_awaited: bool,
+    ) -> Result<Handle, Error> {
+        let (shared, id) = (&self.shared, submission.id);
+        if is_awaited {
+            submission.reply_to = Some(shared.mailbox.open().await?);
+        }
+        // Registered before it is submitted: the reply may come before the submit returns.
+        let awaited = is_awaited.then(|| Handle::submitted(self.clone(), id));
+        let accepted = shared.submitter.submit(submission).await?;
+        // A key may have led to another: its outcome is asked for.
+        let awaited = awaited.filter(|_| accepted == id);
+        let handle = awaited.unwrap_or_else(|| Handle::foreign(self.clone(), accepted));
+        handle.accept();
+        Ok(handle)
     }
 
     /// Invocations that wait for others, to be handed in together.

@@ -27,12 +27,13 @@ impl<'a> Events<'a> {
         broker: Arc<dyn Broker>,
         handle: &'a Handle,
         live: mpsc::Receiver<Event>,
+        cursor: Option<String>,
     ) -> Self {
         Self {
             broker,
             handle,
             live,
-            cursor: None,
+            cursor,
             tail: None,
         }
     }

@@ -144,8 +144,20 @@ impl Flow {
             // Registered before it is submitted: the reply may come before the submit returns.
             handles.push(Handle::submitted(client.clone(), step.id));
         }
-        client.shared.submitter.submit_all(steps).await?;
-        handles.iter().for_each(Handle::accept);
+        let own: Vec<_> = steps.iter().map(|step| step.id).collect();
+        let accepted = client.shared.submitter.submit_all(steps).await?;
+        // A key may have led to another.
+        let others = own
+            .into_iter()
+            .zip(accepted)
+            .filter(|(own, accepted)| own != accepted);
+        let others: std::collections::HashMap<_, _> = others.collect();
+        for handle in &mut handles {
+            match others.get(&handle.id()) {
+                Some(other) => *handle = client.handle(*other),
+                None => handle.accept(),
+            }
+        }
         Ok(handles)
     }
 }

@@ -120,11 +120,21 @@ impl Handle {
     /// # Errors
     /// `Error::Broker` when the invocation is not known.
     pub async fn events(&self) -> Result<Events<'_>, Error> {
+        self.events_after(None).await
+    }
+
+    /// What it reports after the event with this cursor: to go on where another reader stopped.
+    ///
+    /// # Errors
+    /// `Error::Broker` when the invocation is not known, or the cursor is not one.
+    pub async fn events_after(&self, cursor: Option<&str>) -> Result<Events<'_>, Error> {
         let broker = &self.client.shared.broker;
+        let live = broker.watch(self.id, cursor).await?;
         Ok(Events::new(
             broker.clone(),
             self,
-            broker.watch(self.id, None).await?,
+            live,
+            cursor.map(str::to_owned),
         ))
     }
 
@@ -160,6 +170,15 @@ impl Handle {
     /// `Error::Broker` when the invocation is not known.
     pub async fn cancel(&self) -> Result<CancelResult, Error> {
         Ok(self.client.shared.broker.cancel(self.id).await?)
+    }
+
+    /// Stops it with all that it has called, and what that has called; see `Broker::cancel_with_children`.
+    ///
+    /// # Errors
+    /// `Error::Broker`, with `NotFound` and `Expired` told apart.
+    pub async fn cancel_with_children(&self) -> Result<CancelResult, Error> {
+        let broker = &self.client.shared.broker;
+        Ok(broker.cancel_with_children(self.id).await?)
     }
 }
 

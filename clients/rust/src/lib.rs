@@ -36,8 +36,8 @@ mod submitter;
 pub use celeriac_broker as broker;
 pub use celeriac_broker::{
     After, Attempt, Backoff, CancelResult, CatchUp, Code, Failure, Filter, InvocationId, List,
-    Listing, On, OnUnmet, Outcome, Overlap, Payload, Priority, Progress, Schedule, ScheduleRecord,
-    State, Status, Target, TaskFilter, Timing, Usage, When,
+    Listing, On, OnConflict, OnUnmet, Outcome, Overlap, Payload, Priority, Progress, Schedule,
+    ScheduleRecord, Scope, State, Status, Target, TaskFilter, Timing, Unique, Usage, When,
 };
 
 pub use self::{

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use celeriac_broker::{Broker, BrokerError, Submission};
+use celeriac_broker::{Broker, BrokerError, InvocationId, Submission};
 use tokio::{
     sync::{mpsc, oneshot},
     time::{Instant, sleep},
@@ -13,8 +13,11 @@ use crate::Error;
 /// Most submissions in one batch: a script that takes longer would delay every other client.
 const MAX_BATCH: usize = 512;
 
-/// Invocations that travel together, in order, and the answer to the first refusal of them.
-type Request = (Vec<Submission>, oneshot::Sender<Result<(), BrokerError>>);
+/// The ids of what was accepted, or the first refusal.
+type Answer = Result<Vec<InvocationId>, BrokerError>;
+
+/// Invocations that travel together, in order, and where their answer goes.
+type Request = (Vec<Submission>, oneshot::Sender<Answer>);
 
 /// The sending half; the task behind it ends when this is dropped.
 #[derive(Debug)]
@@ -30,12 +33,18 @@ impl Submitter {
         Self { requests }
     }
 
-    pub(crate) async fn submit(&self, submission: Submission) -> Result<(), Error> {
-        self.submit_all(vec![submission]).await
+    /// The id is another's where the broker knows the invocation under one of its keys.
+    pub(crate) async fn submit(&self, submission: Submission) -> Result<InvocationId, Error> {
+        let id = submission.id;
+        let ids = self.submit_all(vec![submission]).await?;
+        Ok(ids.first().copied().unwrap_or(id))
     }
 
-    /// Hands in many, in order; the first refusal.
-    pub(crate) async fn submit_all(&self, submissions: Vec<Submission>) -> Result<(), Error> {
+    /// Hands in many, in order; their ids, or the first refusal.
+    pub(crate) async fn submit_all(
+        &self,
+        submissions: Vec<Submission>,
+    ) -> Result<Vec<InvocationId>, Error> {
         let (answer, answered) = oneshot::channel();
         self.requests
             .send((submissions, answer))
@@ -58,7 +67,7 @@ async fn run(broker: Arc<dyn Broker>, patience: Duration, mut requests: mpsc::Re
         for (count, answer) in answers {
             // All of them are taken, so that the next answer gets its own.
             let own: Vec<_> = results.by_ref().take(count).collect();
-            let result = own.into_iter().find(Result::is_err).unwrap_or(Ok(()));
+            let result = own.into_iter().collect();
             // A caller that has stopped waiting does not stop the invocation.
             let _ = answer.send(result);
         }
@@ -71,7 +80,7 @@ async fn submit_with_patience(
     broker: &dyn Broker,
     batch: Vec<Submission>,
     patience: Duration,
-) -> Vec<Result<(), BrokerError>> {
+) -> Vec<Result<InvocationId, BrokerError>> {
     let answers = patiently(patience, || broker.submit(batch.clone())).await;
     answers.unwrap_or_else(|error| batch.iter().map(|_| Err(error.clone())).collect())
 }

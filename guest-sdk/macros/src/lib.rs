@@ -30,7 +30,7 @@ use syn::{ItemFn, parse_macro_input};
 /// | `timeout = "30s"` | wall time of one attempt: `ms`, `s`, `m`, `h`, or a number of seconds |
 /// | `fuel = "10G"` | fuel of one attempt, about one unit per instruction: `k`, `M`, `G`, `T`, or a number |
 /// | `memory = "64MiB"` | linear memory of one attempt: `KiB`, `MiB`, `GiB`, `kB`, `MB`, `GB`, or a number of bytes |
-/// | `needs(http = "api.example.com", …)` | what it asks for outside the sandbox: `http`, `tcp`, `directory`, `secret`, `config`, `kv` |
+/// | `needs(http = "api.example.com", …)` | what it asks for outside the sandbox: `http`, `tcp`, `directory`, `secret`, `config`, `kv`, `tasks` |
 #[proc_macro_attribute]
 pub fn task(options: TokenStream, function: TokenStream) -> TokenStream {
     let function = parse_macro_input!(function as ItemFn);

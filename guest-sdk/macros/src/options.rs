@@ -11,7 +11,7 @@ const KNOWN: &str =
     "name, queue, retries, backoff, retry_on(…), timeout, fuel, memory, limits(…), needs(…)";
 
 /// What the WIT contract knows as a need.
-const NEEDS: [&str; 7] = [
+const NEEDS: [&str; 8] = [
     "http",
     "tcp",
     "directory",
@@ -19,6 +19,7 @@ const NEEDS: [&str; 7] = [
     "secret",
     "config",
     "kv",
+    "tasks",
 ];
 
 /// The longest name that stays readable in a table, a metric and a key.

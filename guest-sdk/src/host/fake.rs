@@ -11,8 +11,9 @@ use super::fake_store::FakeStore;
 #[cfg(feature = "http")]
 use crate::http::{HttpError, Request, Response};
 use crate::{
-    AccessError, Level, Payload,
+    AccessError, Failure, Level, Payload,
     context::Invocation,
+    tasks::{CallError, CallOptions, FailedCall},
     testing::{LogRecord, Progress},
 };
 
@@ -35,9 +36,24 @@ pub(crate) struct State {
     pub(crate) config: BTreeMap<String, String>,
     /// None: the operator has not granted it.
     pub(crate) store: Option<FakeStore>,
+    /// Who runs other tasks.
+    pub(crate) tasks: Option<TaskAnswer>,
     /// Who answers HTTP requests.
     #[cfg(feature = "http")]
     pub(crate) http: Option<HttpAnswer>,
+}
+
+/// What runs other tasks in a test.
+#[derive(Clone)]
+pub(crate) struct TaskAnswer(pub(crate) Arc<RunTask>);
+
+/// Runs a task by its name.
+pub(crate) type RunTask = dyn Fn(&str, Payload) -> Result<Payload, Failure> + Send + Sync;
+
+impl std::fmt::Debug for TaskAnswer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("TaskAnswer")
+    }
 }
 
 /// What answers HTTP requests in a test.
@@ -88,6 +104,7 @@ impl Host {
             secrets: BTreeMap::new(),
             config: BTreeMap::new(),
             store: Some(FakeStore::default()),
+            tasks: None,
             #[cfg(feature = "http")]
             http: None,
         }));
@@ -189,6 +206,49 @@ impl Host {
         limit: u32,
     ) -> Result<Vec<String>, AccessError> {
         self.kv(|store| Ok(store.list(prefix, after, limit)))
+    }
+}
+
+impl Host {
+    /// The answer of whoever runs other tasks, which may itself use this fake.
+    fn run_task(
+        &self,
+        task: &str,
+        input: Payload,
+    ) -> Result<Result<Payload, Failure>, AccessError> {
+        let tasks = self.state().tasks.clone();
+        match tasks {
+            Some(TaskAnswer(run)) => Ok(run(task, input)),
+            None => Err(denied(&format!("tasks `{task}`"), "with_tasks")),
+        }
+    }
+
+    pub(crate) fn submit(
+        &self,
+        task: &str,
+        input: Payload,
+        _options: &CallOptions,
+    ) -> Result<String, AccessError> {
+        // What becomes of it is nothing that its caller hears.
+        let _ = self.run_task(task, input)?;
+        Ok("00000000-0000-7000-8000-000000000001".to_owned())
+    }
+
+    pub(crate) fn call(
+        &self,
+        task: &str,
+        input: Payload,
+        _options: &CallOptions,
+    ) -> Result<Payload, CallError> {
+        self.run_task(task, input)?.map_err(|failure| {
+            CallError::Failed(FailedCall {
+                id: "00000000-0000-7000-8000-000000000001".to_owned(),
+                code: "task_error".to_owned(),
+                is_retryable: failure.is_retryable,
+                kind: failure.kind,
+                message: failure.message,
+            })
+        })
     }
 }
 

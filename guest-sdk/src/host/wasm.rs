@@ -4,8 +4,9 @@ use std::time::{Duration, SystemTime};
 
 use crate::{
     AccessError, Level, Payload,
-    bindings::celeriac::task::{context as imports, key_value, types},
+    bindings::celeriac::task::{context as imports, key_value, tasks, types},
     context::Invocation,
+    tasks::{CallError, CallOptions, FailedCall},
 };
 
 /// The host that runs this instance. There is nothing to hold: the imports are ambient.
@@ -97,6 +98,47 @@ impl Host {
         limit: u32,
     ) -> Result<Vec<String>, AccessError> {
         Ok(key_value::list_keys(prefix, after, limit)?)
+    }
+}
+
+impl Host {
+    pub(crate) fn submit(
+        &self,
+        task: &str,
+        input: Payload,
+        options: &CallOptions,
+    ) -> Result<String, AccessError> {
+        Ok(tasks::submit(task, &input.into(), &options.into())?)
+    }
+
+    pub(crate) fn call(
+        &self,
+        task: &str,
+        input: Payload,
+        options: &CallOptions,
+    ) -> Result<Payload, CallError> {
+        match tasks::call(task, &input.into(), &options.into()) {
+            Ok(output) => Ok(output.into()),
+            Err(tasks::CallError::Refused(refused)) => Err(AccessError::from(refused).into()),
+            Err(tasks::CallError::Failed(failed)) => Err(CallError::Failed(FailedCall {
+                id: failed.id,
+                code: failed.code,
+                kind: failed.kind,
+                message: failed.message,
+                is_retryable: failed.retryable,
+            })),
+        }
+    }
+}
+
+impl From<&CallOptions> for tasks::CallOptions {
+    fn from(options: &CallOptions) -> Self {
+        Self {
+            queue: options.queue.clone(),
+            delay: seconds(options.delay),
+            timeout: seconds(options.timeout),
+            retries: options.retries,
+        }
     }
 }
 

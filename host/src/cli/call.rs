@@ -7,7 +7,8 @@ use celeriac::{
     settings::{Settings, units},
 };
 use celeriac_broker::{
-    After, Backoff, Callback, InvocationId, On, OnUnmet, Options, Priority, Target, TaskRef, When,
+    After, Backoff, Callback, InvocationId, On, OnConflict, OnUnmet, Options, Priority, Scope,
+    Target, TaskRef, Unique, When,
 };
 use celeriac_client::{Client, Handle};
 use clap::{Args, ValueEnum};
@@ -66,6 +67,9 @@ pub(crate) struct CallArgs {
 
     #[command(flatten)]
     callbacks: CallbackArgs,
+
+    #[command(flatten)]
+    once: OnceArgs,
 
     /// The queue, instead of the task's own
     #[arg(long)]
@@ -277,6 +281,26 @@ impl ParentArgs {
     }
 }
 
+/// Keys that keep it from being there twice.
+#[derive(Args, Clone, Debug)]
+struct OnceArgs {
+    /// Print the invocation that has this key already, if there is one: the same task and input are not submitted twice
+    #[arg(long, value_name = "KEY")]
+    idempotency_key: Option<String>,
+
+    /// Have it be the only one with this key
+    #[arg(long, value_name = "KEY")]
+    unique: Option<String>,
+
+    /// For how long: while it is `queued`, until it is `done`, or a time such as `10m`
+    #[arg(long, value_name = "SCOPE", requires = "unique", default_value_t)]
+    unique_for: Scope,
+
+    /// What becomes of it when the key is held: `reject`, `return-existing` or `replace` (what still waits)
+    #[arg(long, value_name = "POLICY", requires = "unique", default_value_t)]
+    on_conflict: OnConflict,
+}
+
 /// What is shown of an invocation, and where.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct ShowArgs {
@@ -320,6 +344,12 @@ impl CallArgs {
     fn options(&self) -> Options {
         Options {
             queue: self.queue.clone(),
+            idempotency_key: self.once.idempotency_key.clone(),
+            unique: self.once.unique.clone().map(|key| Unique {
+                key,
+                scope: self.once.unique_for,
+                on_conflict: self.once.on_conflict,
+            }),
             priority: self.priority,
             fairness_key: self.fairness_key.clone(),
             concurrency_key: self.concurrency_key.clone(),

@@ -26,6 +26,7 @@ use super::{
 Examples:
   celeriac cancel 0199c5a2-7b1e-7cc3-98c4-d3f2a1b0c9d8
   celeriac cancel $a $b $c --json
+  celeriac cancel $a --children
   celeriac cancel --queue images --task images/resize --older-than 1h --dry-run
   celeriac cancel --state queued --queue reports")]
 pub(crate) struct CancelArgs {
@@ -33,6 +34,10 @@ pub(crate) struct CancelArgs {
     #[arg(value_name = "ID", required_unless_present_any = ["state", "queue", "task", "older_than", "newer_than"])]
     #[arg(conflicts_with_all = ["state", "queue", "task", "older_than", "newer_than", "dry_run"])]
     ids: Vec<InvocationId>,
+
+    /// Stop also what they have called, and what that has called
+    #[arg(long, requires = "ids")]
+    children: bool,
 
     #[command(flatten)]
     filter: FilterArgs,
@@ -51,18 +56,23 @@ pub(crate) async fn cancel(
     let client = connect(&settings).await?;
     match args.ids.is_empty() {
         true => cancel_matching(&client, &args, out).await,
-        false => cancel_each(&client, args.ids, out).await,
+        false => cancel_each(&client, args.ids, args.children, out).await,
     }
 }
 
 async fn cancel_each(
     client: &Client,
     ids: Vec<InvocationId>,
+    has_children: bool,
     out: &Output,
 ) -> Result<ExitCode, CliError> {
     let mut answers = Vec::new();
     for id in ids {
-        answers.push((id, answer(client.broker().cancel(id).await)?));
+        let result = match has_children {
+            true => client.broker().cancel_with_children(id).await,
+            false => client.broker().cancel(id).await,
+        };
+        answers.push((id, answer(result)?));
     }
     if out.is_json {
         let document = |(id, result): &(InvocationId, Result<CancelResult, CliError>)| match result

@@ -112,6 +112,18 @@ impl From<BrokerError> for CliError {
                     task.module
                 ),
             ),
+            BrokerError::IdempotencyConflict { key, existing } => (
+                Exit::Refused,
+                format!(
+                    "idempotency key `{key}` belongs to invocation {existing}, which has another task or input"
+                ),
+                "use a key for one thing only".to_owned(),
+            ),
+            BrokerError::NotUnique { key, existing } => (
+                Exit::Refused,
+                format!("unique key `{key}` is held by invocation {existing}"),
+                "await that one, cancel it, or use another `--on-conflict`".to_owned(),
+            ),
             BrokerError::NoSchedule(name) => (
                 Exit::NotFound,
                 format!("there is no schedule `{name}`"),

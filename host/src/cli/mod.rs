@@ -15,6 +15,7 @@ mod exit;
 mod figures;
 mod follow;
 mod hosts;
+mod http;
 mod input;
 mod kv;
 mod limits;
@@ -34,6 +35,8 @@ mod schedule_file;
 mod schedules;
 mod serve;
 mod status;
+mod stubs;
+mod token;
 mod wait;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -101,6 +104,7 @@ enum Command {
     New(new::NewArgs),
     Push(push::PushArgs),
     Modules(modules::ModulesArgs),
+    Stubs(stubs::StubsArgs),
     Call(Box<call::CallArgs>),
     Status(status::StatusArgs),
     List(list::ListArgs),
@@ -110,6 +114,7 @@ enum Command {
     Queues(queues::QueuesArgs),
     Limits(limits::LimitsArgs),
     Kv(kv::KvArgs),
+    Token(token::TokenArgs),
     Schedules(schedules::SchedulesArgs),
     Hosts(hosts::HostsArgs),
     Policy(policy::PolicyArgs),
@@ -142,6 +147,7 @@ impl Command {
             Self::New(args) => new::new(&args, out),
             Self::Push(args) => push::push(args, settings, out).await,
             Self::Modules(args) => modules::modules(args, settings, out).await,
+            Self::Stubs(args) => stubs::stubs(args, settings, out).await,
             Self::Call(args) => call::call(*args, settings, out).await,
             Self::Status(args) => status::status(args, settings, out).await,
             Self::List(args) => list::list(args, settings, out).await,
@@ -151,6 +157,7 @@ impl Command {
             Self::Queues(args) => queues::queues(args, settings, out).await,
             Self::Limits(args) => limits::limits(args, settings, out).await,
             Self::Kv(args) => kv::kv(args, settings, out).await,
+            Self::Token(args) => token::token(args, settings, out).await,
             Self::Schedules(args) => schedules::schedules(args, settings, out).await,
             Self::Hosts(args) => hosts::hosts(args, settings, out).await,
             Self::Policy(args) => policy::policy(args, &settings, out).await,

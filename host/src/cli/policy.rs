@@ -515,6 +515,8 @@ fn shown(grant: &Grant) -> Vec<String> {
     if grant.has_key_values {
         add("kv", String::new());
     }
+    let tasks = grant.tasks.iter();
+    tasks.for_each(|tasks| add("tasks", tasks.to_string()));
     match &grant.determinism {
         Some(Some(fixed)) => add("deterministic", format!("seed {}", fixed.seed)),
         Some(None) => add("deterministic", "no".to_owned()),
@@ -548,6 +550,7 @@ fn document(grant: &Grant) -> Value {
         "secrets": grant.secrets.iter().map(|(name, source)| (name.clone(), source.to_string().into())).collect::<serde_json::Map<_, _>>(),
         "config": grant.config,
         "kv": grant.has_key_values,
+        "tasks": grant.tasks.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "deterministic": grant.determinism.as_ref().map(Option::is_some),
         "limits": limits.collect::<serde_json::Map<_, _>>(),
     })

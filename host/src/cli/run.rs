@@ -194,7 +194,7 @@ fn contract(rows: &[LimitRow], out: &Output) {
 }
 
 /// The groups of limits with their titles, in the order of the contract.
-const GROUPS: [(&str, &str); 7] = [
+const GROUPS: [(&str, &str); 8] = [
     ("work", "work"),
     ("memory", "memory"),
     ("data", "input and output"),
@@ -202,6 +202,7 @@ const GROUPS: [(&str, &str); 7] = [
     ("files", "files"),
     ("network", "network"),
     ("keys", "key-value store"),
+    ("tasks", "other tasks"),
 ];
 
 /// One limit; one of a single call, or that the operator alone sets, has nothing used.

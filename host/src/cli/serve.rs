@@ -1,25 +1,27 @@
 //! `celeriac serve`: runs a host until it is told to stop.
 
-use std::{io, pin::pin, process::ExitCode, time::Duration};
+use std::{io, pin::pin, process::ExitCode, sync::Arc, time::Duration};
 
 use celeriac::{
     engine::EngineConfig,
+    gateway::Gateway,
     module::{CompileLimits, LoaderConfig},
     policy::{Policy, PolicyError, Warning},
     process,
     settings::{Override, Settings, units, without_password},
     worker::{Host, HostError, HostOptions},
 };
+use celeriac_broker::{Broker, require_fit};
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{connect, error::CliError, exit::Exit, output::Output};
+use super::{connect, error::CliError, exit::Exit, http, output::Output};
 
-/// Run tasks: take invocations from queues, run each in a sandbox, push its result
+/// Run tasks: take invocations from queues, run each in a sandbox, push its result; and answer HTTP
 ///
 /// SIGTERM or ctrl-c drains: nothing new is taken, what runs may end within the grace time, the rest goes
 /// back to its queue. A second one ends at once; nothing is lost either way. SIGHUP reads the grants and secrets
-/// of the settings file again, for whatever starts from then on.
+/// of the settings file again, for whatever starts from then on, and the certificate of HTTP.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -27,6 +29,7 @@ Examples:
   celeriac serve --broker redis://10.0.0.5:6379 --concurrency 200
   celeriac serve --queues images,default --grace 2m
   celeriac serve --queues urgent:5,default:1                    five of one for each one of the other
+  celeriac serve --broker redis://10.0.0.5:6379 --no-worker --http 0.0.0.0:7373
   kill -HUP $(pidof celeriac)                                    after a change of [grants] or secrets")]
 pub(crate) struct ServeArgs {
     /// The queues to serve, first come first, or in the proportion of weights: `urgent:5,default:1` [setting: queues]
@@ -40,6 +43,14 @@ pub(crate) struct ServeArgs {
     /// How long running tasks may take to end when the host stops [setting: grace]
     #[arg(long, value_parser = units::parse_duration, value_name = "DURATION")]
     pub(crate) grace: Option<Duration>,
+
+    /// Answer HTTP at this address, or nowhere: `off` [setting: http.listen]
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) http: Option<String>,
+
+    /// Run no tasks, only answer HTTP [setting: worker]
+    #[arg(long)]
+    pub(crate) no_worker: bool,
 
     /// How long a lease lasts unless renewed [setting: lease]
     #[arg(long, value_parser = units::parse_duration, value_name = "DURATION")]
@@ -58,6 +69,11 @@ impl ServeArgs {
                 .map(|queues| Override::new("--queues", "queues", queues)),
             self.concurrency
                 .map(|count| Override::new("--concurrency", "concurrency", count)),
+            self.http
+                .as_ref()
+                .map(|address| Override::new("--http", "http.listen", address)),
+            self.no_worker
+                .then(|| Override::new("--no-worker", "worker", "off")),
             duration("--grace", "grace", self.grace),
             duration("--lease", "lease", self.lease),
         ];
@@ -79,36 +95,114 @@ pub(crate) async fn serve(settings: Settings, out: &Output) -> Result<ExitCode, 
     let (policy, warnings) = Policy::load(settings.file.as_deref())?;
     warn(&warnings);
     let broker = connect::broker(&settings).await?;
-    let host = Host::start(broker, options(&settings, policy)).await?;
-    let info = host.info();
-    out.note(&format!(
-        "host {} serves {} from {}, {} at once",
-        info.host,
-        info.queues.join(", "),
-        without_password(&settings.broker),
-        info.concurrency
-    ));
-    let mut failed = pin!(host.failed());
+    let services = Services::start(broker, &settings, policy, out).await?;
+    let mut failed = pin!(services.failed());
     loop {
         tokio::select! {
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
-            _ = hangup.recv() => reload(&settings, &host, out).await,
+            _ = hangup.recv() => services.reload(&settings, out).await,
             duty = &mut failed => return Err(given_up(duty)),
         }
     }
     out.note(&format!(
         "draining: {} invocations run; a second signal ends the host now",
-        host.running()
+        services.running()
     ));
     tokio::select! {
-        () = host.drain() => out.note("drained"),
+        () = services.drain() => out.note("drained"),
         // What still ran runs again elsewhere when its leases run out: nothing is lost.
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
         duty = &mut failed => return Err(given_up(duty)),
     }
     Ok(Exit::Success.into())
+}
+
+/// What this process does: run tasks, answer HTTP, or both.
+struct Services {
+    host: Option<Host>,
+    gateway: Option<Gateway>,
+}
+
+impl Services {
+    async fn start(
+        broker: Arc<dyn Broker>,
+        settings: &Settings,
+        policy: Policy,
+        out: &Output,
+    ) -> Result<Self, CliError> {
+        if !settings.worker && settings.http.listen.is_none() {
+            return Err(CliError::usage(
+                "there is nothing to do: no tasks are run and no HTTP is answered",
+                "leave --no-worker out, or say where to listen: `--http 127.0.0.1:7373`",
+            ));
+        }
+        // A port that is taken shows before anything is reserved.
+        let gateway = http::start(broker.clone(), settings, out).await?;
+        let host = match settings.worker {
+            true => Some(Host::start(broker, options(settings, policy)).await?),
+            false => {
+                require_fit(broker.as_ref()).await?;
+                None
+            }
+        };
+        if let Some(info) = host.as_ref().map(Host::info) {
+            out.note(&format!(
+                "host {} serves {} from {}, {} at once",
+                info.host,
+                info.queues.join(", "),
+                without_password(&settings.broker),
+                info.concurrency
+            ));
+        }
+        Ok(Self { host, gateway })
+    }
+
+    /// Waits until a part of it cannot go on, and names that.
+    fn failed(&self) -> impl Future<Output = &'static str> + use<> {
+        let host = self.host.as_ref().map(Host::failed);
+        let gateway = self.gateway.as_ref().map(Gateway::failed);
+        async move {
+            tokio::select! {
+                duty = or_never(host) => duty,
+                duty = or_never(gateway) => duty,
+            }
+        }
+    }
+
+    async fn reload(&self, settings: &Settings, out: &Output) {
+        if let Some(host) = &self.host {
+            reload(settings, host, out).await;
+        }
+        if let Some(gateway) = &self.gateway {
+            http::reload(gateway, out);
+        }
+    }
+
+    fn running(&self) -> usize {
+        self.host.as_ref().map_or(0, Host::running)
+    }
+
+    /// Takes no more requests, ends what runs, and answers whoever still waits.
+    async fn drain(self) {
+        if let Some(gateway) = &self.gateway {
+            gateway.close();
+        }
+        if let Some(host) = self.host {
+            host.drain().await;
+        }
+        if let Some(gateway) = self.gateway {
+            gateway.drain().await;
+        }
+    }
+}
+
+async fn or_never<T>(future: Option<impl Future<Output = T>>) -> T {
+    match future {
+        Some(future) => future.await,
+        None => std::future::pending().await,
+    }
 }
 
 /// Takes the grants and secrets of the settings file as it is now. A broken file changes nothing.

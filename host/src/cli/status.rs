@@ -179,6 +179,10 @@ fn one(status: &Status, out: &Output) -> Result<(), CliError> {
     add("starts", status.due_at_ms.map(moment));
     add("waits for", waits_for(status));
     add(
+        "called by",
+        status.parent.map(|parent| parent.id.to_string()),
+    );
+    add(
         "expires",
         status
             .expires_at_ms

@@ -29,6 +29,12 @@ const STACK_RESIDENT: usize = 16 << 10;
 /// up its part. wasmtime's default; with less, a deep guest that calls its host could end the process.
 const HOST_STACK_BYTES: usize = (2 << 20) - (512 << 10);
 
+/// As deep as calls may be nested: a host alone gets to the end of the deepest.
+const MIN_WAITING: u32 = 16;
+
+/// Address space for more would be missed elsewhere.
+const MAX_WAITING: u32 = 256;
+
 /// Sizes and times of one engine. Every field may be changed without recompiling modules.
 #[derive(Clone, Debug)]
 pub struct EngineConfig {
@@ -62,6 +68,20 @@ pub struct EngineConfig {
     pub scratch_dir: Option<PathBuf>,
     /// The DNS server that guests' names are asked of, instead of the system's.
     pub dns: Option<SocketAddr>,
+}
+
+impl EngineConfig {
+    /// Invocations that may wait for others that they have called, without standing in the way of those: each has a slot
+    /// of the pool beside the `concurrency` ones. So a host with one slot can run a task that calls another.
+    #[must_use]
+    pub fn waiting(&self) -> u32 {
+        self.concurrency.clamp(MIN_WAITING, MAX_WAITING)
+    }
+
+    /// All slots of the pool.
+    pub(crate) fn slots(&self) -> u32 {
+        self.concurrency.saturating_add(self.waiting())
+    }
 }
 
 impl Default for EngineConfig {
@@ -151,7 +171,7 @@ fn code_generation(config: &mut Config) -> wasmtime::Result<()> {
 }
 
 fn pool(engine: &EngineConfig) -> PoolingAllocationConfig {
-    let n = engine.concurrency;
+    let n = engine.slots();
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(n);
     pool.total_core_instances(n.saturating_mul(engine.core_instances_per_invocation));

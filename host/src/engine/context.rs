@@ -37,7 +37,9 @@ fn questions(context: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
     })?;
     context.func_wrap("is-cancelled", |mut store: Store<'_>, (): ()| {
         enter(&mut store)?;
-        Ok((store.data().call.cancel.is_cancelled(),))
+        let call = &store.data().call;
+        let is_late = || call.soft_end.is_some_and(|end| end <= Instant::now());
+        Ok((call.cancel.is_cancelled() || is_late(),))
     })?;
     context.func_wrap("secret", |mut store: Store<'_>, (name,): (WasmStr,)| {
         enter(&mut store)?;

@@ -177,6 +177,7 @@ impl Engine {
             deadline,
             timeout: limits.timeout,
             cancel: cancel.clone(),
+            soft_end: started.checked_add(limits.soft_timeout),
             panicked: None,
         };
         let network = Arc::clone(&self.inner.network);
@@ -313,6 +314,7 @@ fn usage(store: &Store<State>, limits: &Limits, run_time: Duration) -> Usage {
         host_calls: state.meter.calls(),
         random_bytes: state.meter.random_bytes(),
         kv_calls: state.key_value_use.calls,
+        task_calls: state.task_calls,
         open_files: files.open_files,
         file_bytes: files.file_bytes,
         scratch_bytes: files.scratch_bytes,

@@ -22,7 +22,7 @@ pub struct LimitInfo {
     pub doc: &'static str,
     /// What happens when it is hit: which code ends the task, or which error its call gets.
     pub on_hit: &'static str,
-    /// What it belongs to: `work`, `memory`, `data`, `reports`, `files`, `network` or `keys`.
+    /// What it belongs to: `work`, `memory`, `data`, `reports`, `files`, `network`, `keys` or `tasks`.
     pub group: &'static str,
 }
 
@@ -210,6 +210,10 @@ limits! {
         /// as a host that drains has to wait for it.
         timeout: Duration, "ms" = Duration::from_secs(60), ceiling Duration::from_secs(3600),
             on hit "ends the task: `deadline`";
+        /// Wall time after which the task is told that it is cancelled, to leave in good order while there is still
+        /// time. An hour: unless somebody says less, `timeout` comes first.
+        soft_timeout: Duration, "ms" = Duration::from_secs(3600), ceiling Duration::from_secs(3600),
+            on hit "the task's `is_cancelled` says so";
         /// Calls of the host, those of WASI included: its work is nothing that fuel sees.
         host_calls: u64, "count" = 10_000_000, ceiling 1_000_000_000,
             on hit "ends the task: `out_of_fuel`";
@@ -311,6 +315,11 @@ limits! {
             on hit "the call gets the error `limit`";
         /// Bytes of one value in the key-value store.
         kv_value_bytes: u64, "bytes" = 256 * KIB, ceiling MIB,
+            on hit "the call gets the error `limit`";
+    }
+    "tasks" {
+        /// Other tasks that one attempt hands in or calls: each is an invocation.
+        task_calls: u64, "count" = 1_000, ceiling 10_000,
             on hit "the call gets the error `limit`";
     }
 }

@@ -29,6 +29,7 @@ mod rights;
 mod runtime;
 mod state;
 mod stdio;
+mod tasks;
 mod ticker;
 mod trap;
 mod wasi;
@@ -47,8 +48,8 @@ pub use outcome::{Code, Execution, Fault, LimitHit, LimitRow, Usage, Verdict};
 pub use payload::Payload;
 pub use redact::{MIN_SECRET_BYTES, ShortSecret, check_secret};
 pub use rights::{
-    AccessError, Denials, Denied, Determinism, Directory, HttpRule, KeyValues, Rights, Secret,
-    Secrets, TcpRule,
+    AccessError, CallFailed, Callable, CalledTask, Denials, Denied, Determinism, Directory,
+    HttpRule, KeyValues, Rights, Secret, Secrets, TaskPattern, Tasks, TcpRule,
 };
 pub use runtime::{Engine, EngineError, Module};
 pub use tokio_util::sync::CancellationToken;

@@ -251,6 +251,8 @@ pub struct Usage {
     pub tcp_bytes: u64,
     /// Calls of the key-value store.
     pub kv_calls: u64,
+    /// Other tasks handed in or called.
+    pub task_calls: u64,
 }
 
 /// One line of the limits contract.
@@ -325,6 +327,7 @@ impl Usage {
             "tcp_connections" => self.tcp_connections,
             "tcp_bytes" => self.tcp_bytes,
             "kv_calls" => self.kv_calls,
+            "task_calls" => self.task_calls,
             _ => return None,
         })
     }

@@ -32,6 +32,10 @@ pub struct Rights {
     pub tcp: Vec<TcpRule>,
     /// The key-value store of the module.
     pub key_values: Option<Arc<dyn KeyValues>>,
+    /// Which other tasks it may have run.
+    pub callable: Callable,
+    /// Who has them run; none: nobody here can.
+    pub tasks: Option<Arc<dyn Tasks>>,
     /// A fixed clock and seeded randomness instead of the real ones.
     pub determinism: Option<Determinism>,
     /// Who is told of what was refused, and knows what to do about it.
@@ -77,6 +81,7 @@ impl std::fmt::Debug for Rights {
             .field("http", &self.http)
             .field("tcp", &self.tcp)
             .field("has_key_values", &self.key_values.is_some())
+            .field("callable", &self.callable)
             .field("determinism", &self.determinism)
             .finish_non_exhaustive()
     }
@@ -205,7 +210,7 @@ pub struct Determinism {
 /// Something that a guest tried and may not.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Denied {
-    /// `http`, `tcp`, `directory`, `scratch`, `secret`, `config` or `kv`.
+    /// `http`, `tcp`, `directory`, `scratch`, `secret`, `config`, `kv` or `tasks`.
     pub kind: &'static str,
     /// What it tried: `GET https://example.com:443`, `smtp.example.com:25`, a name.
     pub what: String,
@@ -263,6 +268,133 @@ pub trait KeyValues: Send + Sync {
     ) -> Result<Vec<String>, AccessError>;
 }
 
+/// Which other tasks an execution may have run: those that are both declared and granted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Callable {
+    /// What the task declared.
+    pub declared: Vec<TaskPattern>,
+    /// What the operator granted.
+    pub granted: Vec<TaskPattern>,
+}
+
+impl Callable {
+    /// Whether this task, as it is called, may be run.
+    #[must_use]
+    pub fn allows(&self, task: &str) -> bool {
+        let is_among = |patterns: &[TaskPattern]| patterns.iter().any(|one| one.matches(task));
+        is_among(&self.declared) && is_among(&self.granted)
+    }
+}
+
+/// The module of the host's own tasks.
+const OWN: &str = "celeriac";
+
+/// Tasks: `images/resize`, `images/*` or `*`; whichever version of the module is called.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct TaskPattern(String);
+
+impl TaskPattern {
+    /// Reads a pattern; none where it means no task.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let is_name = |name: &str| {
+            let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "._-".contains(c);
+            !name.is_empty() && name.len() <= 64 && name.chars().all(fits)
+        };
+        let fits = match text.split_once('/') {
+            None => text == "*",
+            Some((module, task)) => is_name(module) && (task == "*" || is_name(task)),
+        };
+        fits.then(|| Self(text.to_owned()))
+    }
+
+    /// `*`: every task.
+    #[must_use]
+    pub fn any() -> Self {
+        Self("*".to_owned())
+    }
+
+    /// Whether a task is meant. One that is called by the digest of its module alone, or together with a name that nobody
+    /// vouches for, is meant by `*` only.
+    #[must_use]
+    pub fn matches(&self, task: &str) -> bool {
+        let Some((module, task)) = task.split_once('/') else {
+            return false;
+        };
+        // The host's own tasks are for people and for itself.
+        if module == OWN {
+            return false;
+        }
+        let (name, version) = module.split_once('@').unwrap_or((module, ""));
+        match self.0.split_once('/') {
+            None => true,
+            Some(_) if name.starts_with("sha256:") || version.starts_with("sha256:") => false,
+            Some((module, wanted)) => module == name && (wanted == "*" || wanted == task),
+        }
+    }
+
+    /// Whether everything that `other` means is meant.
+    #[must_use]
+    pub fn includes(&self, other: &Self) -> bool {
+        self == other
+            || self.0 == "*"
+            || (other.0.contains('/') && self.0.ends_with("/*") && self.matches(&other.0))
+    }
+}
+
+impl std::fmt::Display for TaskPattern {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// An invocation that a guest asks for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CalledTask {
+    /// `module/task`.
+    pub task: String,
+    /// What to run it on.
+    pub input: super::Payload,
+    /// The queue, instead of the task's own.
+    pub queue: Option<String>,
+    /// How long it waits at least.
+    pub delay_ms: Option<u64>,
+    /// How long an attempt may take.
+    pub timeout_ms: Option<u64>,
+    /// Attempts after the first one.
+    pub retries: Option<u32>,
+}
+
+/// Why a call has no output.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CallFailed {
+    /// It was not made.
+    Refused(AccessError),
+    /// It was made, and failed.
+    Failed {
+        /// The invocation's id.
+        id: String,
+        /// The stable code.
+        code: String,
+        /// The task's own word, or the code.
+        kind: String,
+        /// A sentence for people.
+        message: String,
+        /// Whether running the same input again may succeed.
+        retryable: bool,
+    },
+}
+
+/// Has other tasks run, for one execution. What may be called has been checked before it gets here.
+#[async_trait::async_trait]
+pub trait Tasks: Send + Sync {
+    /// Hands in an invocation; its id.
+    async fn submit(&self, called: CalledTask) -> Result<String, AccessError>;
+
+    /// Hands in an invocation and waits for its output.
+    async fn call(&self, called: CalledTask) -> Result<super::Payload, CallFailed>;
+}
+
 /// Why something outside the sandbox was not to be had.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -279,4 +411,39 @@ pub enum AccessError {
     /// Not now: the store does not answer.
     #[error("{0}")]
     Unavailable(String),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_task_is_callable_when_it_is_declared_and_granted() {
+        let patterns = |all: &[&str]| {
+            all.iter()
+                .filter_map(|one| TaskPattern::parse(one))
+                .collect()
+        };
+        let callable = Callable {
+            declared: patterns(&["images/*", "mail/send"]),
+            granted: patterns(&["images/resize", "mail/*"]),
+        };
+        for (task, is_callable) in [
+            ("images/resize", true),
+            ("images@1.2.0/resize", true),
+            ("images@sha256:00/resize", false),
+            ("images/crop", false),
+            ("mail/send", true),
+            ("mail/read", false),
+            ("resize", false),
+        ] {
+            assert_eq!(callable.allows(task), is_callable, "{task}");
+        }
+        assert!(!Callable::default().allows("images/resize"));
+        for text in ["images", "*/resize", "Images/x", "images/", "images@1/x"] {
+            assert_eq!(TaskPattern::parse(text), None, "{text}");
+        }
+        let any = TaskPattern::parse("*").unwrap();
+        assert!(any.matches("sha256:00/x") && any.includes(&TaskPattern::parse("a/b").unwrap()));
+    }
 }

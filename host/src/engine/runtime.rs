@@ -10,7 +10,7 @@ use super::files::ScratchBase;
 use super::net::Network;
 use super::state::State;
 use super::ticker::Ticker;
-use super::{context, key_value, wasi};
+use super::{context, key_value, tasks, wasi};
 
 /// Runs tasks. Cheap to clone; one per process.
 #[derive(Clone)]
@@ -78,6 +78,7 @@ impl Engine {
         wasi::link(&mut linker).map_err(|error| setup(&error))?;
         context::link(&mut linker).map_err(|error| setup(&error))?;
         key_value::link(&mut linker).map_err(|error| setup(&error))?;
+        tasks::link(&mut linker).map_err(|error| setup(&error))?;
         let ticker = Ticker::start(&wasmtime, engine_config.tick)?;
         let scratch = Arc::new(ScratchBase::new(engine_config.scratch_dir.as_deref()));
         Ok(Self {

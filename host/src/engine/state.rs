@@ -33,6 +33,9 @@ pub(crate) struct State {
     pub(crate) meter: Meter,
     pub(crate) key_value_limits: KeyValueLimits,
     pub(crate) key_value_use: KeyValueUse,
+    /// Other tasks that it has had run, and may have run.
+    pub(crate) task_calls: u64,
+    pub(crate) allowed_task_calls: u64,
     /// The most handles that a guest may hold.
     pub(crate) allowed_handles: u64,
     /// The clock, where it is not the real one. Boxed, as hardly any invocation has it.
@@ -58,6 +61,8 @@ pub(crate) struct Call {
     /// How long the whole attempt may take: the deadline as a fixed clock has it.
     pub(crate) timeout: Duration,
     pub(crate) cancel: CancellationToken,
+    /// From then on the guest is told that it is cancelled.
+    pub(crate) soft_end: Option<Instant>,
     /// What the guest's panic hook said.
     pub(crate) panicked: Option<String>,
 }
@@ -101,6 +106,8 @@ impl State {
             meter: Meter::new(&limits),
             key_value_limits: KeyValueLimits::new(&limits),
             key_value_use: KeyValueUse::default(),
+            task_calls: 0,
+            allowed_task_calls: limits.task_calls,
             allowed_handles: limits.handles,
             fixed_time,
             call,

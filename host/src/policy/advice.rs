@@ -106,6 +106,7 @@ impl Entry {
             }
             Need::Scratch(_) => entry("scratch", Form::Flag, "true".to_owned()),
             Need::KeyValues(_) => entry("kv", Form::Flag, "true".to_owned()),
+            Need::Tasks(tasks) => entry("tasks", Form::List, string(&tasks.to_string())),
         }
     }
 

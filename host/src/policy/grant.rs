@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 
 use super::ModulePattern;
-use crate::engine::{Determinism, HttpRule, LimitOptions, Secret, TcpRule};
+use crate::engine::{Determinism, HttpRule, LimitOptions, Secret, TaskPattern, TcpRule};
 
 /// What is granted to the modules that a pattern means.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +27,8 @@ pub struct Grant {
     pub config: BTreeMap<String, String>,
     /// Whether the module has a key-value store.
     pub has_key_values: bool,
+    /// Which other tasks it may have run.
+    pub tasks: Vec<TaskPattern>,
     /// A fixed clock and seed, or the real ones; none: this grant does not say.
     pub determinism: Option<Option<Determinism>>,
     /// Limits; they only ever lower.
@@ -45,6 +47,7 @@ impl Grant {
             secrets: BTreeMap::new(),
             config: BTreeMap::new(),
             has_key_values: false,
+            tasks: Vec::new(),
             determinism: None,
             limits: LimitOptions::default(),
         }
@@ -56,6 +59,7 @@ impl Grant {
             "directories" => !self.directories.is_empty(),
             "http" => !self.http.is_empty(),
             "tcp" => !self.tcp.is_empty(),
+            "tasks" => !self.tasks.is_empty(),
             "secrets" => !self.secrets.is_empty(),
             "config" => !self.config.is_empty(),
             _ => false,

@@ -2,10 +2,10 @@
 
 use std::fmt;
 
-use crate::engine::{Denied, HostPattern};
+use crate::engine::{Denied, HostPattern, TaskPattern};
 
 /// The kinds of needs.
-pub(super) const KINDS: [&str; 7] = [
+pub(super) const KINDS: [&str; 8] = [
     "http",
     "tcp",
     "directory",
@@ -13,10 +13,14 @@ pub(super) const KINDS: [&str; 7] = [
     "secret",
     "config",
     "kv",
+    "tasks",
 ];
 
 /// The longest need: a host with its scheme and port.
 const MAX_BYTES: usize = 300;
+
+/// What a pattern of tasks looks like.
+pub(super) const TASKS: &str = "write `MODULE/TASK`, `MODULE/*` or `*`, without a version";
 
 /// Something outside the sandbox that a task asks for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -35,6 +39,8 @@ pub enum Need {
     Config(String),
     /// The module's key-value store; the word says what for.
     KeyValues(String),
+    /// Other tasks: `images/resize`, `images/*` or `*`.
+    Tasks(TaskPattern),
 }
 
 /// Where HTTP requests are to go: `example.com`, `*.example.com`, `*`, `https://example.com:8443`.
@@ -105,6 +111,10 @@ impl Need {
             "config" => Self::Config(named(is_variable, VARIABLE)?),
             "scratch" => Self::Scratch(word()?),
             "kv" => Self::KeyValues(word()?),
+            "tasks" => Self::Tasks(
+                TaskPattern::parse(name)
+                    .ok_or_else(|| invalid(format!("{} means no task", shown(name)), TASKS))?,
+            ),
             _ => {
                 let message = format!("there is no need of the kind {}", shown(kind));
                 return Err(invalid(
@@ -115,7 +125,7 @@ impl Need {
         })
     }
 
-    /// `http`, `tcp`, `directory`, `scratch`, `secret`, `config` or `kv`.
+    /// `http`, `tcp`, `directory`, `scratch`, `secret`, `config`, `kv` or `tasks`.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
@@ -126,6 +136,7 @@ impl Need {
             Self::Secret(_) => "secret",
             Self::Config(_) => "config",
             Self::KeyValues(_) => "kv",
+            Self::Tasks(_) => "tasks",
         }
     }
 
@@ -135,6 +146,7 @@ impl Need {
         match self {
             Self::Http(need) => need.to_string(),
             Self::Tcp(need) => need.to_string(),
+            Self::Tasks(pattern) => pattern.to_string(),
             Self::Directory(name)
             | Self::Scratch(name)
             | Self::Secret(name)
@@ -148,6 +160,7 @@ impl Need {
         let what = match denied.kind {
             // `GET https://example.com:443`: any method may be needed.
             "http" => denied.what.rsplit(' ').next().unwrap_or_default(),
+            "tasks" => return Some(Self::Tasks(called(&denied.what))),
             _ => denied.what.as_str(),
         };
         match Self::parse(denied.kind, what).ok()? {
@@ -164,10 +177,24 @@ impl Need {
                 includes(&declared.host, &wanted.host)
                     && declared.port.is_none_or(|port| wanted.port == Some(port))
             }
+            (Self::Tasks(declared), Self::Tasks(wanted)) => declared.includes(wanted),
             (Self::Scratch(_), Self::Scratch(_)) | (Self::KeyValues(_), Self::KeyValues(_)) => true,
             (declared, wanted) => declared == wanted,
         }
     }
+}
+
+/// What means a task that was called, whichever version; `*` where only that does.
+fn called(task: &str) -> TaskPattern {
+    let (module, name) = task.split_once('/').unwrap_or((task, ""));
+    let module = module.split_once('@').map_or(module, |(module, version)| {
+        if version.starts_with("sha256:") {
+            ""
+        } else {
+            module
+        }
+    });
+    TaskPattern::parse(&format!("{module}/{name}")).unwrap_or_else(TaskPattern::any)
 }
 
 impl HttpNeed {

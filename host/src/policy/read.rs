@@ -11,14 +11,16 @@ use super::fields::{At, Lines, Node, field};
 use super::need::{self, split_port};
 use super::pattern::NotAPattern;
 use super::{DirectoryGrant, Grant, ModulePattern, Policy, PolicyError, SecretSource};
-use crate::engine::{Determinism, HostPattern, HttpRule, LimitOptions, Limits, TcpRule};
+use crate::engine::{
+    Determinism, HostPattern, HttpRule, LimitOptions, Limits, TaskPattern, TcpRule,
+};
 use crate::settings::units;
 
 /// The table of a settings file that holds the grants.
 pub(super) const TABLE: &str = "grants";
 
 /// The keys of a grant.
-const KEYS: [&str; 9] = [
+const KEYS: [&str; 10] = [
     "directories",
     "scratch",
     "http",
@@ -26,6 +28,7 @@ const KEYS: [&str; 9] = [
     "secrets",
     "config",
     "kv",
+    "tasks",
     "deterministic",
     "limits",
 ];
@@ -125,6 +128,17 @@ fn grant(
             "secrets" => secrets(&at, value, &mut grant)?,
             "config" => config(&at, value, &mut grant)?,
             "kv" => grant.has_key_values = at.flag(value)?,
+            "tasks" => {
+                const FORM: &str = "a list of `MODULE/TASK`, `MODULE/*` or `*`";
+                for (at, task) in at.list(value, FORM)? {
+                    let text = at.text(task, "`MODULE/TASK`, `MODULE/*` or `*`")?;
+                    let pattern = TaskPattern::parse(text).ok_or_else(|| {
+                        let message = format!("`{}` means no task", text.escape_debug());
+                        at.fail(task.span(), message, need::TASKS)
+                    })?;
+                    grant.tasks.push(pattern);
+                }
+            }
             "deterministic" => grant.determinism = Some(determinism(&at, value)?),
             _ => grant.limits = limits(&at, value)?,
         }

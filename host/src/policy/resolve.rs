@@ -1,7 +1,7 @@
 //! What of its needs a task gets: the intersection with what is granted to its module.
 
 use super::{Grant, Identity, ModulePattern, Need, Policy, intersect};
-use crate::engine::{Determinism, Directory, LimitOptions, Rights};
+use crate::engine::{Determinism, Directory, LimitOptions, Rights, TaskPattern};
 
 /// What a task gets, and by which grants.
 #[derive(Clone, Debug, Default)]
@@ -100,6 +100,20 @@ impl Policy {
             Need::KeyValues(_) => {
                 let by = all(&mut |grant| grant.has_key_values);
                 resolved.has_key_values |= !by.is_empty();
+                by
+            }
+            Need::Tasks(declared) => {
+                let callable = &mut rights.callable;
+                let by = all(&mut |grant| {
+                    let overlaps = |granted: &&TaskPattern| {
+                        granted.includes(declared) || declared.includes(granted)
+                    };
+                    let granted = grant.tasks.iter().filter(overlaps);
+                    extend(&mut callable.granted, granted.cloned())
+                });
+                if !by.is_empty() {
+                    extend(&mut callable.declared, [declared.clone()]);
+                }
                 by
             }
             Need::Directory(name) => first(&mut |grant| {

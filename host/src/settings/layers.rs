@@ -221,9 +221,9 @@ pub(super) fn flags(
     overrides.iter().map(read).collect()
 }
 
-/// Directories are relative to the file that names them, else to the working directory; `~/` is home.
+/// Directories and files are relative to the file that names them, else to the working directory; `~/` is home.
 fn anchored(kind: Kind, value: Value, base: &Path, around: &Surroundings<'_>) -> Value {
-    let (Kind::Directory, Value::Directory(path)) = (kind, &value) else {
+    let (Kind::Directory | Kind::File, Value::Directory(path)) = (kind, &value) else {
         return value;
     };
     let home = (around.env)("HOME");

@@ -112,7 +112,7 @@ A failure that is the hit of a limit says which one, what was allowed, what was 
 ";
 
 /// The groups of limits in the order of the page, with their titles.
-const GROUPS: [(&str, &str); 7] = [
+const GROUPS: [(&str, &str); 8] = [
     ("work", "Work"),
     ("memory", "Memory"),
     ("data", "Input and output"),
@@ -120,6 +120,7 @@ const GROUPS: [(&str, &str); 7] = [
     ("files", "Files"),
     ("network", "Network"),
     ("keys", "Key-value store"),
+    ("tasks", "Other tasks"),
 ];
 
 /// The page docs/limits.md.

@@ -17,7 +17,7 @@ pub use self::{
     layers::{Override, Source},
     limits_page::limits_page,
     render::{example, reference},
-    resolved::{Compile, Durability, Entry, LogFormat, Settings, without_password},
+    resolved::{Compile, Durability, Entry, Http, LogFormat, Settings, without_password},
     table::{Default, Row, TABLE},
     value::{Kind, Value},
 };

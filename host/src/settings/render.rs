@@ -94,6 +94,7 @@ fn sample(key: &str) -> &'static str {
         "broker" => "\"redis://127.0.0.1:6379\"",
         "data_dir" => "\"/var/lib/celeriac\"",
         "cache_dir" => "\"/var/cache/celeriac\"",
+        "http.listen" => "\"127.0.0.1:7373\"",
         _ => "64",
     }
 }

@@ -54,6 +54,10 @@ pub struct Settings {
     pub upload: UploadCaps,
     /// What an attempt gets when nobody says how much, and at most.
     pub limits: HostLimits,
+    /// Whether `celeriac serve` runs tasks.
+    pub worker: bool,
+    /// The HTTP gateway.
+    pub http: Http,
     /// The bounds of the process that compiles modules.
     pub compile: Compile,
     /// Bytes of partial results that may wait for the broker.
@@ -77,6 +81,32 @@ pub struct Settings {
     named: Option<PathBuf>,
     overrides: Vec<Override>,
 }
+
+/// The HTTP gateway.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Http {
+    /// Where it listens; none: nowhere.
+    pub listen: Option<SocketAddr>,
+    /// Whether everybody needs a token, on loopback too.
+    pub always_tokens: bool,
+    /// The certificate, for TLS.
+    pub certificate: Option<PathBuf>,
+    /// Its private key.
+    pub key: Option<PathBuf>,
+    /// The origins whose pages may call.
+    pub origins: Vec<String>,
+    /// Connections that may be open at once.
+    pub connections: usize,
+    /// Streams that may be open at once.
+    pub streams: usize,
+    /// Bytes of request bodies that are kept at once.
+    pub body_bytes: u64,
+    /// The longest that a request waits for a result.
+    pub wait: Duration,
+}
+
+/// Where HTTP is answered with the embedded store, when nobody says where.
+const LOCAL_HTTP: &str = "127.0.0.1:7373";
 
 /// Bounds of compiling one module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -216,8 +246,9 @@ impl Values {
     }
 
     fn add_defaults(&mut self, around: &Surroundings<'_>) -> Result<(), SettingsError> {
-        // The store's address follows from its directory, so it comes last.
-        for row in TABLE.iter().filter(|row| row.key != "broker") {
+        // The store's address follows from its directory, and where HTTP is answered from that, so they come last.
+        let follows = |row: &&Row| matches!(row.key, "broker" | "http.listen");
+        for row in TABLE.iter().filter(|row| !follows(row)) {
             if !self.0.contains_key(row.key) {
                 self.0
                     .insert(row.key, (default(row, around)?, Source::Default));
@@ -227,6 +258,13 @@ impl Values {
         self.0
             .entry("broker")
             .or_insert((embedded, Source::Default));
+        let listen = match self.text("broker").starts_with("embedded:") {
+            true => LOCAL_HTTP,
+            false => "off",
+        };
+        self.0
+            .entry("http.listen")
+            .or_insert((Value::Text(listen.to_owned()), Source::Default));
         Ok(())
     }
 
@@ -305,6 +343,8 @@ impl Values {
             },
             upload: UploadCaps::from_settings(|key| self.number(key)),
             limits: self.limits(),
+            worker: self.text("worker") == "on",
+            http: self.http(),
             compile: Compile {
                 timeout: self.duration("compile.timeout"),
                 memory_bytes: self.number("compile.memory"),
@@ -327,6 +367,22 @@ impl Values {
             entries: self.entries(),
             named: None,
             overrides: Vec::new(),
+        }
+    }
+
+    fn http(&self) -> Http {
+        let count = |key| usize::try_from(self.number(key)).unwrap_or(usize::MAX);
+        Http {
+            // `off` is no address.
+            listen: self.text("http.listen").parse().ok(),
+            always_tokens: self.text("http.tokens") == "always",
+            certificate: self.file("http.certificate"),
+            key: self.file("http.key"),
+            origins: self.names("http.origins"),
+            connections: count("http.connections"),
+            streams: count("http.streams"),
+            body_bytes: self.number("http.body_memory"),
+            wait: self.duration("http.wait"),
         }
     }
 
@@ -363,6 +419,14 @@ impl Values {
         match self.get(key) {
             Some(Value::Directory(path)) => path.clone(),
             other => unreachable!("{key} is {other:?}"),
+        }
+    }
+
+    /// A file; none when the setting says `none`.
+    fn file(&self, key: &str) -> Option<PathBuf> {
+        match self.get(key) {
+            Some(Value::Directory(path)) => Some(path.clone()),
+            _ => None,
         }
     }
 

@@ -98,6 +98,31 @@ const GENERAL: &[Row] = &[
         "The most bytes in one module's key-value store, keys and values together."),
 ];
 
+/// The settings of the HTTP gateway.
+#[rustfmt::skip]
+const HTTP: &[Row] = &[
+    row("worker", Kind::OneOf(&["on", "off"]), "on",
+        "Whether `celeriac serve` runs tasks. `off`: it answers HTTP only."),
+    found("http.listen", Kind::Listen, "127.0.0.1:7373 with the embedded store, else off",
+        "Where `celeriac serve` answers HTTP. A port that is taken is an error where somebody set it, else a warning."),
+    row("http.tokens", Kind::OneOf(&["auto", "always"]), "auto",
+        "Who needs a token over HTTP. `auto`: everybody, except with the embedded store on a loopback address; `always`: everybody."),
+    row("http.certificate", Kind::File, "none",
+        "The certificate for TLS, PEM, with those that lead to a known one. SIGHUP reads it again."),
+    row("http.key", Kind::File, "none",
+        "The certificate's private key, PEM."),
+    row("http.origins", Kind::Origins, "none",
+        "The origins whose web pages may call over HTTP (CORS)."),
+    row("http.connections", Kind::Count(1, 1_000_000), "10000",
+        "HTTP connections that may be open at once. Further ones are told so and closed."),
+    row("http.streams", Kind::Count(1, 1_000_000), "1000",
+        "Streams of events and replies that may be open at once over HTTP."),
+    row("http.body_memory", Kind::Size(KIB * KIB), "256MiB",
+        "Bytes of HTTP request bodies that are kept at once, all requests together; one module always fits."),
+    row("http.wait", Kind::Duration(Duration::ZERO, HOUR), "5m",
+        "The longest that a request waits for a result, whatever it asks."),
+];
+
 /// The settings of compiler, engine, store and log.
 #[rustfmt::skip]
 const MACHINERY: &[Row] = &[
@@ -138,6 +163,7 @@ pub static TABLE: LazyLock<Vec<Row>> = LazyLock::new(|| {
     let limits = Limits::all();
     table.extend(limits.iter().filter_map(ceiling));
     table.extend(limits.iter().filter_map(default));
+    table.extend(HTTP);
     table.extend(MACHINERY);
     table
 });

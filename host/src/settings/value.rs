@@ -26,6 +26,12 @@ pub enum Kind {
     Fuel,
     /// The address of a DNS server, or `system`.
     DnsServer,
+    /// An address with a port to listen on, or `off`.
+    Listen,
+    /// A file, or `none`.
+    File,
+    /// Where pages come from that may call, or `none`.
+    Origins,
     /// One of these words.
     OneOf(&'static [&'static str]),
 }
@@ -72,6 +78,11 @@ impl Kind {
             Self::DnsServer => {
                 "`system`, or the address of a server: `10.0.0.2` or `10.0.0.2:53`".to_owned()
             }
+            Self::Listen => "`off`, or an address with a port such as `127.0.0.1:7373`".to_owned(),
+            Self::File => "a file, or `none`".to_owned(),
+            Self::Origins => {
+                "`none`, or a list of origins such as `https://app.example`".to_owned()
+            }
             Self::OneOf(words) => {
                 let words: Vec<_> = words.iter().map(|word| format!("`{word}`")).collect();
                 words.join(" or ")
@@ -91,6 +102,12 @@ impl Kind {
             Self::Size(_) => Value::Size(units::parse_size(text).ok()?),
             Self::Fuel => Value::Fuel(units::parse_fuel(text).ok()?),
             Self::DnsServer => dns_server(text)?,
+            Self::Listen => listen(text)?,
+            Self::File if text.is_empty() => return None,
+            Self::File if text == "none" => Value::Text(text.to_owned()),
+            Self::File => Value::Directory(text.into()),
+            Self::Origins if text == "none" => Value::Names(Vec::new()),
+            Self::Origins => origins(text.split(',').map(str::trim))?,
             Self::OneOf(words) => {
                 Value::Text((*words.iter().find(|word| **word == text)?).to_owned())
             }
@@ -105,6 +122,10 @@ impl Kind {
             (Self::Names, toml::Value::Array(items)) => {
                 let items: Option<Vec<_>> = items.iter().map(toml::Value::as_str).collect();
                 names(items?.into_iter())?
+            }
+            (Self::Origins, toml::Value::Array(items)) => {
+                let items: Option<Vec<_>> = items.iter().map(toml::Value::as_str).collect();
+                origins(items?.into_iter())?
             }
             (Self::Names | Self::Count(..), toml::Value::String(_)) => return None,
             (_, toml::Value::String(text)) => return self.read(text),
@@ -147,6 +168,25 @@ fn dns_server(text: &str) -> Option<Value> {
     Some(Value::Text(address.to_string()))
 }
 
+/// `off`, or an address with its port.
+fn listen(text: &str) -> Option<Value> {
+    let is_address = || text.parse::<SocketAddr>().is_ok();
+    (text == "off" || is_address()).then(|| Value::Text(text.to_owned()))
+}
+
+/// Schemes with hosts, as browsers send them.
+fn origins<'a>(items: impl Iterator<Item = &'a str>) -> Option<Value> {
+    let items: Vec<String> = items.map(str::to_owned).collect();
+    let is_origin = |origin: &String| {
+        let rest = origin
+            .strip_prefix("https://")
+            .or(origin.strip_prefix("http://"));
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || ".-:[]".contains(c);
+        rest.is_some_and(|rest| !rest.is_empty() && rest.chars().all(is_plain))
+    };
+    items.iter().all(is_origin).then_some(Value::Names(items))
+}
+
 fn names<'a>(items: impl Iterator<Item = &'a str>) -> Option<Value> {
     let items: Vec<String> = items.map(str::to_owned).collect();
     let fit = items
@@ -160,6 +200,7 @@ impl fmt::Display for Value {
         match self {
             Self::Text(text) => f.write_str(text),
             Self::Directory(path) => path.display().fmt(f),
+            Self::Names(names) if names.is_empty() => f.write_str("none"),
             Self::Names(names) => f.write_str(&names.join(",")),
             Self::Count(count) => count.fmt(f),
             Self::Duration(duration) => f.write_str(&units::show_duration(*duration)),

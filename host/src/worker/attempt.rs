@@ -10,10 +10,15 @@ use std::{
 };
 
 use celeriac_broker::{
-    Attempt, Broker, BrokerError, Code, Digest, Ending, HostId, Lease, Options, Outcome, Reserved,
-    RetryPolicy, Settlement, TaskOptions, Usage, WEBHOOK_TASK, follow, random_unit,
+    Attempt, Broker, BrokerError, Code, Digest, Ending, HostId, InvocationId, Lease, Options,
+    Outcome, Reserved, RetryPolicy, Settlement, TaskOptions, Usage, WEBHOOK_TASK, follow,
+    random_unit,
 };
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use celeriac_client::Client;
+use tokio::{
+    runtime,
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot},
+};
 use tokio_util::task::TaskTracker;
 
 use super::{
@@ -24,11 +29,13 @@ use super::{
     modules::{Authored, Modules},
     parents::{self, Unfilled},
     recorder::Report,
+    slot::Slot,
+    tasks::AttemptTasks,
     translate,
     webhook::Webhooks,
 };
 use crate::engine::{
-    Engine, Event, EventSink, Executor, HostLimits, Invocation, Limits, Payload, Request,
+    Engine, Event, EventSink, Executor, HostLimits, Invocation, Limits, Payload, Request, Rights,
 };
 use crate::policy::{Granted, LivePolicy, Need};
 use crate::process::{Trimmer, caught};
@@ -46,6 +53,12 @@ pub(crate) struct Attempts {
     pub(crate) webhooks: Arc<Webhooks>,
     pub(crate) limits: Arc<HostLimits>,
     pub(crate) policy: Arc<LivePolicy>,
+    /// Hands in what guests call, and waits for it.
+    pub(crate) client: Client,
+    /// The threads that talk to the broker.
+    pub(crate) runtime: runtime::Handle,
+    /// Slots of the pool for attempts that wait for others.
+    pub(crate) waiting: Arc<Semaphore>,
     pub(crate) identities: Arc<Identities>,
     pub(crate) held: Arc<Held>,
     pub(crate) settlements: mpsc::Sender<Settlement>,
@@ -81,10 +94,11 @@ impl Attempts {
     }
 
     async fn run(self, mut reserved: Reserved, stop: Stop, permit: OwnedSemaphorePermit) {
+        let slot = Slot::new(permit, self.waiting.clone());
         let (lease, about) = (reserved.lease.clone(), About::take(&mut reserved));
         let any = Arc::new(AtomicBool::new(false));
-        let ended = self.execute(reserved, &about, &stop, &any).await;
-        drop(permit);
+        let ended = self.execute(reserved, &about, (&stop, &slot), &any).await;
+        drop(slot);
         if stop.is_lost() {
             return;
         }
@@ -116,7 +130,7 @@ impl Attempts {
         &self,
         mut reserved: Reserved,
         about: &About,
-        stop: &Stop,
+        (stop, slot): (&Stop, &Arc<Slot>),
         any: &Arc<AtomicBool>,
     ) -> Option<Ended> {
         if reserved.is_cancelled {
@@ -191,7 +205,7 @@ impl Attempts {
                 Err(outcome) => return Some((*outcome).into()),
             },
             limits,
-            rights: granted.rights,
+            rights: self.with_tasks(granted.rights, reserved.lease.id, about, (stop, slot)),
             cancel: stop.token.clone(),
             sink: Arc::new(Reports {
                 lease: reserved.lease,
@@ -211,6 +225,31 @@ impl Attempts {
         Some(Ended {
             outcome,
             authored: Some(module.authored),
+        })
+    }
+
+    /// The rights, and who has other tasks run, where the attempt may have any.
+    fn with_tasks(
+        &self,
+        rights: Arc<Rights>,
+        id: InvocationId,
+        about: &About,
+        (stop, slot): (&Stop, &Arc<Slot>),
+    ) -> Arc<Rights> {
+        if rights.callable.declared.is_empty() {
+            return rights;
+        }
+        let tasks = AttemptTasks {
+            client: self.client.clone(),
+            runtime: self.runtime.clone(),
+            id,
+            depth: about.options.parent.map_or(0, |parent| parent.depth),
+            slot: Arc::clone(slot),
+            stop: stop.clone(),
+        };
+        Arc::new(Rights {
+            tasks: Some(Arc::new(tasks)),
+            ..(*rights).clone()
         })
     }
 

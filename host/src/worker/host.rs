@@ -7,6 +7,7 @@ use std::{
 };
 
 use celeriac_broker::{Broker, BrokerError, HostId, HostInfo, SYSTEM_QUEUE, Served, Turns};
+use celeriac_client::{Client, ConnectOptions};
 use tokio::{
     sync::{Notify, Semaphore, mpsc},
     task::JoinHandle,
@@ -132,6 +133,7 @@ impl Host {
     pub async fn start(broker: Arc<dyn Broker>, options: HostOptions) -> Result<Self, HostError> {
         celeriac_broker::require_fit(broker.as_ref()).await?;
         let slots = options.engine.concurrency;
+        let waiting = Arc::new(Semaphore::new(options.engine.waiting() as usize));
         let engine = Engine::new(options.engine)?;
         let executor = Arc::new(Executor::new(threads())?);
         let artifacts = ArtifactCache::open(&options.cache_dir)?;
@@ -176,6 +178,9 @@ impl Host {
             }),
             limits: Arc::new(options.limits),
             policy,
+            client: Client::new(broker.clone(), ConnectOptions::default()),
+            runtime: tokio::runtime::Handle::current(),
+            waiting,
             identities: Arc::new(Identities::new(broker.clone())),
             held: held.clone(),
             settlements,

@@ -21,6 +21,8 @@ mod parents;
 mod recorder;
 mod renewer;
 mod settler;
+mod slot;
+mod tasks;
 pub(crate) mod translate;
 mod webhook;
 #[expect(

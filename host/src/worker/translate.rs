@@ -111,7 +111,8 @@ pub(crate) fn event(event: Event) -> EventKind {
     }
 }
 
-fn payload(payload: engine::Payload) -> Payload {
+/// What a guest hands over, as it is stored.
+pub(crate) fn payload(payload: engine::Payload) -> Payload {
     match payload {
         engine::Payload::Json(text) => Payload::json_text(text),
         engine::Payload::Bytes { content_type, data } => {

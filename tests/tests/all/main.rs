@@ -9,12 +9,16 @@
 )]
 
 mod callbacks;
+mod calls;
 mod conformance;
 mod crash;
 mod dependencies;
 mod documented;
 mod drain;
 mod flow;
+mod gateway;
+mod gateway_contract;
+mod gateway_hostile;
 mod idle;
 mod operations;
 mod policy;

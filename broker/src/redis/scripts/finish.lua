@@ -6,7 +6,7 @@
 -- module and host; `record` is what read(id) returned. Writes the outcome, lets the record expire, gives up the
 -- module and tells every waiter. One stream entry per waiter: <id> <head>.
 
-local FIELDS = {'s', 'h', 'd', 'w', 'l', 'e', 'c', 'x', 't', 'n', 'm', 'b', 'j', 'k', 'u', 'g'}
+local FIELDS = {'s', 'h', 'd', 'w', 'l', 'e', 'c', 'x', 't', 'n', 'm', 'b', 'j', 'k', 'u', 'y', 'g'}
 
 -- The record's small fields by name, or nil when there is none that can be read. Field s is taken apart:
 -- state (letter), token ('' before the first reservation), its host, fence number and attempt. Field h gives at (accepted, ms) and q (queue),
@@ -86,6 +86,6 @@ local function finish(id, state, template, record)
   for client in string.gmatch(record.w or '', '%S+') do
     push(client, id, head)
   end
-  if record.m or record.b or record.j then ended(id, state, record) end
+  if record.m or record.b or record.j or record.y then ended(id, state, record) end
 end
 

@@ -4,9 +4,10 @@
 -- follow_up(most): looks at so many dependents and parents at most. What is left stands in `ends` and is done by tick, which
 -- is told at once: an end with a thousand dependents, or a chain of a thousand, holds nobody up.
 -- An edge is 37 characters: the dependent's id, and what it wants of its parent: s (success), f (failure) or d (any end).
+-- What a cancel with its children fells is cancelled in the same way: what it has called, what that has called, and so on.
 -- Writes   i:<id>, after:<id>, ends, blocked, due, scheduled, q:<queue>:1; for what it ends: as finish. Publishes on due.
 
-local UNMET = '{"code":"%s","failure":{"kind":"%s","message":"invocation %s, which it waited for, %s","retryable":false},'
+local HEAD = '{"code":"%s","failure":{"kind":"%s","message":"%s","retryable":false},'
   .. '"usage":{"fuel":0,"peak_memory_bytes":0,"queue_ms":0,"run_ms":0,"attempt":0,"host":""}}'
 local CAME_TO = {s = 'has succeeded', f = 'has failed', c = 'was cancelled', e = 'has expired'}
 
@@ -19,8 +20,25 @@ end
 local function end_unmet(id, record, parent, letter)
   local skips = string.byte(record.j or 'f') == 107
   local code = skips and 'skipped' or 'dependency_failed'
-  local head = string.format(UNMET, code, code, parent, CAME_TO[letter] or 'is not known any more')
+  local message = string.format('invocation %s, which it waited for, %s', parent, CAME_TO[letter] or 'is not known any more')
+  local head = string.format(HEAD, code, code, message)
   finish(id, skips and 'c' or 'f', head, record)
+end
+
+-- Cancels one: at once when it waits, by a request to its host when it runs. `mark` is kept with the request: 2 has what it
+-- calls from now on refused. What cancel.lua returns.
+local function cancel(id, record, mark)
+  if not record then return 0 end
+  if record.state == 'r' then
+    redis.call('HSET', P .. 'i:' .. id, 'x', mark)
+    redis.call('PUBLISH', P .. 'host:' .. record.host, id)
+    return 2
+  end
+  if record.state ~= 'b' and record.state ~= 'w' and record.state ~= 'q' then return 3 end
+  -- Its id stays in the list (removing it would be O(n)); reserve skips it, `stale` corrects the depth meanwhile.
+  if record.state == 'q' then redis.call('HINCRBY', P .. 'stale', record.q, 1) end
+  finish(id, 'c', string.format(HEAD, 'cancelled', 'cancelled', 'somebody cancelled the invocation'), record)
+  return 1
 end
 
 -- Lets an invocation go whose parents have all ended as it wants: into its queue, or to wait for its time.
@@ -66,7 +84,7 @@ local function let_go(parent)
 end
 
 local function follow_up(most)
-  if #notes == 0 and #freed == 0 then return end
+  if #notes == 0 and #freed == 0 and #felled == 0 then return end
   clock()
   local left, rest = most, {}
   -- Dependents whose parents ended as wanted, in order, with how many of them.
@@ -84,6 +102,21 @@ local function follow_up(most)
       local record = read(id)
       if record and record.state == 'b' then end_unmet(id, record, parent, letter) end
     end
+  end
+
+  -- Grows while it is read: what was called may have called others.
+  local felling = 0
+  while felling < #felled do
+    felling = felling + 1
+    local id, from = unpack(felled[felling])
+    local kids = left > 0 and redis.call('LRANGE', P .. 'kids:' .. id, from, from + left - 1) or {}
+    for _, kid in ipairs(kids) do
+      left = left - 1
+      local record = read(kid)
+      cancel(kid, record, 2)
+      if record and record.y then felled[#felled + 1] = {kid, 0} end
+    end
+    if left <= 0 then rest[#rest + 1] = 'x' .. id .. (from + #kids) end
   end
 
   -- Grows while it is read: what ends because of an end may have dependents too.

@@ -1,5 +1,14 @@
 -- For submit alone: has a new invocation wait for others. `follow.lua` stands in front of it.
 
+-- Notes that `id` is called by an invocation that runs; false when that does not run, or is to stop with all that it calls.
+local function is_called(id, parent)
+  local record = redis.pcall('HMGET', P .. 'i:' .. parent, 's', 'x', 'y')
+  if record.err or not record[1] or string.byte(record[1]) ~= 114 or record[2] == '2' then return false end
+  redis.call('RPUSH', P .. 'kids:' .. parent, id)
+  if not record[3] then redis.call('HSET', P .. 'i:' .. parent, 'y', 1) end
+  return true
+end
+
 -- How many may wait for one invocation, how long a chain may be, and the bytes of edges that stand in the record itself.
 local MAX_DEPENDENTS, MAX_CHAIN, INLINE = 10000, 10000, 8 * 37
 

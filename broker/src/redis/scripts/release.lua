@@ -17,14 +17,15 @@ for at = #ARGV - 1, 5, -2 do
     released = released + 1
     redis.call('ZREM', P .. 'leases', id)
     if record.g then give_back(id, record.g) end
+    -- The fence number only grows, which makes tokens unique; the attempt is taken back.
+    record.attempt = record.attempt - 1
+    record.token = record.host .. '.' .. record.fence .. '.' .. record.attempt
     if record.x then
       finish(id, 'c', ARGV[1], record)
     else
-      -- The fence number only grows, which makes tokens unique; the attempt is taken back.
-      local back = 'q' .. record.host .. '.' .. record.fence .. '.' .. record.attempt - 1
-      redis.call('HSET', P .. 'i:' .. id, 's', back)
+      redis.call('HSET', P .. 'i:' .. id, 's', 'q' .. record.token)
       place(record.q, id, record.more, true)
-      local verdict, ends = verdict_on(record.t, record.attempt - 1)
+      local verdict, ends = verdict_on(record.t, record.attempt)
       if verdict or ends then due(id, ends or now) end
     end
   end

@@ -19,8 +19,8 @@
 local host, most, lease_ms, budget = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local leases = P .. 'leases'
 
-local function requeue(id, record, crashes)
-  redis.call('HSET', P .. 'i:' .. id, 's', 'q' .. record.token, 'c', crashes)
+local function requeue(id, record)
+  redis.call('HSET', P .. 'i:' .. id, 's', 'q' .. record.token)
   place(record.q, id, record.more, true)
   local verdict, ends = verdict_on(record.t, record.attempt)
   if verdict or ends then due(id, ends or now) end
@@ -39,13 +39,13 @@ local function reap()
     if record and record.state == 'r' then
       local crashes = (tonumber(record.c) or 0) + 1
       if record.g then give_back(id, record.g) end
+      redis.call('HSET', P .. 'i:' .. id, 'c', crashes)
       if record.x then
         finish(id, 'c', ARGV[6], record)
       elseif crashes >= tonumber(ARGV[5]) then
-        redis.call('HSET', P .. 'i:' .. id, 'c', crashes)
         finish(id, 'f', ARGV[7], record)
       else
-        requeue(id, record, crashes)
+        requeue(id, record)
       end
     end
   end
@@ -192,6 +192,7 @@ local function take(id)
   else
     redis.call('HSET', key, 's', 'r' .. token, 'g', scopes)
   end
+  if record[6] then free_when_taken(id, record[6]) end
   scored[#scored + 1] = now + lease_ms
   scored[#scored + 1] = id
   local last = #answer

@@ -19,7 +19,7 @@ local stale, held, records, seen = {}, {}, {}, {}
 for at = 4, #ARGV, 6 do
   local id, token = ARGV[at], ARGV[at + 1]
   if not seen[id] then
-    local record = redis.pcall('HMGET', P .. 'i:' .. id, 's', 'd', 'w', 'l', 'e', 'm', 'b', 'j', 'u', 'g')
+    local record = redis.pcall('HMGET', P .. 'i:' .. id, 's', 'd', 'w', 'l', 'e', 'm', 'b', 'j', 'u', 'y', 'g')
     local state = record[1]
     if state == 'r' .. token then
       seen[id] = token
@@ -36,7 +36,7 @@ end
 if #held == 0 then return stale end
 redis.call('ZREM', P .. 'leases', unpack(held))
 for at, record in pairs(records) do
-  if record[10] then give_back(ARGV[at], record[10]) end
+  if record[11] then give_back(ARGV[at], record[11]) end
 end
 
 local uses, entries = {}, {}
@@ -112,9 +112,10 @@ for at = 4, #ARGV, 6 do
         tell(waiters, id, pushed)
       end
     end
-    if record[6] or record[7] or record[8] then
+    if record[6] or record[7] or record[8] or record[10] then
       local is_read, more = pcall(cjson.decode, record[6] or '')
-      local what = {d = digest, w = waiters, l = record[4], e = record[5], b = record[7], j = record[8], u = record[9]}
+      local what = {d = digest, w = waiters, l = record[4], e = record[5], b = record[7], j = record[8], u = record[9],
+        y = record[10]}
       what.more = is_read and more or nil
       ended(id, letter, what)
     end

@@ -1,5 +1,5 @@
 -- Accepts a batch of invocations: resolves each distinct target once, pins its digest, queues in order, or schedules.
--- `due.lua`, `place.lua`, `ended.lua`, `finish.lua`, `follow.lua` and `join.lua` stand in front of it.
+-- `due.lua`, `place.lua`, `ended.lua`, `finish.lua`, `follow.lua`, `join.lua` and `once.lua` stand in front of it.
 --
 -- KEYS[1]  key prefix `cel:{p}:`
 -- ARGV[1]  result TTL ms, [2] reply stream TTL ms, [3] reply stream cap in entries
@@ -12,11 +12,11 @@
 --            '' or the features that it uses: one JSON object (`More`), kept as field m,
 --            '' or what it waits for: f or k (it fails, or is skipped, if they end otherwise) and edges as `follow.lua` has them
 -- Returns  a flat list of refusals: number of the invocation (from 1), 1 = no such module or 2 = no such task,
---            or why it cannot wait for what it shall wait for, see `join.lua`,
+--            or why it cannot wait for what it shall wait for, see `join.lua`; or a letter and an id, see `once.lua`;
 --            or, when its queue is full, how many wait in it, how many may, and the queue, with blanks between.
 --          What is not listed is accepted; an id that is known already is accepted and left as it is.
 -- Writes   i:<id>, queues, uses, due, scheduled, and what `place.lua` writes;
---          of what it waits for: i:<id>, after:<id>, blocked.
+--          its keys: idem:<key>, unique:<key>; of what it waits for: i:<id>, after:<id>, blocked.
 
 local target_count, mode = string.match(ARGV[4], '^(%d+) ?(%a*)$')
 local is_whole = mode == 'whole'
@@ -147,7 +147,12 @@ for item = 1, count do
   local target = tonumber(ARGV[at + 1])
   local is_new = not seen[id] and (known == 0 or redis.call('EXISTS', keys[item]) == 0)
   local refusal, parents, chain = refusals[target], nil, nil
+  local more = ARGV[at + 7] ~= '' and cjson.decode(ARGV[at + 7]) or nil
+  if is_new and not refusal and more then refusal = clash(more) end
   if is_new and not refusal and ARGV[at + 8] ~= '' then refusal, parents, chain = check_parents(ARGV[at + 8]) end
+  if is_new and not refusal and not full[item] and more and more.parent and not is_called(id, more.parent) then
+    refusal = 14
+  end
   if refusal then
     if is_new then
       refuse(item, refusal)
@@ -172,9 +177,7 @@ for item = 1, count do
     end
     local waits, first = false, math.huge
     if ARGV[at + 6] ~= '' then last, waits, first = time_fields(ARGV[at + 6], last) end
-    local more
-    if ARGV[at + 7] ~= '' then
-      more = cjson.decode(ARGV[at + 7])
+    if more then
       fields[last + 1], fields[last + 2] = 'm', ARGV[at + 7]
       last = last + 2
     end
@@ -193,6 +196,7 @@ for item = 1, count do
       if unmet then hopeless[#hopeless + 1] = {id, unmet} end
     end
     redis.call('HSET', keys[item], unpack(fields, 1, last))
+    if more then claim(id, more) end
     used[queue] = true
     if first < math.huge then due(id, first) end
     if is_blocked then

@@ -27,11 +27,13 @@ for _, entry in ipairs(redis.call('LPOP', P .. 'ends', 50) or {}) do
   local letter, id, rest = string.sub(entry, 1, 1), string.sub(entry, 2, 37), string.sub(entry, 38)
   if letter == '-' then
     freed[#freed + 1] = {id, tonumber(rest)}
+  elseif letter == 'x' then
+    felled[#felled + 1] = {id, tonumber(rest)}
   else
     notes[#notes + 1] = {id, letter, rest}
   end
 end
-local is_told = #notes + #freed == 0
+local is_told = #notes + #freed + #felled == 0
 
 -- Counts anew how many parents an invocation waits for, in case something went missing. While ends are being told the
 -- count must stay as it is: those who are about to be told would be counted twice.

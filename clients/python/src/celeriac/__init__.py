@@ -18,6 +18,7 @@ from .errors import (
     Damaged,
     DeadlineExceeded,
     DecodeError,
+    DependencyFailed,
     EncodeError,
     Expired,
     Failure,
@@ -26,6 +27,7 @@ from .errors import (
     MemoryLimit,
     ModuleRefused,
     NoSuchModule,
+    NoSuchParent,
     NoSuchTask,
     NotFound,
     OutOfFuel,
@@ -34,18 +36,21 @@ from .errors import (
     QueueFull,
     ResultExpired,
     ResultTimeout,
+    Skipped,
     TaskFailed,
     UnknownInvocation,
 )
+from .flow import Flow, Step, outcome_of, output_of, outputs
 from .gather import as_completed, gather, wait_all
 from .handle import Handle
-from .options import Options
+from .options import After, Options
 from .outcome import CancelResult, Event, LogRecord, Outcome, Progress, State, Status
 from .payload import Payload
 from .sync import Client, SyncHandle, SyncTask
 from .task import Task
 
 __all__ = [
+    "After",
     "AsyncClient",
     "BrokerUnavailable",
     "BrokerUnfit",
@@ -57,10 +62,12 @@ __all__ = [
     "Damaged",
     "DeadlineExceeded",
     "DecodeError",
+    "DependencyFailed",
     "EncodeError",
     "Event",
     "Expired",
     "Failure",
+    "Flow",
     "Handle",
     "InvalidArgument",
     "LimitHit",
@@ -68,6 +75,7 @@ __all__ = [
     "MemoryLimit",
     "ModuleRefused",
     "NoSuchModule",
+    "NoSuchParent",
     "NoSuchTask",
     "NotFound",
     "Options",
@@ -80,8 +88,10 @@ __all__ = [
     "QueueFull",
     "ResultExpired",
     "ResultTimeout",
+    "Skipped",
     "State",
     "Status",
+    "Step",
     "SyncHandle",
     "SyncTask",
     "Task",
@@ -89,5 +99,8 @@ __all__ = [
     "UnknownInvocation",
     "as_completed",
     "gather",
+    "outcome_of",
+    "output_of",
+    "outputs",
     "wait_all",
 ]

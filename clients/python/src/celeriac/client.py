@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 import weakref
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing_extensions import Self, TypeVar, Unpack
 
 from .decode import Decoder, decoder
 from .errors import ModuleRefused, PayloadTooLarge, TaskFailed
+from .flow import Flow, Step
 from .gather import as_completed, gather, wait_all
 from .handle import Handle
 from .ids import check_id
@@ -23,7 +25,7 @@ from .task import Task
 from .transport import Submission
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 T = TypeVar("T")
 
@@ -35,6 +37,8 @@ ADMISSION_PATIENCE = 300.0
 
 #: The variable that names the broker, as for the command line.
 URL_VARIABLE = "CELERIAC_BROKER"
+#: The variable that holds the token for a gateway.
+TOKEN_VARIABLE = "CELERIAC_TOKEN"  # noqa: S105 its name
 DEFAULT_URL = "redis://127.0.0.1/"
 
 
@@ -45,8 +49,12 @@ class AsyncClient:
     each child.
     """
 
-    def __init__(self, url: str | None = None, *, connect_timeout: float = 5.0, sweep: float = 30.0) -> None:
-        self._settings = Settings(url or os.environ.get(URL_VARIABLE) or DEFAULT_URL, connect_timeout, sweep)
+    def __init__(
+        self, url: str | None = None, *, token: str | None = None, connect_timeout: float = 5.0, sweep: float = 30.0
+    ) -> None:
+        url = url or os.environ.get(URL_VARIABLE) or DEFAULT_URL
+        token = token or os.environ.get(TOKEN_VARIABLE)
+        self._settings = Settings(url, connect_timeout, sweep, token)
         self._sessions: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Session] = weakref.WeakKeyDictionary()
         self._process = os.getpid()
         self.gather = gather
@@ -128,6 +136,33 @@ class AsyncClient:
         """Hands in an invocation. When this returns it is stored and will run, whatever happens to this process."""
         return await self.hand_in(task_ref(task), input, decoder(output), options)
 
+    # ---- invocations that wait for others --------------------------------------------------------
+
+    def flow(self) -> Flow:
+        """Invocations that wait for others, to be handed in together."""
+        return Flow(self)
+
+    async def chain(self, input: Any, *tasks: Task[Any]) -> Handle[Any]:
+        """Hands in a chain: the first task gets `input`, each other the output before. The handle of the last."""
+        flow = self.flow()
+        step = flow.chain(input, *tasks)
+        await flow.submit()
+        return step.handle
+
+    async def group(self, *calls: tuple[Task[Any], Any]) -> list[Handle[Any]]:
+        """Hands in tasks with their inputs, in order; `gather` awaits them."""
+        flow = self.flow()
+        steps = [flow.add(task, input) for task, input in calls]
+        await flow.submit()
+        return [step.handle for step in steps]
+
+    async def chord(self, calls: Iterable[tuple[Task[Any], Any]], task: Task[T]) -> Handle[T]:
+        """Hands in a group, and a task that gets the list of its outputs when all have succeeded."""
+        flow = self.flow()
+        step: Step[T] = flow.chord([flow.add(member, input) for member, input in calls], task)
+        await flow.submit()
+        return step.handle
+
     # ---- invocations of any process --------------------------------------------------------------
 
     @overload
@@ -170,7 +205,11 @@ class AsyncClient:
             data = await asyncio.to_thread(path.read_bytes)
             name = name or path.stem
         module_ref(name or "")
-        digest = await (await self.open()).transport.put_module(data)
+        transport = (await self.open()).transport
+        admitted = await transport.upload(data, name or "")
+        if admitted is not None:
+            return admitted
+        digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
         handle = await self.submit(f"{BUILT_IN}/admit", {"digest": digest, "name": name})
         try:
             manifest: dict[str, Any] = await handle.result(ADMISSION_PATIENCE)
@@ -207,6 +246,18 @@ class AsyncClient:
         handles = [await self._registered(session, submission, read) for submission in batch]
         await session.submitter.submit_all(batch)
         return [self._accepted(handle, options) for handle in handles]
+
+    async def hand_in_steps(self, steps: Sequence[Step[Any]]) -> None:
+        """Submits what a flow is made of. Outcomes are pushed for all of it."""
+        session = await self.open()
+        batch = []
+        for step in steps:
+            submission = self._submission(session, step.ref, step.input, step.options, step.wire())
+            step.handle = await self._registered(session, submission, step.decoder)
+            batch.append(submission)
+        await session.submitter.submit_all(batch)
+        for step in steps:
+            self._accepted(step.handle, step.options)
 
     def _submission(
         self, session: Session, ref: TaskRef, input: Any, options: Options, on_wire: dict[str, Any]

@@ -104,6 +104,14 @@ class Cancelled(TaskFailed):
     """Somebody cancelled the invocation."""
 
 
+class Skipped(Cancelled):
+    """The invocation waited for an end that did not come, and was to be skipped then."""
+
+
+class DependencyFailed(TaskFailed):
+    """The invocation waited for an end that did not come."""
+
+
 class Expired(TaskFailed):
     """The invocation was not started in time."""
 
@@ -118,6 +126,8 @@ BY_CODE: dict[str, type[TaskFailed]] = {
     "deadline": DeadlineExceeded,
     "memory_limit": MemoryLimit,
     "cancelled": Cancelled,
+    "skipped": Skipped,
+    "dependency_failed": DependencyFailed,
     "expired": Expired,
     "overloaded": Overloaded,
 }
@@ -164,6 +174,15 @@ class NoSuchTask(CeleriacError):
         self.task = task
 
 
+class NoSuchParent(UnknownInvocation):
+    """The invocation that another shall wait for is not known, or no longer."""
+
+    def __init__(self, id: str) -> None:
+        super().__init__(
+            f"invocation {id}, which is to be waited for, is not known here or has expired: check its id", id
+        )
+
+
 class QueueFull(CeleriacError):
     """A queue takes no more: nothing of this invocation was accepted, and it is not tried again by itself."""
 
@@ -208,6 +227,16 @@ class InvalidArgument(CeleriacError, ValueError):
     def __init__(self, what: str, got: str, expected: str) -> None:
         super().__init__(f"{what} `{got if len(got) <= 80 else got[:80] + '…'}` is not valid: expected {expected}")
         self.what = what
+        #: What a gateway found wrong, field by field: `pointer` and `message`.
+        self.fields: list[dict[str, Any]] = []
+
+    @classmethod
+    def told(cls, message: str, fields: list[dict[str, Any]]) -> InvalidArgument:
+        """As a gateway has put it."""
+        error = cls("", "", "")
+        error.args = (message,)
+        error.message, error.what, error.fields = message, "request", fields
+        return error
 
 
 class PayloadTooLarge(CeleriacError, ValueError):
@@ -217,6 +246,14 @@ class PayloadTooLarge(CeleriacError, ValueError):
         super().__init__(f"the {what} has {size} bytes and the limit is {limit}: make it smaller, or raise `{setting}`")
         self.size = size
         self.limit = limit
+
+    @classmethod
+    def told(cls, message: str) -> PayloadTooLarge:
+        """As a gateway has put it, without the numbers."""
+        error = cls("payload", 0, 0, "caps")
+        error.args = (message,)
+        error.message = message
+        return error
 
 
 class EncodeError(CeleriacError, TypeError):

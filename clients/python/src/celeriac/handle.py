@@ -129,7 +129,12 @@ class Handle(Generic[T]):
                 await asyncio.wait({pending, ended}, return_when=asyncio.FIRST_COMPLETED)
                 if not pending.done():
                     break
-                event = pending.result()
+                try:
+                    event = pending.result()
+                except StopAsyncIteration:
+                    # The gateway has told of the end before this process was told.
+                    await ended
+                    break
                 after = event.cursor
                 yield event
             ended.result()
@@ -138,9 +143,10 @@ class Handle(Generic[T]):
                     yield event
         finally:
             for task in (pending, ended):
-                if task is not None and not task.done():
+                if task is not None:
                     task.cancel()
-                    await asyncio.wait({task})
+                    # What a task that is given up has come to is of no interest, but asyncio would complain.
+                    await asyncio.gather(task, return_exceptions=True)
             await live.aclose()  # type: ignore[attr-defined]
 
     async def progress(self) -> AsyncIterator[Progress]:

@@ -49,6 +49,18 @@ class Namespace:
         digits = (head + self._digest(head)).hex()
         return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
+    def derive(self, id: str, number: int) -> str:
+        """An id that follows from `id` and a number: the same each time, and in the same partition."""
+        data = bytearray(uuid.UUID(id).bytes)
+        hasher = self._hash.copy()
+        hasher.update(bytes(data) + number.to_bytes(8, "big"))
+        digest = hasher.digest()
+        # The time, the version, the variant and the partition stay as they are.
+        for at in (7, 9, 10, 11, 12):
+            data[at] = digest[at]
+        data[14:] = self._digest(bytes(data[:14]))
+        return str(uuid.UUID(bytes=bytes(data)))
+
     def issued(self, id: str) -> bool:
         """Whether `id` was made for this namespace. A made-up id passes once in 65,536."""
         data = uuid.UUID(id).bytes

@@ -4,16 +4,41 @@ from __future__ import annotations
 
 import datetime
 import time
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from typing_extensions import TypedDict
 
 from .errors import InvalidArgument
-from .names import check_name
+from .ids import check_id
+from .names import check_name, task_ref
 from .spans import span_ms
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+
+
+class HasId(Protocol):
+    """A handle."""
+
+    @property
+    def id(self) -> str:
+        """The invocation's id."""
+
+
+@dataclass(frozen=True)
+class After:
+    """An invocation that another waits for, and the end that it waits for."""
+
+    parent: HasId | str
+    #: `success`; `failure`: it fails or expires; `done`: any end.
+    on: Literal["success", "failure", "done"] = "success"
+
+    def wire(self) -> dict[str, str]:
+        """As it stands in a header."""
+        made = {"id": check_id(self.parent if isinstance(self.parent, str) else self.parent.id)}
+        return made if self.on == "success" else made | {"on": self.on}
+
 
 #: Seconds, a `timedelta`, or a text such as `90s` or `1h30m`.
 Span = float | datetime.timedelta | str
@@ -52,6 +77,16 @@ class Options(TypedDict, total=False):
     memory: int
     #: Other limits of an attempt, by the host's name for them, in their unit.
     limits: Mapping[str, int]
+    #: What must have ended before it may start: handles or ids, which must succeed, or `After` for another end.
+    after: Sequence[HasId | str | After]
+    #: What becomes of it when one of these ends otherwise: `fail`, the default, or `skip`.
+    on_unmet: Literal["fail", "skip"]
+    #: A task that is run, or a URL that is told, when it has succeeded: at the broker, whatever happens here.
+    on_success: str
+    #: The same when it has failed beyond all retries, or expired.
+    on_failure: str
+    #: The same at any end.
+    on_complete: str
     #: Keeps the result this long after the end.
     result_ttl: Span
     #: Whether the outcome is pushed to this client; `False` for what nobody here will await.
@@ -94,6 +129,7 @@ def wire(options: Options) -> dict[str, Any]:
     if retry_on := options.get("retry_on"):
         made["retry_on"] = list(retry_on)
     _add_times(options, made)
+    _add_ends(options, made)
     if (ttl := options.get("result_ttl")) is not None:
         made["result_ttl_ms"] = span_ms("result_ttl", ttl)
     if limits := options.get("limits"):
@@ -113,6 +149,21 @@ def _add_times(options: Options, made: dict[str, Any]) -> None:
     for name in ("expires", "deadline"):
         if "start" in made and name in made and _never_after(made[name], made["start"]):
             raise InvalidArgument(name, str(options.get(name)), "a time after the one that it may start at")
+
+
+def _add_ends(options: Options, made: dict[str, Any]) -> None:
+    """What it waits for, and what follows it."""
+    if after := options.get("after"):
+        made["after"] = [(one if isinstance(one, After) else After(one)).wire() for one in after]
+    if options.get("on_unmet", "fail") != "fail":
+        made["on_unmet"] = options["on_unmet"]
+    follows = (("success", "on_success"), ("failure", "on_failure"), ("done", "on_complete"))
+    callbacks = [{"on": on, "to": options[name]} for on, name in follows if options.get(name)]  # type: ignore[literal-required]
+    for callback in callbacks:
+        if "://" not in callback["to"]:
+            task_ref(callback["to"])
+    if callbacks:
+        made["callbacks"] = callbacks
 
 
 def moment(name: str, value: Any) -> dict[str, int]:

@@ -90,7 +90,12 @@ class Outcome:
     @property
     def state(self) -> State:
         """The state that the invocation ended in."""
-        ends = {"ok": State.SUCCEEDED, "cancelled": State.CANCELLED, "expired": State.EXPIRED}
+        ends = {
+            "ok": State.SUCCEEDED,
+            "cancelled": State.CANCELLED,
+            "skipped": State.CANCELLED,
+            "expired": State.EXPIRED,
+        }
         return ends.get(self.code, State.FAILED)
 
     def error(self, id: str) -> TaskFailed:

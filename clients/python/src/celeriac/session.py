@@ -24,6 +24,8 @@ class Settings:
     connect_timeout: float = 5.0
     #: Seconds between two looks at the store for what is awaited, in case a push was lost.
     sweep: float = 30.0
+    #: What proves to a gateway who this is; Redis has its password in the URL.
+    token: str | None = None
 
 
 class Session:
@@ -71,5 +73,10 @@ def transport(settings: Settings) -> Transport:
     scheme = settings.url.partition(":")[0]
     if scheme in ("redis", "rediss"):
         return RedisTransport(settings.url, settings.connect_timeout)
+    if scheme in ("http", "https"):
+        # Only who uses it pays for its import.
+        from ._http.transport import HttpTransport  # noqa: PLC0415
+
+        return HttpTransport(settings.url, settings.connect_timeout, settings.token)
     # Only the scheme: the rest may hold a password.
-    raise InvalidArgument("broker URL", scheme, "redis://HOST or rediss://HOST")
+    raise InvalidArgument("broker URL", scheme, "redis://HOST, rediss://HOST, http://HOST or https://HOST")

@@ -36,9 +36,11 @@ class Client:
     It connects at its first use: one made before a fork works in each child.
     """
 
-    def __init__(self, url: str | None = None, *, connect_timeout: float = 5.0, sweep: float = 30.0) -> None:
+    def __init__(
+        self, url: str | None = None, *, token: str | None = None, connect_timeout: float = 5.0, sweep: float = 30.0
+    ) -> None:
         #: The client behind this one; it is to be used on this client's own thread only.
-        self.asynchronous = AsyncClient(url, connect_timeout=connect_timeout, sweep=sweep)
+        self.asynchronous = AsyncClient(url, token=token, connect_timeout=connect_timeout, sweep=sweep)
         self.portal = Portal()
 
     def open(self) -> None:
@@ -92,6 +94,21 @@ class Client:
         """Hands in an invocation. When this returns it is stored and will run, whatever happens to this process."""
         submitted = self.asynchronous.submit(task, input, output=output, **_adapted(self, options))
         return SyncHandle(self, self.portal.run(submitted))
+
+    def chain(self, input: Any, *tasks: SyncTask[Any]) -> SyncHandle[Any]:
+        """Hands in a chain: the first task gets `input`, each other the output before. The handle of the last."""
+        behind = [task.asynchronous for task in tasks]
+        return SyncHandle(self, self.portal.run(self.asynchronous.chain(input, *behind)))
+
+    def group(self, *calls: tuple[SyncTask[Any], Any]) -> list[SyncHandle[Any]]:
+        """Hands in tasks with their inputs, in order; `gather` waits for them."""
+        behind = [(task.asynchronous, input) for task, input in calls]
+        return [SyncHandle(self, handle) for handle in self.portal.run(self.asynchronous.group(*behind))]
+
+    def chord(self, calls: Iterable[tuple[SyncTask[Any], Any]], task: SyncTask[O]) -> SyncHandle[O]:
+        """Hands in a group, and a task that gets the list of its outputs when all have succeeded."""
+        behind = [(member.asynchronous, input) for member, input in calls]
+        return SyncHandle(self, self.portal.run(self.asynchronous.chord(behind, task.asynchronous)))
 
     @overload
     def handle(self, id: str, *, output: type[O]) -> SyncHandle[O]: ...

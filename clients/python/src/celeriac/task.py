@@ -55,6 +55,10 @@ class Task(Generic[T]):
     def __repr__(self) -> str:
         return f"Task({self.name!r})"
 
+    def parts(self) -> tuple[TaskRef, Decoder, Options]:
+        """What it is made of."""
+        return self._ref, self._decoder, self._options
+
     def options(self, **options: Unpack[Options]) -> Task[T]:
         """The same task with other options."""
         return Task(self._client, self._ref, self._decoder, merged(self._options, options))

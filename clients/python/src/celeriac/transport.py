@@ -76,8 +76,8 @@ class Transport(Protocol):
     def watch(self, id: str, after: str | None) -> AsyncIterator[Event]:
         """What an invocation has reported after a cursor, and reports from now on. Ends with its reader."""
 
-    async def put_module(self, module: bytes) -> str:
-        """Stores a module's bytes and returns their digest."""
+    async def upload(self, module: bytes, name: str) -> dict[str, Any] | None:
+        """Stores a module's bytes under their digest. The manifest, where the other side has it admitted itself."""
 
     async def manifest(self, module: str) -> dict[str, Any]:
         """What a module says about itself."""

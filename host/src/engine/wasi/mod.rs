@@ -27,6 +27,7 @@ pub const ALLOWED_IMPORTS: &[&str] = &[
     "celeriac:task/types",
     "celeriac:task/context",
     "celeriac:task/key-value",
+    "celeriac:task/tasks",
     "wasi:io/error",
     "wasi:io/poll",
     "wasi:io/streams",

@@ -3,27 +3,37 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from ..errors import CeleriacError, NoSuchModule, NoSuchTask, QueueFull
+from ..errors import CeleriacError, InvalidArgument, NoSuchModule, NoSuchParent, NoSuchTask, QueueFull
 from ..names import SYSTEM_QUEUE
 from ..options import times
+from .callbacks import followers, look
 from .scripts import script
 
 if TYPE_CHECKING:
+    from ..ids import Namespace
     from ..transport import Submission
     from .link import Argument, Link
 
 #: Invocations in one call, and bytes of payload unless a single one is larger.
 CHUNK, CHUNK_BYTES = 500, 4 << 20
 
+#: Parents of all invocations in one call, unless a single one has more.
+EDGES = 1_000
+
+#: The most that one waits for, that wait for one, and that are in a chain.
+MAX_DEPENDENTS, MAX_CHAIN = 10_000, 10_000
+
 #: A day, as hosts have it: how long the record of a cancelled invocation is kept. Then the TTL and the cap of
 #: reply streams, in milliseconds and entries.
 RESULT_TTL_MS, REPLY_TTL_MS, REPLY_CAP = 86_400_000, 600_000, 4096
 
 
-async def submit(link: Link, batch: list[Submission], client: str) -> list[CeleriacError | None]:
+async def submit(link: Link, namespace: Namespace, batch: list[Submission], client: str) -> list[CeleriacError | None]:
     """Accepts a batch, in order; `client` names the reply stream."""
+    if any("callbacks" in submission.options for submission in batch):
+        return await _submit_with_callbacks(link, namespace, batch, client)
     answers: list[CeleriacError | None] = []
     at = 0
     while at < len(batch):
@@ -33,13 +43,33 @@ async def submit(link: Link, batch: list[Submission], client: str) -> list[Celer
     return answers
 
 
+async def _submit_with_callbacks(
+    link: Link, namespace: Namespace, batch: list[Submission], client: str
+) -> list[CeleriacError | None]:
+    """Hands in what follows the ends together with what ends. A callback that cannot be run refuses what it follows."""
+    answers: list[CeleriacError | None] = [await look(link, submission) for submission in batch]
+    sent: list[tuple[int, Submission]] = []
+    for index, submission in enumerate(batch):
+        if answers[index] is None:
+            sent += [(index, one) for one in (submission, *followers(namespace, submission))]
+    plain = [one for _, one in sent]
+    at = 0
+    while at < len(plain):
+        end = chunk_end(plain, at)
+        for (index, _), answer in zip(sent[at:end], await _send(link, plain[at:end], client)):
+            answers[index] = answers[index] or answer
+        at = end
+    return answers
+
+
 def chunk_end(batch: list[Submission], at: int) -> int:
     """Where the chunk that begins at `at` ends."""
-    size = 0
+    size = edges = 0
     for end in range(at, min(at + CHUNK, len(batch))):
         size += len(batch[end].input.data)
-        if size > CHUNK_BYTES and end > at:
+        if (size > CHUNK_BYTES or edges >= EDGES) and end > at:
             return end
+        edges += len(batch[end].options.get("after", ()))
     return min(at + CHUNK, len(batch))
 
 
@@ -64,23 +94,41 @@ async def _send(link: Link, chunk: list[Submission], client: str) -> list[Celeri
             max(1, options["result_ttl_ms"]) if "result_ttl_ms" in options else "",
             times(options) if options else "",
             "",
-            "",
+            after(options) if options else "",
         )
     ends = (RESULT_TTL_MS, REPLY_TTL_MS, REPLY_CAP)
     refused = await link.call(script("submit"), *ends, len(targets), *heads, *items)
     answers: list[CeleriacError | None] = [None] * len(chunk)
     for number, reason in zip(refused[::2], refused[1::2]):
-        answers[number - 1] = _refusal(chunk[number - 1], reason)
+        answers[number - 1] = refusal(chunk[number - 1], reason)
     return answers
 
 
-def _refusal(submission: Submission, reason: int | bytes | str) -> CeleriacError:
+def refusal(submission: Submission, reason: int | bytes | str) -> CeleriacError:
+    """Why it was not accepted: 1 and 2 are about the task, other numbers about parent number `reason // 100`."""
     ref = submission.task
-    if isinstance(reason, int):
-        return NoSuchModule(ref.module) if reason == 1 else NoSuchTask(ref.text)
-    text = reason.decode() if isinstance(reason, bytes) else reason
-    depth, limit, queue = text.split(" ", 2)
-    return QueueFull(queue, int(depth), int(limit))
+    if isinstance(reason, (bytes, str)):
+        text = reason.decode() if isinstance(reason, bytes) else reason
+        depth, limit, queue = text.split(" ", 2)
+        return QueueFull(queue, int(depth), int(limit))
+    if reason == 1:
+        return NoSuchModule(ref.module)
+    if reason == 2:
+        return NoSuchTask(ref.text)
+    parent = submission.options["after"][reason // 100 - 1]["id"]
+    if reason % 100 == 11:
+        return NoSuchParent(parent)
+    if reason % 100 == 12:
+        return InvalidArgument("after", parent, f"an invocation that fewer than {MAX_DEPENDENTS} others wait for")
+    return InvalidArgument("after", parent, f"the end of a chain of fewer than {MAX_CHAIN}")
+
+
+def after(options: dict[str, Any]) -> str:
+    """What it waits for as `submit.lua` reads it."""
+    if "after" not in options:
+        return ""
+    policy = "k" if options.get("on_unmet") == "skip" else "f"
+    return policy + "".join(edge["id"] + edge.get("on", "success")[0] for edge in options["after"])
 
 
 def header(submission: Submission) -> str:

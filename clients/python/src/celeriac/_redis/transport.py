@@ -111,7 +111,9 @@ class RedisTransport:
 
     async def submit(self, batch: list[Submission]) -> list[CeleriacError | None]:
         """Accepts invocations, in order; one answer each."""
-        return await submit(self._link, batch, self._replies.client if self._replies is not None else "")
+        return await submit(
+            self._link, self.namespace, batch, self._replies.client if self._replies is not None else ""
+        )
 
     async def open_replies(self, inbox: Inbox) -> None:
         """Has outcomes pushed from now on."""
@@ -184,8 +186,8 @@ class RedisTransport:
                 if len(entries) < 100:
                     await notice.wait()
 
-    async def put_module(self, module: bytes) -> str:
-        """Stores a module's bytes and returns their digest."""
+    async def upload(self, module: bytes, name: str) -> dict[str, Any] | None:  # noqa: ARG002 admission gives the name
+        """Stores a module's bytes; it is admitted by an invocation."""
         if len(module) > MODULE_BYTES:
             raise PayloadTooLarge("module", len(module), MODULE_BYTES, "caps.module")
         digest = hashlib.sha256(module).hexdigest()
@@ -193,7 +195,7 @@ class RedisTransport:
         # NX and GT, so that a published module never starts to expire.
         if await self._link.run("SET", key, module, "NX", "EX", UNADMITTED) is None:
             await self._link.run("EXPIRE", key, UNADMITTED, "GT")
-        return f"sha256:{digest}"
+        return None
 
     async def manifest(self, module: str) -> dict[str, Any]:
         """What a module says about itself."""

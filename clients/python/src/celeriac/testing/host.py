@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .process import Process
+import httpx
+
+from .process import Process, free_port
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,12 +31,15 @@ def binary() -> str:
 
 
 class Host:
-    """A `celeriac serve` on a broker. Ended with `close`, or at the end of a `with`."""
+    """A `celeriac serve`: with a broker on that, without one on a durable store of its own, reached over HTTP.
 
-    def __init__(self, broker: str, *arguments: str, environment: Mapping[str, str] | None = None) -> None:
+    Ended with `close`, or at the end of a `with`.
+    """
+
+    def __init__(
+        self, broker: str | None = None, *arguments: str, environment: Mapping[str, str] | None = None
+    ) -> None:
         self._directory = tempfile.mkdtemp(prefix="celeriac-host-")
-        #: What clients connect to.
-        self.url = broker
         # Compiled modules are kept where the variable says, so that the next run need not compile them again. On a
         # machine that is busy with tests a compilation may take its time.
         settings = {
@@ -41,12 +47,27 @@ class Host:
             "CELERIAC_COMPILE_TIMEOUT": "10m",
             **(environment or {}),
         }
+        if broker is None:
+            address = f"127.0.0.1:{free_port()}"
+            broker = f"embedded:{Path(self._directory) / 'store'}"
+            arguments = ("--http", address, *arguments)
+            #: What clients connect to.
+            self.url = f"http://{address}"
+        else:
+            self.url = broker
         self.process = Process([binary(), "serve", "--broker", broker, *arguments], settings)
         try:
-            self.process.wait_until(lambda: " serves " in self.process.log)
+            self.process.wait_until(self._is_ready)
         except RuntimeError:
             shutil.rmtree(self._directory, ignore_errors=True)
             raise
+
+    def _is_ready(self) -> bool:
+        if not self.url.startswith("http"):
+            return " serves " in self.process.log
+        with contextlib.suppress(httpx.TransportError):
+            return httpx.get(f"{self.url}/v1/readyz", trust_env=False).is_success
+        return False
 
     def kill(self) -> None:
         """Ends it as a power cut would."""

@@ -1,0 +1,1 @@
+"""Results of invocations in a table."""

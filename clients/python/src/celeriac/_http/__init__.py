@@ -1,0 +1,1 @@
+"""The transport over a host's HTTP gateway: what a client does as `docs/http-api.md` says."""

@@ -1,0 +1,62 @@
+"""From `application/problem+json` to what a caller is told."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from ..errors import (
+    BrokerUnavailable,
+    BrokerUnfit,
+    CeleriacError,
+    Damaged,
+    Failure,
+    InvalidArgument,
+    ModuleRefused,
+    NoSuchModule,
+    NoSuchParent,
+    NoSuchTask,
+    NotFound,
+    Overloaded,
+    PayloadTooLarge,
+    ResultExpired,
+)
+
+
+def exception(problem: dict[str, Any], address: str, *, id: str = "", task: str = "") -> CeleriacError:
+    """The exception for a problem; `id` and `task` are what was asked about."""
+    code = str(problem.get("code", ""))
+    detail = str(problem.get("detail") or problem.get("title") or code)
+    made: dict[str, Any] = {
+        "not_found": lambda: NotFound(id),
+        "expired": lambda: ResultExpired(id),
+        "no_module": lambda: NoSuchModule(task.rpartition("/")[0] or task),
+        "no_task": lambda: NoSuchTask(task),
+        "no_parent": lambda: NoSuchParent(_first_id(detail)),
+        "unauthorized": lambda: BrokerUnfit(address, detail, "pass a token: `token=…`, or the variable CELERIAC_TOKEN"),
+        "forbidden": lambda: BrokerUnfit(address, detail, "use a token that has the scope: `celeriac token new`"),
+        "unfit": lambda: BrokerUnfit(address, detail, "see `celeriac doctor`"),
+        "unavailable": lambda: BrokerUnavailable(address, detail),
+        "timeout": lambda: BrokerUnavailable(address, detail),
+        "overloaded": lambda: Overloaded(Failure("overloaded", detail, retryable=True), code="overloaded", id=id),
+        "damaged": lambda: Damaged("what was asked for", detail),
+        "refused": lambda: ModuleRefused(problem.get("findings") or []),
+        "invalid": lambda: InvalidArgument.told(_with_fields(detail, problem), problem.get("errors") or []),
+        "too_large": lambda: PayloadTooLarge.told(detail),
+    }
+    if code in made:
+        error: CeleriacError = made[code]()
+        return error
+    return CeleriacError(f"{address} has answered {problem.get('status', '')} {code}: {detail}")
+
+
+def _first_id(text: str) -> str:
+    """The id that a message is about."""
+    found = re.search(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", text)
+    return found[0] if found else ""
+
+
+def _with_fields(detail: str, problem: dict[str, Any]) -> str:
+    """The message with each field that is wrong, where the gateway names some."""
+    fields = [f"{error.get('pointer') or 'input'}: {error.get('message', '')}" for error in problem.get("errors") or []]
+    return "; ".join([detail, *fields])

@@ -1,0 +1,73 @@
+"""Requests to the gateway: the token, the errors, and one more try when a kept connection had been closed."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import httpx
+
+from ..errors import BrokerUnavailable, CeleriacError
+from . import problem
+
+#: The id and the task that a request is about.
+About = tuple[str, str]
+
+#: How long one answer may take, in seconds. Generous: a module of 32 MiB on a slow line is an answer too.
+RESPONSE_TIMEOUT = 30.0
+
+
+class Requests:
+    """Sends requests of one process."""
+
+    def __init__(self, url: str, connect_timeout: float, token: str | None) -> None:
+        where = httpx.URL(url)
+        self.address = f"{where.scheme}://{where.netloc.decode().rpartition('@')[2]}{where.path.rstrip('/')}"
+        self.connect_timeout = connect_timeout
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        timeout = httpx.Timeout(RESPONSE_TIMEOUT, connect=connect_timeout)
+        # Proxies and credentials come from the caller alone, as for Redis.
+        self.http = httpx.AsyncClient(base_url=self.address, headers=headers, timeout=timeout, trust_env=False)
+
+    async def send(
+        self, method: str, path: str, *, about: tuple[str, str] = ("", ""), **options: Any
+    ) -> httpx.Response:
+        """The answer, or what went wrong; `about` is the id and the task that the request is about."""
+        try:
+            try:
+                response = await self.http.request(method, path, **options)
+            except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError):
+                # Every request may be repeated: ids make submitting twice submitting once.
+                response = await self.http.request(method, path, **options)
+        except httpx.TransportError as error:
+            raise BrokerUnavailable(self.address, str(error) or type(error).__name__) from error
+        if response.is_error:
+            raise failure(response, self.address, about)
+        return response
+
+    async def get(self, path: str, **options: Any) -> Any:
+        """The JSON document at a path."""
+        return (await self.send("GET", path, **options)).json()
+
+    async def post(self, path: str, body: bytes, **options: Any) -> Any:
+        """The JSON answer to a JSON document."""
+        headers = {"Content-Type": "application/json"}
+        return (await self.send("POST", path, content=body, headers=headers, **options)).json()
+
+    async def close(self) -> None:
+        """Closes every connection."""
+        await self.http.aclose()
+
+
+def failure(response: httpx.Response, address: str, about: About = ("", "")) -> CeleriacError:
+    """What an answer that is an error means."""
+    try:
+        document = json.loads(response.content)
+    except ValueError:
+        document = None
+    if not isinstance(document, dict) or "code" not in document:
+        # Something between here and the gateway has answered.
+        if response.status_code in (502, 503, 504):
+            return BrokerUnavailable(address, f"{response.status_code} {response.reason_phrase}")
+        return CeleriacError(f"{address} has answered {response.status_code}, and not as the gateway does")
+    return problem.exception(document, address, id=about[0], task=about[1])

@@ -1,0 +1,99 @@
+"""What only the way over HTTP has: tokens, named fields, streams that break, the fixtures for users' suites."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import has_gateway, sample
+
+from celeriac import AsyncClient, BrokerUnavailable, BrokerUnfit, Client, InvalidArgument, ModuleRefused
+from celeriac.testing import Host, RedisServer
+from celeriac.testing.host import binary
+from celeriac.testing.process import free_port
+
+pytestmark = pytest.mark.skipif(not has_gateway(), reason="this host has no gateway")
+
+
+async def test_a_wrong_input_is_refused_with_the_name_of_the_field(gateway: str) -> None:
+    async with AsyncClient(gateway) as client:
+        with pytest.raises(InvalidArgument, match="required") as caught:
+            await client.submit("basics/add", {"a": 1})
+        assert "/b" in caught.value.fields[0]["pointer"]
+
+
+async def test_a_module_that_is_none_is_refused_with_findings(gateway: str) -> None:
+    async with AsyncClient(gateway) as client:
+        with pytest.raises(ModuleRefused) as caught:
+            await client.push(b"not a component", "broken")
+        assert caught.value.findings
+
+
+async def test_pending_awaits_survive_a_gateway_that_starts_again() -> None:
+    """The store is Redis; the gateway that a client talks to dies, and another comes up at its address."""
+    with RedisServer() as redis:
+        address = f"127.0.0.1:{free_port()}"
+        token = new_token(redis.url)
+        with Host(redis.url) as worker:
+            with Client(worker.url) as client:
+                client.push(sample("basics"))
+            first = Host(redis.url, "--http", address)
+            async with AsyncClient(f"http://{address}", token=token, connect_timeout=30, sweep=2) as client:
+                handles = [await client.submit("basics/sleep", {"seconds": seconds}) for seconds in (0.5, 2, 4)]
+                waiting = [asyncio.ensure_future(handle.result(90)) for handle in handles]
+                await asyncio.sleep(0.2)
+                first.kill()
+                await asyncio.sleep(1)
+                with Host(redis.url, "--http", address):
+                    results = await asyncio.gather(*waiting)
+                    assert [result["steps"] for result in results] == [1, 1, 1]
+                    assert await client.call("basics/add", {"a": 1, "b": 1}) == 2
+
+
+def new_token(broker: str) -> str:
+    command = [binary(), "token", "new", "--name", "test", "--scopes", "submit,read", "--json", "--broker", broker]
+    made = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    return str(made["token"])
+
+
+async def test_a_token_is_needed_and_enough() -> None:
+    with RedisServer() as redis:
+        address = f"127.0.0.1:{free_port()}"
+        with Host(redis.url, "--http", address):
+            url = f"http://{address}"
+            nobody = AsyncClient(url)
+            with pytest.raises(BrokerUnfit, match="CELERIAC_TOKEN"):
+                await nobody.open()
+            await nobody.close()
+            async with AsyncClient(url, token=new_token(redis.url)) as client:
+                with pytest.raises(BrokerUnfit, match="scope"):
+                    await client.push(sample("basics"))
+
+
+async def test_nobody_at_the_address_is_an_error_within_the_connect_timeout() -> None:
+    client = AsyncClient(f"http://127.0.0.1:{free_port()}", connect_timeout=0.3)
+    with pytest.raises(BrokerUnavailable):
+        await client.open()
+    await client.close()
+
+
+def test_the_fixtures_serve_a_suite_of_a_user(tmp_path: Path) -> None:
+    suite = tmp_path / "test_shop.py"
+    suite.write_text(
+        f"""
+def test_adds(celeriac_client):
+    celeriac_client.push({str(sample("basics"))!r})
+    assert celeriac_client.call("basics/add", {{"a": 1, "b": 2}}) == 3
+
+def test_shares_the_host(celeriac_client, celeriac_host):
+    assert celeriac_host.url.startswith("http://127.0.0.1:")
+    assert celeriac_client.call("basics/echo", "again") == "again"
+"""
+    )
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(suite)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert "2 passed" in done.stdout, done.stdout + done.stderr
