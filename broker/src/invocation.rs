@@ -136,6 +136,9 @@ pub struct Options {
     /// The dead letter whose place it takes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry_of: Option<InvocationId>,
+    /// What it shares a limit with, such as an account of some service: see `LimitScope::Key`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub concurrency_key: Option<String>,
     /// The schedule that submitted it: set by schedules.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub schedule: Option<String>,
@@ -158,6 +161,9 @@ impl Options {
         }
         if let Some(key) = &self.fairness_key {
             check_sharing_key("fairness key", key)?;
+        }
+        if let Some(key) = &self.concurrency_key {
+            check_sharing_key("concurrency key", key)?;
         }
         if let Some(schedule) = &self.schedule {
             check_name("schedule name", schedule)?;

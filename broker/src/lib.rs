@@ -65,7 +65,7 @@ pub use self::{
         KeyValueStats, MAX_KEY_BYTES, MAX_PAGE, MAX_VALUE_BYTES, TOKEN_STORE, check_key,
         check_module,
     },
-    limit::{Limit, LimitScope, Limited},
+    limit::{Limit, LimitScope, Limited, Rate},
     listing::{Filter, List, Listing, MAX_LISTED, TaskFilter},
     manifest::{
         Admitted, Finding, Manifest, Need, TaskInfo, TaskOptions, Ungranted, UngrantedNeed,

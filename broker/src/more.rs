@@ -21,6 +21,9 @@ pub(crate) struct More {
     /// The fairness key.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) fair: Option<String>,
+    /// The concurrency key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) key: Option<String>,
     /// The invocation that has called it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) parent: Option<InvocationId>,
@@ -49,6 +52,7 @@ impl More {
             unique: options.unique.clone(),
             band: priority.map(Priority::band),
             fair: options.fairness_key.clone(),
+            key: options.concurrency_key.clone(),
             parent: options.parent.map(|parent| parent.id),
             schedule: options.schedule.clone(),
         }

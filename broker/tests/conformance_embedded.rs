@@ -119,7 +119,7 @@ async fn a_damaged_record_ends_as_a_failure_and_does_not_block_its_queue() {
     damage("UPDATE invocations SET input = NULL WHERE id = ?1", 1);
     damage("DELETE FROM invocations WHERE id = ?1", 2);
     db.execute(
-        "INSERT INTO ready VALUES ('default', -5, x'00', 0, 0, 0, 0, NULL)",
+        "INSERT INTO ready VALUES ('default', -5, x'00', 0, 0, 0, 0, NULL, NULL)",
         [],
     )
     .unwrap();

@@ -3,12 +3,20 @@
 use super::{
     fault::Fault,
     lease::millis,
-    place::{first_since, lane_of, list_of, put_turn},
+    limits,
+    place::{Place, first_since, lane_of, list_of, put_turn},
     reserve::{Yield, take_rows},
     row,
+    switchboard::News,
     writer::Tx,
 };
 use crate::{Priority, Reserve, priority::AGED_SHARE};
+
+/// Invocations that one reserve has wait for limits: some ten milliseconds.
+const HELD_BACK: usize = 500;
+
+/// Those of one key in its turn.
+const HELD_BACK_IN_TURN: usize = 10;
 
 /// A queue as one reserve takes from it.
 pub(super) struct Bands<'a> {
@@ -26,21 +34,56 @@ impl Bands<'_> {
         enough: usize,
         found: &mut Yield,
     ) -> Result<(), Fault> {
-        let are_many = self.are_many(tx)?;
-        while found.has_room(enough) {
+        let is_limited = found.limits.are_any;
+        let are_many = is_limited || self.are_many(tx)?;
+        let mut held_back = 0;
+        while found.has_room(enough) && held_back < HELD_BACK {
             let (band, most) = match are_many {
                 true => (self.next(tx)?, 1),
                 false => (Some(Priority::Normal.band()), enough - found.taken.len()),
             };
             let Some(band) = band else { break };
+            if is_limited && !found.limits.let_queue(tx, self.queue)? {
+                break;
+            }
             if self.take_from(tx, band, most, found)? == 0 {
                 break;
             }
+            held_back += self.work_off(tx, band, found)?;
+        }
+        if held_back >= HELD_BACK {
+            // The next look goes on.
+            tx.say(News::Work(self.queue.to_owned()));
         }
         if are_many && !self.are_many(tx)? {
             tx.execute("DELETE FROM turns WHERE queue = ?1", [self.queue])?;
         }
         Ok(())
+    }
+
+    /// Has those wait that a limit holds back, and those follow that limits have let go. How many were held back.
+    fn work_off(&self, tx: &mut Tx<'_>, band: u8, found: &mut Yield) -> Result<usize, Fault> {
+        let held_back = std::mem::take(&mut found.held_back);
+        for item in &held_back {
+            let place = Place {
+                queue: self.queue,
+                id: item.id,
+                fare: item.fare,
+                since: item.since,
+                more: &item.more,
+            };
+            found
+                .limits
+                .park(tx, &place, &item.scope, item.was_let_go)?;
+        }
+        for scope in std::mem::take(&mut found.dealt) {
+            if found.limits.has_room(tx, &scope)? {
+                limits::let_go(tx, self.queue, band, &scope)?;
+            } else {
+                found.limits.note(tx, &scope)?;
+            }
+        }
+        Ok(held_back.len())
     }
 
     /// Whether anything waits in a band other than the normal one.
@@ -101,7 +144,7 @@ impl Bands<'_> {
             (&main, pos),
         )?;
         let (lane, before) = (lane_of(self.queue, band, &key), found.taken.len());
-        while found.taken.len() == before {
+        while found.taken.len() == before && found.held_back.len() < HELD_BACK_IN_TURN {
             if take_rows(tx, self.request, &lane, 1, found)? == 0 {
                 break;
             }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use super::{
     fault::Fault,
-    row,
+    limits, row,
     writer::{Tx, query_all},
 };
 use crate::{BrokerError, Limit, LimitScope};
@@ -87,7 +87,8 @@ impl Depths {
 }
 
 /// Sets a limit, or removes it.
-pub(super) fn set(tx: &Tx<'_>, scope: &LimitScope, limit: Option<&Limit>) -> Result<(), Fault> {
+pub(super) fn set(tx: &mut Tx<'_>, scope: &LimitScope, limit: Option<&Limit>) -> Result<(), Fault> {
+    let limit = limit.map(|limit| limit.checked(scope)).transpose()?;
     match limit {
         Some(limit) => tx.execute(
             "INSERT OR REPLACE INTO limits VALUES (?1, ?2)",
@@ -95,6 +96,11 @@ pub(super) fn set(tx: &Tx<'_>, scope: &LimitScope, limit: Option<&Limit>) -> Res
         )?,
         None => tx.execute("DELETE FROM limits WHERE scope = ?1", [scope.to_string()])?,
     };
-    let LimitScope::Queue(queue) = scope;
-    bound(tx, queue, limit.and_then(|limit| limit.max_queue))
+    if let Some(queue) = scope.queue() {
+        bound(tx, queue, limit.and_then(|limit| limit.max_queue))?;
+    }
+    match scope {
+        LimitScope::EachKey => limits::all_go_on(tx),
+        scope => limits::go_on(tx, &scope.to_string()),
+    }
 }

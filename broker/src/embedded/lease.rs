@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 use super::{
     EmbeddedBroker, ending,
     fault::Fault,
+    limits,
     place::{self, Place},
     row::{self, Fare},
     times::Times,
@@ -100,13 +101,16 @@ fn give_back(tx: &mut Tx<'_>, uses: &mut Uses, ttl_ms: u64, lease: &Lease) -> Re
         return Ok(());
     };
     let held = tx.query(
-        "DELETE FROM leases WHERE id = ?1 AND host = ?2 AND taken = ?3 RETURNING taken, given_back, crashes, cancel",
+        "DELETE FROM leases WHERE id = ?1 AND host = ?2 AND taken = ?3 RETURNING taken, given_back, crashes, cancel, holds",
         (lease.id.as_bytes(), host, taken),
-        |held| Ok((Fare::read(held, 0), row::count(held, 3) > 0)),
+        |held| Ok((Fare::read(held, 0), row::count(held, 3) > 0, row::count(held, 4) > 0)),
     )?;
-    let Some((mut fare, is_cancelled)) = held else {
+    let Some((mut fare, is_cancelled, holds)) = held else {
         return Ok(());
     };
+    if holds {
+        limits::give_back(tx, lease.id)?;
+    }
     fare.given_back += 1;
     if is_cancelled {
         ending::end_by_verdict(tx, uses, ttl_ms, (lease.id, fare, Some(host)), CANCELLED)?;

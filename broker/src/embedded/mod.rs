@@ -8,7 +8,7 @@
 //! - `store`, `schema.sql`: the files; `writer`, `reader`: the threads that use them; `clock`
 //! - `switchboard`, `bell`: who waits here, and how other processes are woken
 //! - `submit`, `join`, `outcome`, `replies`, `events`: what clients use
-//! - `reserve`, `settle`, `ending`, `ended`, `lease`: what hosts use; `place`, `bands`, `depth`: where what waits stands;
+//! - `reserve`, `settle`, `ending`, `ended`, `lease`: what hosts use; `place`, `bands`, `depth`: where what waits stands; `limits`: what holds it back;
 //!   `times`, `ticker`: what falls due;
 //!   `follow`: those who wait for others
 //! - `kv`: the key-value stores of modules; `schedules`: what is submitted again and again; `once`: keys
@@ -27,6 +27,7 @@ mod follow;
 mod join;
 mod kv;
 mod lease;
+mod limits;
 mod list;
 mod modules;
 mod once;

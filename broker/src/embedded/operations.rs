@@ -127,19 +127,21 @@ pub(super) async fn hosts(broker: &EmbeddedBroker) -> Result<Vec<HostInfo>, Brok
 /// Each limit that is set.
 pub(super) async fn limits(broker: &EmbeddedBroker) -> Result<Vec<Limited>, BrokerError> {
     let read = move |db: &Connection| {
-        let sql = "SELECT scope, config FROM limits";
+        let sql = "SELECT scope, config, (SELECT count(*) FROM held h WHERE h.scope = limits.scope) FROM limits";
         query_all(db, sql, (), |found| {
             Ok((
                 row::text(found, 0).unwrap_or_default(),
                 row::bytes(found, 1).unwrap_or_default(),
+                row::count(found, 2),
             ))
         })
     };
     let mut limits = Vec::new();
-    for (scope, config) in broker.reader.run(read).await? {
+    for (scope, config, running) in broker.reader.run(read).await? {
         limits.push(Limited {
             scope: scope.parse()?,
             limit: Limit::read(&config)?,
+            running,
         });
     }
     limits.sort_by(|a, b| a.scope.cmp(&b.scope));

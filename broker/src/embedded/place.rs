@@ -105,7 +105,102 @@ impl Ends {
 pub(super) fn place(tx: &mut Tx<'_>, place: &Place<'_>, in_front: bool) -> Result<(), Fault> {
     let main = list_of(place.queue, place.band());
     let lane = (place.more.fair.as_deref()).map(|key| lane_of(place.queue, place.band(), key));
-    let list = lane.as_deref().unwrap_or(&main);
+    enter(tx, (&main, lane.as_deref()), place, in_front)?;
+    tx.say(News::Work(place.queue.to_owned()));
+    Ok(())
+}
+
+/// Has an invocation wait for a limit.
+pub(super) fn park(
+    tx: &Tx<'_>,
+    place: &Place<'_>,
+    scope: &str,
+    in_front: bool,
+) -> Result<(), Fault> {
+    let main = parked_list(place.queue, place.band(), scope);
+    let lane = (place.more.fair.as_deref()).map(|key| format!("{main} @{key}"));
+    enter(tx, (&main, lane.as_deref()), place, in_front)
+}
+
+fn parked_list(queue: &str, band: u8, scope: &str) -> String {
+    format!("{queue}:{band} !{scope}")
+}
+
+/// Takes the first of those that wait for a limit out of its list.
+pub(super) fn take_parked(
+    tx: &Tx<'_>,
+    queue: &str,
+    band: u8,
+    scope: &str,
+) -> Result<Option<(InvocationId, Fare, u64)>, Fault> {
+    let main = parked_list(queue, band, scope);
+    let pop = |list: &str| {
+        tx.query(
+            "DELETE FROM ready WHERE list = ?1 AND pos = (SELECT min(pos) FROM ready WHERE list = ?1)
+             RETURNING id, taken, given_back, crashes, since, lane",
+            [list],
+            |found| {
+                let id = row::id(found, 0);
+                Ok((id, Fare::read(found, 1), row::count(found, 4), row::text(found, 5)))
+            },
+        )
+    };
+    while let Some((id, fare, since, key)) = pop(&main)? {
+        let Some(key) = key else {
+            match id {
+                Some(id) => return Ok(Some((id, fare, since))),
+                None => continue,
+            }
+        };
+        let lane = format!("{main} @{key}");
+        let first = pop(&lane)?;
+        match first_since(tx, &lane)? {
+            Some(since) => put_turn(tx, (&main, &lane, &key), since, false)?,
+            None => {
+                tx.execute("DELETE FROM lanes WHERE list = ?1", [&lane])?;
+            }
+        }
+        if let Some((Some(id), fare, since, _)) = first {
+            return Ok(Some((id, fare, since)));
+        }
+    }
+    Ok(None)
+}
+
+/// Puts an invocation that a limit has let go at the head of its band.
+pub(super) fn put_let_go(
+    tx: &Tx<'_>,
+    (queue, band): (&str, u8),
+    (id, fare, since): (InvocationId, Fare, u64),
+    scope: &str,
+) -> Result<(), Fault> {
+    let (list, more) = (list_of(queue, band), More::default());
+    let pos = pos_in(tx, &list, true)?;
+    let named = Some(list.as_str()).filter(|list| *list != queue);
+    let sql = "UPDATE invocations SET pos = ?2, list = ?3 WHERE id = ?1 AND state IS NULL";
+    if tx.execute(sql, (id.as_bytes(), pos, named))? == 0 {
+        return Ok(());
+    }
+    let place = Place {
+        queue,
+        id,
+        fare,
+        since,
+        more: &more,
+    };
+    insert(tx, &list, &place, pos)?;
+    let sql = "UPDATE ready SET scope = ?3 WHERE list = ?1 AND pos = ?2";
+    tx.execute(sql, (&list, pos, scope))?;
+    Ok(())
+}
+
+fn enter(
+    tx: &Tx<'_>,
+    (main, lane): (&str, Option<&str>),
+    place: &Place<'_>,
+    in_front: bool,
+) -> Result<(), Fault> {
+    let list = lane.unwrap_or(main);
     let pos = pos_in(tx, list, in_front)?;
     let sql = "UPDATE invocations SET pos = ?2, list = ?3 WHERE id = ?1 AND state IS NULL";
     let named = Some(list).filter(|list| *list != place.queue);
@@ -113,13 +208,12 @@ pub(super) fn place(tx: &mut Tx<'_>, place: &Place<'_>, in_front: bool) -> Resul
         return Ok(());
     }
     insert(tx, list, place, pos)?;
-    if let (Some(key), Some(lane)) = (&place.more.fair, &lane) {
+    if let (Some(key), Some(lane)) = (&place.more.fair, lane) {
         let sql = "SELECT 1 FROM lanes WHERE list = ?1";
         if tx.query(sql, [lane], |_| Ok(()))?.is_none() {
-            put_turn(tx, (&main, lane, key), place.since, in_front)?;
+            put_turn(tx, (main, lane, key), place.since, in_front)?;
         }
     }
-    tx.say(News::Work(place.queue.to_owned()));
     Ok(())
 }
 
@@ -132,7 +226,7 @@ pub(super) fn put_turn(
 ) -> Result<(), Fault> {
     let pos = pos_in(tx, main, in_front)?;
     tx.execute(
-        "INSERT INTO ready VALUES (?1, ?2, x'', 0, 0, 0, ?3, ?4)",
+        "INSERT INTO ready VALUES (?1, ?2, x'', 0, 0, 0, ?3, ?4, NULL)",
         (main, pos, since, key),
     )?;
     let sql = "INSERT OR REPLACE INTO lanes VALUES (?1, ?2, ?3)";
@@ -164,7 +258,7 @@ pub(super) fn first_since(tx: &Tx<'_>, list: &str) -> Result<Option<u64>, Fault>
 
 fn insert(tx: &Tx<'_>, list: &str, place: &Place<'_>, pos: i64) -> Result<(), Fault> {
     tx.execute(
-        "INSERT INTO ready VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, NULL)",
+        "INSERT INTO ready VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, NULL, NULL)",
         (
             list,
             pos,

@@ -10,6 +10,7 @@ use super::{
     ending,
     fault::Fault,
     lease::{millis, put_first, see},
+    limits::{self, Limits},
     once, pause,
     row::{self, Fare},
     ticker::Ticker,
@@ -47,6 +48,8 @@ struct Look {
 pub(super) struct Taken {
     lease: Lease,
     fare: Fare,
+    /// Whether it counts against a limit until its lease ends.
+    holds: bool,
     record: Option<Record>,
     queued_ms: u64,
     reserved_at: u64,
@@ -62,6 +65,21 @@ pub(super) struct Yield {
     bytes: usize,
     /// What has waited too long: ended instead of taken.
     over: Vec<(InvocationId, Fare, Verdict)>,
+    pub(super) limits: Limits,
+    /// What a limit holds back, with its scope, and whether that one had let it go before.
+    pub(super) held_back: Vec<HeldBack>,
+    /// The scopes that had let go what has been dealt with.
+    pub(super) dealt: Vec<String>,
+}
+
+/// An invocation that there is no room for.
+pub(super) struct HeldBack {
+    pub(super) id: InvocationId,
+    pub(super) fare: Fare,
+    pub(super) since: u64,
+    pub(super) more: More,
+    pub(super) scope: String,
+    pub(super) was_let_go: bool,
 }
 
 impl Yield {
@@ -157,7 +175,7 @@ fn take_interrupt(tx: &Tx<'_>, host: &HostId) -> Result<bool, Fault> {
 fn reap(tx: &mut Tx<'_>, ttl_ms: u64) -> Result<(), Fault> {
     let due = query_all(
         tx.db,
-        "SELECT id, host, taken, given_back, crashes, cancel FROM leases WHERE until <= ?1 ORDER BY until DESC LIMIT ?2",
+        "SELECT id, host, taken, given_back, crashes, cancel, holds FROM leases WHERE until <= ?1 ORDER BY until DESC LIMIT ?2",
         (tx.now, REAPED),
         |due| {
             let id = (row::id(due, 0), row::bytes(due, 0).unwrap_or_default());
@@ -166,13 +184,17 @@ fn reap(tx: &mut Tx<'_>, ttl_ms: u64) -> Result<(), Fault> {
                 row::text(due, 1),
                 Fare::read(due, 2),
                 row::count(due, 5) > 0,
+                row::count(due, 6) > 0,
             ))
         },
     )?;
     let mut uses = Uses::default();
-    for ((id, key), host, mut fare, is_cancelled) in due {
+    for ((id, key), host, mut fare, is_cancelled, holds) in due {
         tx.execute("DELETE FROM leases WHERE id = ?1", [&key])?;
         let Some(id) = id else { continue };
+        if holds {
+            limits::give_back(tx, id)?;
+        }
         fare.crashes += 1;
         let ended = (id, fare, host.as_deref());
         if is_cancelled {
@@ -192,7 +214,10 @@ fn take(
     ageing: Duration,
     ttl_ms: u64,
 ) -> Result<Vec<Taken>, Fault> {
-    let mut found = Yield::default();
+    let mut found = Yield {
+        limits: Limits::read(tx)?,
+        ..Yield::default()
+    };
     // The first round gives each queue its share; the second gives what is left to whoever can use it.
     for has_quotas in [true, false] {
         for (index, queue) in request.queues.iter().enumerate() {
@@ -221,6 +246,7 @@ fn take(
         ending::end_by_verdict(tx, &mut uses, ttl_ms, (id, fare, None), verdict)?;
     }
     uses.write(tx)?;
+    found.limits.write(tx)?;
     Ok(found.taken)
 }
 
@@ -236,7 +262,7 @@ pub(super) fn take_rows(
     let (mut places, mut last_pos) = (0, 0);
     let mut statement = tx.db.prepare_cached(
         "SELECT r.pos, r.id, r.taken, r.given_back, r.crashes, i.header, i.input, i.digest, r.since, i.big_input,
-           i.start_by, i.deadline, i.submitted_at, r.lane IS NOT NULL, i.more
+           i.start_by, i.deadline, i.submitted_at, r.lane IS NOT NULL, i.more, r.scope, i.queue
          FROM ready r LEFT JOIN invocations i ON i.id = r.id AND i.state IS NULL
          WHERE r.list = ?1 ORDER BY r.pos LIMIT ?2",
     )?;
@@ -258,9 +284,12 @@ pub(super) fn take_rows(
         )?;
     }
     let until = tx.now.saturating_add(millis(request.lease));
-    for Taken { lease, fare, .. } in found.taken.iter().skip(first) {
+    for Taken {
+        lease, fare, holds, ..
+    } in found.taken.iter().skip(first)
+    {
         tx.execute(
-            "INSERT OR REPLACE INTO leases VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0)",
+            "INSERT OR REPLACE INTO leases VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, ?7)",
             (
                 lease.id.as_bytes(),
                 request.host.as_str(),
@@ -268,6 +297,7 @@ pub(super) fn take_rows(
                 fare.taken,
                 fare.given_back,
                 fare.crashes,
+                holds,
             ),
         )?;
     }
@@ -281,15 +311,26 @@ fn take_row(
     row: &rusqlite::Row<'_>,
     found: &mut Yield,
 ) -> Result<(), Fault> {
+    let let_go_by = row::text(row, 15);
     let (Some(id), Some(_)) = (row::id(row, 1), row::number(row, 12)) else {
+        found.dealt.extend(let_go_by);
         return Ok(());
     };
     let (mut fare, times) = (Fare::read(row, 2), Times::read(row, 10));
-    if !times.is_empty() {
-        if let Some(verdict) = times.verdict(fare.attempts(), tx.now) {
-            found.over.push((id, fare, verdict));
+    if let Some(verdict) = times.verdict(fare.attempts(), tx.now) {
+        found.over.push((id, fare, verdict));
+        found.dealt.extend(let_go_by);
+        return Ok(());
+    }
+    let holds = match admit(tx, id, row, found)? {
+        Ok(holds) => holds,
+        Err(scope) => {
+            hold_back(row, (id, fare, let_go_by), scope, found);
             return Ok(());
         }
+    };
+    found.dealt.extend(let_go_by);
+    if !times.is_empty() {
         tx.execute("DELETE FROM ends WHERE id = ?1", [id.as_bytes()])?;
     }
     let trail = match fare.taken {
@@ -312,6 +353,7 @@ fn take_row(
             token: row::token(request.host.as_str(), fare.taken),
         },
         fare,
+        holds,
         record,
         queued_ms: tx.now.saturating_sub(row::count(row, 8)),
         reserved_at: tx.now,
@@ -319,6 +361,42 @@ fn take_row(
         trail: trail.flatten(),
     });
     Ok(())
+}
+
+/// Whether there is room for it, and whether it counts then; else the scope that holds it back.
+fn admit(
+    tx: &Tx<'_>,
+    id: InvocationId,
+    row: &rusqlite::Row<'_>,
+    found: &mut Yield,
+) -> Result<Result<bool, String>, Fault> {
+    if !found.limits.are_any {
+        return Ok(Ok(false));
+    }
+    let (header, queue) = (row::bytes(row, 5).unwrap_or_default(), row::text(row, 16));
+    let more = More::read(row::bytes(row, 14).as_deref());
+    let queue = queue.unwrap_or_default();
+    found.limits.admit(tx, id, &queue, (&header, &more))
+}
+
+fn hold_back(
+    row: &rusqlite::Row<'_>,
+    (id, fare, let_go_by): (InvocationId, Fare, Option<String>),
+    scope: String,
+    found: &mut Yield,
+) {
+    let was_let_go = let_go_by.as_ref() == Some(&scope);
+    if !was_let_go {
+        found.dealt.extend(let_go_by);
+    }
+    found.held_back.push(HeldBack {
+        id,
+        fare,
+        since: row::count(row, 8),
+        more: More::read(row::bytes(row, 14).as_deref()),
+        scope,
+        was_let_go,
+    });
 }
 
 /// None when the record is damaged.
@@ -371,6 +449,7 @@ fn open(taken: Taken) -> Result<Reserved, Box<Settlement>> {
         lease,
         fare,
         record,
+        holds: _,
         queued_ms,
         reserved_at,
         deadline,

@@ -44,17 +44,24 @@ CREATE INDEX invocations_expiry ON invocations (expires_at) WHERE expires_at IS 
 CREATE TABLE payloads (id BLOB, kind TEXT, data BLOB NOT NULL, PRIMARY KEY (id, kind)) STRICT, WITHOUT ROWID;
 
 -- What waits for a host, in lists: `default` (the normal band), `default:0` (the high one), `default:1 @key` (the lane of
--- a fairness key). An entry with a lane is the turn of that key: its id is empty. taken: tokens made so far; given_back: those that did not count; crashes:
+-- a fairness key). An entry with a lane is the turn of that key: its id is empty.
+-- What a limit holds back stands in `default:1 !scope` and `default:1 !scope @key`; an entry with a scope was let go by it. taken: tokens made so far; given_back: those that did not count; crashes:
 -- hosts lost; since: when it might first have been taken.
 CREATE TABLE ready (
   list TEXT, pos INTEGER, id BLOB NOT NULL,
   taken INTEGER NOT NULL, given_back INTEGER NOT NULL, crashes INTEGER NOT NULL, since INTEGER NOT NULL,
-  lane TEXT,
+  lane TEXT, scope TEXT,
   PRIMARY KEY (list, pos)
 ) STRICT, WITHOUT ROWID;
 
 -- What operators bound: JSON. Depths of the queues that are bounded, kept by triggers that `depth.rs` makes.
 CREATE TABLE limits (scope TEXT PRIMARY KEY, config TEXT NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE held (scope TEXT, id BLOB, PRIMARY KEY (scope, id)) STRICT, WITHOUT ROWID;  -- what counts, with its lease
+CREATE INDEX held_id ON held (id);
+CREATE TABLE buckets (scope TEXT PRIMARY KEY, tokens REAL NOT NULL, at INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE parked (scope TEXT, queue TEXT, PRIMARY KEY (scope, queue)) STRICT, WITHOUT ROWID;  -- where some wait for it
+CREATE TABLE alarms (name TEXT PRIMARY KEY, at INTEGER NOT NULL) STRICT, WITHOUT ROWID;  -- @scope: room again; ~scope: check
+CREATE INDEX alarms_at ON alarms (at);
 CREATE TABLE depths (queue TEXT PRIMARY KEY, most INTEGER NOT NULL, n INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 
 -- Where the turn of each lane stands.
@@ -98,7 +105,8 @@ CREATE TABLE trails (id BLOB PRIMARY KEY, data TEXT NOT NULL) STRICT, WITHOUT RO
 -- What runs. The token is `<host>.<taken>`.
 CREATE TABLE leases (
   id BLOB PRIMARY KEY, host TEXT NOT NULL, until INTEGER NOT NULL,
-  taken INTEGER NOT NULL, given_back INTEGER NOT NULL, crashes INTEGER NOT NULL, cancel INTEGER NOT NULL
+  taken INTEGER NOT NULL, given_back INTEGER NOT NULL, crashes INTEGER NOT NULL, cancel INTEGER NOT NULL,
+  holds INTEGER NOT NULL  -- whether it has rows in held
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX leases_until ON leases (until);
 

@@ -5,6 +5,7 @@ use super::{
     ending::{self, PUSHED_BYTES},
     fault::{Fault, damaged},
     lease::millis,
+    limits,
     row::{self, Fare},
     times::{self, Times},
     writer::{Tx, Uses},
@@ -110,13 +111,16 @@ fn write(tx: &mut Tx<'_>, uses: &mut Uses, ttl_ms: u64, item: &Ready) -> Result<
         return Ok(Settled::Stale);
     };
     let held = tx.query(
-        "DELETE FROM leases WHERE id = ?1 AND host = ?2 AND taken = ?3 RETURNING taken, given_back, crashes, cancel",
+        "DELETE FROM leases WHERE id = ?1 AND host = ?2 AND taken = ?3 RETURNING taken, given_back, crashes, cancel, holds",
         (lease.id.as_bytes(), host, taken),
-        |held| Ok((Fare::read(held, 0), row::count(held, 3) > 0)),
+        |held| Ok((Fare::read(held, 0), row::count(held, 3) > 0, row::count(held, 4) > 0)),
     )?;
-    let Some((fare, was_cancelled)) = held else {
+    let Some((fare, was_cancelled, holds)) = held else {
         return repeated(tx, item);
     };
+    if holds {
+        limits::give_back(tx, lease.id)?;
+    }
     if let Some(retry) = item.retry.as_ref().filter(|_| !was_cancelled) {
         return schedule(tx, lease, fare, retry);
     }

@@ -10,7 +10,7 @@ use tokio::{
 use super::{
     EmbeddedBroker, ending,
     fault::Fault,
-    follow,
+    follow, limits,
     place::{self, Place},
     row, schedules,
     submit::Terms,
@@ -97,6 +97,7 @@ fn tick(tx: &mut Tx<'_>, ttl_ms: u64) -> Result<Option<u64>, Fault> {
     let is_behind = follow::take_up(tx)?;
     end_what_is_over(tx, ttl_ms)?;
     queue_what_starts(tx)?;
+    limits::do_due(tx, BATCH)?;
     // While ends are being told the counts must stay: those who are about to be told would be counted twice.
     if !is_behind {
         check_what_is_blocked(tx)?;

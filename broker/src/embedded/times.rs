@@ -4,7 +4,7 @@ use rusqlite::Row;
 
 use super::{
     fault::Fault,
-    follow, place,
+    follow, limits, place,
     row::{self, Fare},
     switchboard::News,
     writer::Tx,
@@ -86,16 +86,19 @@ pub(super) fn schedule(
 }
 
 /// Takes an invocation that waits out of wherever it waits; how it has fared.
-pub(super) fn take_out(tx: &Tx<'_>, id: InvocationId) -> Result<Option<Fare>, Fault> {
+pub(super) fn take_out(tx: &mut Tx<'_>, id: InvocationId) -> Result<Option<Fare>, Fault> {
     tx.execute("DELETE FROM ends WHERE id = ?1", [id.as_bytes()])?;
     let ready = tx.query(
         "DELETE FROM ready WHERE (list, pos) = (SELECT coalesce(list, queue), pos FROM invocations WHERE id = ?1) AND id = ?1
-         RETURNING taken, given_back, crashes, list",
+         RETURNING taken, given_back, crashes, list, scope",
         [id.as_bytes()],
-        |found| Ok((Fare::read(found, 0), row::text(found, 3))),
+        |found| Ok((Fare::read(found, 0), row::text(found, 3), row::text(found, 4))),
     )?;
-    if let Some((fare, list)) = ready {
+    if let Some((fare, list, scope)) = ready {
         place::left(tx, list.as_deref().unwrap_or_default())?;
+        if let Some(scope) = scope {
+            limits::go_on(tx, &scope)?;
+        }
         return Ok(Some(fare));
     }
     let scheduled = tx.query(
@@ -117,12 +120,13 @@ pub(super) fn next_due(tx: &Tx<'_>) -> Result<Option<u64>, Fault> {
     let ends = first("SELECT at FROM ends ORDER BY at LIMIT 1")?;
     let looks = first("SELECT look_at FROM blocked ORDER BY look_at LIMIT 1")?;
     let behind = follow::is_behind(tx)?.then_some(tx.now);
-    let all = [starts, ends, looks, behind];
+    let alarms = first("SELECT at FROM alarms ORDER BY at LIMIT 1")?;
+    let all = [starts, ends, looks, alarms, behind];
     Ok(all.into_iter().flatten().min())
 }
 
 /// Wakes the tickers when something is due before everything that they know of.
-fn will_be_due(tx: &mut Tx<'_>, at: u64) -> Result<(), Fault> {
+pub(super) fn will_be_due(tx: &mut Tx<'_>, at: u64) -> Result<(), Fault> {
     if next_due(tx)?.is_none_or(|first| at < first) {
         tx.say(News::Due);
     }

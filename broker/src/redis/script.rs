@@ -28,10 +28,10 @@ macro_rules! scripts {
 scripts! {
     SUBMIT = ["submit_head.lua", "dead.lua", "due.lua", "place.lua", "ended.lua", "finish.lua", "follow.lua", "join.lua", "once.lua",
               "submit.lua"];
-    RESERVE = ["reserve_head.lua", "dead.lua", "due.lua", "place.lua", "ended.lua", "finish.lua", "follow.lua", "reserve.lua"];
-    SETTLE = ["settle_head.lua", "dead.lua", "due.lua", "place.lua", "ended.lua", "finish.lua", "follow.lua", "settle.lua"];
-    TICK = ["release_head.lua", "dead.lua", "due.lua", "place.lua", "ended.lua", "finish.lua", "follow.lua", "tick.lua"];
-    RELEASE = ["release_head.lua", "dead.lua", "due.lua", "place.lua", "ended.lua", "finish.lua", "follow.lua", "release.lua"];
+    RESERVE = ["reserve_head.lua", "dead.lua", "due.lua", "place.lua", "limits.lua", "ended.lua", "finish.lua", "follow.lua", "reserve.lua"];
+    SETTLE = ["settle_head.lua", "dead.lua", "due.lua", "place.lua", "limits.lua", "ended.lua", "finish.lua", "follow.lua", "settle.lua"];
+    TICK = ["release_head.lua", "dead.lua", "due.lua", "place.lua", "limits.lua", "ended.lua", "finish.lua", "follow.lua", "tick.lua"];
+    RELEASE = ["release_head.lua", "dead.lua", "due.lua", "place.lua", "limits.lua", "ended.lua", "finish.lua", "follow.lua", "release.lua"];
     RENEW = ["renew.lua"];
     CANCEL = ["release_head.lua", "dead.lua", "due.lua", "place.lua", "ended.lua", "finish.lua", "follow.lua", "cancel.lua"];
     OUTCOMES = ["outcomes.lua"];
@@ -42,7 +42,8 @@ scripts! {
     RUNNING = ["running.lua"];
     QUEUE = ["queue.lua"];
     RESUME = ["resume.lua"];
-    LIMIT = ["limit.lua"];
+    LIMIT = ["prefix.lua", "place.lua", "limits.lua", "limit.lua"];
+    GO_ON = ["prefix.lua", "place.lua", "limits.lua", "go_on.lua"];
     SCHEDULES = ["schedules.lua"];
     SCHEDULE_PUT = ["schedule_put.lua"];
     SCHEDULE_CHANGE = ["schedule_change.lua"];

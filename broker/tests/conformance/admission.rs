@@ -18,6 +18,7 @@ fn scope(queue: &str) -> LimitScope {
 async fn bound(kit: &Kit, most: u64) {
     let limit = Limit {
         max_queue: Some(most),
+        ..Limit::default()
     };
     kit.client
         .set_limit(&scope("default"), Some(&limit))

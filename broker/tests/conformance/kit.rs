@@ -18,8 +18,8 @@ pub(crate) type Handle = Arc<dyn Broker>;
 /// Longer than anything here takes on a machine that is busy; no case waits for it to pass.
 pub(crate) const LONG: Duration = Duration::from_secs(10);
 
-/// After this long, what waits in a lower band gets its share.
-pub(crate) const AGEING: Duration = Duration::from_millis(400);
+/// After this long, what waits in a lower band gets its share: longer than any case takes on a machine that is busy.
+pub(crate) const AGEING: Duration = Duration::from_secs(2);
 
 /// A lease that is meant to run out.
 pub(crate) const SHORT_LEASE: Duration = Duration::from_millis(200);

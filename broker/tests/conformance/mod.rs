@@ -22,6 +22,7 @@ pub(crate) mod following;
 pub(crate) mod key_values;
 pub(crate) mod kit;
 pub(crate) mod leases;
+pub(crate) mod limiting;
 pub(crate) mod listing;
 pub(crate) mod modules;
 pub(crate) mod once;
@@ -113,6 +114,20 @@ macro_rules! suite {
                 ordering::a_host_that_waits_hears_of_every_band,
                 ordering::random_orders_lose_nothing_and_leave_nothing_behind,
                 ordering::refuses_keys_that_are_no_words,
+            }
+            limits {
+                limiting::a_queue_runs_so_many_at_once,
+                limiting::a_task_runs_so_many_at_once_and_holds_up_no_other,
+                limiting::each_key_runs_so_many_at_once_and_one_may_differ,
+                limiting::a_host_that_waits_is_woken_when_there_is_room,
+                limiting::a_dead_host_gives_back_what_it_held,
+                limiting::survives_the_end_of_every_process,
+                limiting::what_is_cancelled_or_expires_while_it_is_held_back_blocks_nobody,
+                limiting::a_limit_that_is_raised_or_removed_lets_go_at_once,
+                limiting::bands_and_keys_hold_among_those_that_are_held_back,
+                limiting::a_rate_lets_so_many_start_and_goes_on_by_itself,
+                limiting::refuses_limits_that_make_no_sense,
+                limiting::counts_never_exceed_and_never_leak,
             }
             admission {
                 admission::refuses_what_has_no_room_and_says_why,

@@ -52,6 +52,13 @@ impl Call {
         self
     }
 
+    /// Says what it shares a limit with, such as an account of some service: `celeriac limits set key:KEY`.
+    #[must_use]
+    pub fn concurrency_key(mut self, key: impl Into<String>) -> Self {
+        self.options.concurrency_key = Some(key.into());
+        self
+    }
+
     /// Stops an attempt after this long; lowers the task's own limit, never raises the operator's.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {

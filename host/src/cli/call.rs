@@ -83,6 +83,10 @@ pub(crate) struct CallArgs {
     #[arg(long, value_name = "KEY")]
     fairness_key: Option<String>,
 
+    /// What it shares a limit with: `celeriac limits set key:KEY`
+    #[arg(long, value_name = "KEY")]
+    concurrency_key: Option<String>,
+
     /// How long the result is kept after the end, such as `1h`
     #[arg(long, value_parser = units::parse_duration, value_name = "DURATION")]
     ttl: Option<Duration>,
@@ -348,6 +352,7 @@ impl CallArgs {
             }),
             priority: self.priority,
             fairness_key: self.fairness_key.clone(),
+            concurrency_key: self.concurrency_key.clone(),
             result_ttl_ms: self.ttl.map(ms),
             retries: self.retry.retries,
             backoff: self.retry.backoff.clone(),

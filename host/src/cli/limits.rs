@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use celeriac::settings::Settings;
-use celeriac_broker::{Limit, LimitScope, Limited};
+use celeriac_broker::{Limit, LimitScope, Limited, Rate};
 use clap::{Args, Subcommand};
 use comfy_table::Cell;
 use serde_json::json;
@@ -17,7 +17,9 @@ use super::{connect::connect, error::CliError, exit::Exit, output::Output};
 #[command(after_help = "\
 Examples:
   celeriac limits list
-  celeriac limits set queue:default --max-queue 100000
+  celeriac limits set queue:default --max-queue 100000 --concurrency 500
+  celeriac limits set task:reports/send --rate 100/1m --burst 10
+  celeriac limits set 'key:*' --concurrency 5
   celeriac limits remove queue:default")]
 pub(crate) struct LimitsArgs {
     #[command(subcommand)]
@@ -32,7 +34,7 @@ enum Action {
     /// Set the limit of a scope, in place of the one that it has
     #[command(after_help = "Examples:\n  celeriac limits set queue:default --max-queue 100000")]
     Set {
-        /// What is limited: `queue:NAME`
+        /// What is limited: `queue:NAME`, `task:MODULE/TASK`, `key:KEY`, or `key:*` for each key that has no limit of its own
         #[arg(value_name = "SCOPE")]
         scope: LimitScope,
 
@@ -51,6 +53,18 @@ enum Action {
 #[derive(Args, Clone, Copy, Debug)]
 #[group(required = true, multiple = true)]
 struct LimitFlags {
+    /// So many may run at once, on all hosts together
+    #[arg(long, value_name = "N")]
+    concurrency: Option<u32>,
+
+    /// So many attempts may start in so long, such as `100/1m`
+    #[arg(long, value_name = "N/DURATION")]
+    rate: Option<Rate>,
+
+    /// So many may start at once after a pause [default: what the rate allows in a second, at least 1]
+    #[arg(long, value_name = "N", requires = "rate")]
+    burst: Option<u32>,
+
     /// So many may wait in the queue; what is submitted beyond is refused
     #[arg(long, value_name = "N")]
     max_queue: Option<u64>,
@@ -68,6 +82,9 @@ pub(crate) async fn limits(
         Action::List => show(&broker.limits().await?, out)?,
         Action::Set { scope, limit } => {
             let limit = Limit {
+                concurrency: limit.concurrency,
+                rate: limit.rate,
+                burst: limit.burst,
                 max_queue: limit.max_queue,
             };
             broker.set_limit(&scope, Some(&limit)).await?;
@@ -102,9 +119,29 @@ fn show(limits: &[Limited], out: &Output) -> Result<(), CliError> {
         out.note("no limit is set: `celeriac limits set SCOPE …` sets one");
         return Ok(());
     }
-    let number = |number: Option<u64>| number.map_or("-".to_owned(), |number| number.to_string());
-    let rows = limits
-        .iter()
-        .map(|Limited { scope, limit }| [Cell::new(scope), Cell::new(number(limit.max_queue))]);
-    out.table(["SCOPE", "MAX QUEUE"], rows.collect())
+    let rows = limits.iter().map(
+        |Limited {
+             scope,
+             limit,
+             running,
+         }| {
+            let rate = limit.rate.map(|rate| match limit.burst {
+                Some(burst) => format!("{rate}, {burst} at once"),
+                None => rate.to_string(),
+            });
+            [
+                Cell::new(scope),
+                Cell::new(running),
+                cell(limit.concurrency),
+                cell(rate),
+                cell(limit.max_queue),
+            ]
+        },
+    );
+    let heads = ["SCOPE", "RUNNING", "CONCURRENCY", "RATE", "MAX QUEUE"];
+    out.table(heads, rows.collect())
+}
+
+fn cell(value: Option<impl ToString>) -> Cell {
+    Cell::new(value.map_or("-".to_owned(), |value| value.to_string()))
 }

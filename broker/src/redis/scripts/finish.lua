@@ -7,7 +7,7 @@
 -- module and host; `record` is what read(id) returned. Writes the outcome, lets the record expire, gives up the
 -- module and tells every waiter. One stream entry per waiter: <id> <head>.
 
-local FIELDS = {'s', 'h', 'd', 'w', 'l', 'e', 'c', 'x', 't', 'n', 'm', 'b', 'j', 'k', 'u', 'y'}
+local FIELDS = {'s', 'h', 'd', 'w', 'l', 'e', 'c', 'x', 't', 'n', 'm', 'b', 'j', 'k', 'u', 'y', 'g'}
 
 -- The record's small fields by name, or nil when there is none that can be read. Field s is taken apart:
 -- state (letter), token ('' before the first reservation), its host, fence number and attempt. Field h gives at (accepted, ms) and q (queue),

@@ -1,19 +1,30 @@
--- Sets a limit, or removes it.
+-- Sets a limit, or removes it. `prefix.lua`, `place.lua` and `limits.lua` stand in front of it.
 --
 -- KEYS[1]  key prefix `cel:{p}:`
--- ARGV     1 scope, 2 limit as JSON ('' = remove it), 3 the queue that it is about, 4 how many may wait in it ('' = any number)
+-- ARGV     1 scope, 2 limit as JSON ('' = remove it), 3 the queue that it is about, '' for another scope,
+--          4 how many may wait in it ('' = any number), 5 1 when it holds something back in reserve
 -- Returns  1.
--- Writes   limits, max_queue.
+-- Writes   limits, max_queue, limiting, limited, special:<queue>, and what `limits.lua` writes.
 
-local P = KEYS[1]
+local scope, queue = ARGV[1], ARGV[3]
 if ARGV[2] == '' then
-  redis.call('HDEL', P .. 'limits', ARGV[1])
+  redis.call('HDEL', P .. 'limits', scope)
 else
-  redis.call('HSET', P .. 'limits', ARGV[1], ARGV[2])
+  redis.call('HSET', P .. 'limits', scope, ARGV[2])
 end
-if ARGV[4] == '' then
-  redis.call('HDEL', P .. 'max_queue', ARGV[3])
+if queue ~= '' then
+  if ARGV[4] == '' then
+    redis.call('HDEL', P .. 'max_queue', queue)
+  else
+    redis.call('HSET', P .. 'max_queue', queue, ARGV[4])
+  end
+  -- Reserve takes the mark away where there is no reason for it any more.
+  if ARGV[5] == '1' then mark(queue) end
 else
-  redis.call('HSET', P .. 'max_queue', ARGV[3], ARGV[4])
+  redis.call(ARGV[5] == '1' and 'SADD' or 'SREM', P .. 'limiting', scope)
+  redis.call('DEL', P .. 'limited')
+  if redis.call('EXISTS', P .. 'limiting') == 1 then redis.call('RPUSH', P .. 'limited', '1') end
 end
+go_on(scope)
+write_places()
 return 1

@@ -16,6 +16,7 @@ for at = #ARGV - 1, 5, -2 do
   if record and record.s == 'r' .. token then
     released = released + 1
     redis.call('ZREM', P .. 'leases', id)
+    if record.g then give_back(id, record.g) end
     -- The fence number only grows, which makes tokens unique; the attempt is taken back.
     record.attempt = record.attempt - 1
     record.token = record.host .. '.' .. record.fence .. '.' .. record.attempt

@@ -39,6 +39,7 @@ local function reap()
     local record = read(id)
     if record and record.state == 'r' then
       local crashes = (tonumber(record.c) or 0) + 1
+      if record.g then give_back(id, record.g) end
       redis.call('HSET', P .. 'i:' .. id, 'c', crashes)
       if record.x then
         finish(id, 'c', ARGV[6], record)
@@ -69,7 +70,92 @@ local function history(key, times)
   return (more[1] or '0') .. ' ' .. deadline .. ' ' .. (more[2] or '0') .. '\n' .. (more[3] or '')
 end
 
--- False when the id stands in its list for nothing.
+local is_limited, barriers, noted = false, {}, {}
+
+-- The limit of a scope, with how much room there is; false when it has none.
+local function limit_of(scope, each)
+  if barriers[scope] == nil then
+    local json = redis.call('HGET', P .. 'limits', scope) or (each and redis.call('HGET', P .. 'limits', each))
+    local limit = json and cjson.decode(json) or {}
+    if limit.concurrency then limit.running = redis.call('SCARD', P .. 'held:' .. scope) end
+    if limit.rate then
+      limit.per_ms = limit.rate.count / limit.rate.per_ms
+      local bucket = redis.call('HMGET', P .. 'bucket:' .. scope, 't', 'a')
+      local filled = bucket[1] and bucket[1] + (now - bucket[2]) * limit.per_ms or limit.burst
+      limit.tokens = math.min(limit.burst, filled)
+    end
+    limit.scope = scope
+    barriers[scope] = (limit.concurrency or limit.rate) and limit or false
+  end
+  return barriers[scope]
+end
+
+local function has_room(limit)
+  if limit.concurrency and limit.running >= limit.concurrency then return false end
+  -- What is lost by rounding must not cost a token.
+  return not limit.rate or limit.tokens >= 1 - 1e-6
+end
+
+-- Something waits for this limit: when there are tokens again is known, and it is looked whether all that count against
+-- it still have their leases in a minute.
+local function note_barrier(limit)
+  if noted[limit.scope] then return end
+  noted[limit.scope] = true
+  if limit.rate and limit.tokens < 1 - 1e-6 then
+    -- At a high rate not for each token by itself: for those of ten milliseconds.
+    local wanted = math.min(limit.burst, math.max(1, limit.per_ms * 10))
+    due('@' .. limit.scope, now + math.ceil((wanted - limit.tokens) / limit.per_ms))
+  end
+  if limit.concurrency then redis.call('ZADD', P .. 'due', 'NX', now + 60000, '~' .. limit.scope) end
+end
+
+-- The limits that an invocation counts against; and the first of them that has no room.
+local function limits_on(header, more)
+  local queue, task = string.match(header, '^%d+ (%S+) {"task":"([^"]*)"')
+  local found, barrier = {}, nil
+  local function add(limit)
+    if not limit then return end
+    found[#found + 1] = limit
+    if not barrier and not has_room(limit) then barrier = limit end
+  end
+  if queue then add(limit_of('queue:' .. queue)) end
+  if task then add(limit_of('task:' .. string.gsub(task, '@[^/]*/', '/'))) end
+  if more and more.key then add(limit_of('key:' .. more.key, 'key:*')) end
+  return found, barrier
+end
+
+-- Counts an invocation that is taken; the scopes where it has to be given back.
+local function count_in(id, found)
+  local scopes = {}
+  for _, limit in ipairs(found) do
+    if limit.concurrency then
+      redis.call('SADD', P .. 'held:' .. limit.scope, id)
+      limit.running = limit.running + 1
+      scopes[#scopes + 1] = limit.scope
+    end
+    if limit.rate then
+      limit.tokens = limit.tokens - 1
+      limit.is_used = true
+    end
+  end
+  return table.concat(scopes, ' ')
+end
+
+-- Has an invocation wait for room.
+local function park(queue, id, more, limit, in_front)
+  note_barrier(limit)
+  local parked, key = (more and more.band or 1) .. ' !' .. limit.scope, more and more.fair
+  local push, list = in_front and 'LPUSH' or 'RPUSH', list_of(queue, parked)
+  if not key then
+    redis.call(push, list, id)
+  elseif redis.call(push, list_of(queue, parked, key), id) == 1 then
+    redis.call(push, list, '@' .. key)
+  end
+  stand_aside(queue, 1)
+  if redis.call('SADD', P .. 'parked:' .. limit.scope, queue) == 1 then redis.call('SADD', P .. 'waiting', limit.scope) end
+end
+
+-- False when the id stands in its list for nothing; when there is no room for it, the limit and field m.
 local function take(id)
   local key = P .. 'i:' .. id
   local record = redis.pcall('HMGET', key, 's', 'h', 'i', 'd', 't', 'm')
@@ -82,6 +168,14 @@ local function take(id)
     attempt = tonumber(attempts or 0)
     token = host .. '.' .. (n or 0) + 1 .. '.' .. attempt + 1
   end
+  local more, found, barrier
+  if is_limited then
+    if record[6] then
+      local is_read, decoded = pcall(cjson.decode, record[6])
+      more = is_read and decoded or nil
+    end
+    found, barrier = limits_on(record[2], more)
+  end
   if times then
     local verdict = verdict_on(times, attempt)
     if verdict then
@@ -89,10 +183,16 @@ local function take(id)
       skips = skips - 1
       return true
     end
-    redis.call('ZREM', P .. 'due', id)
+    if not barrier then redis.call('ZREM', P .. 'due', id) end
   end
+  if barrier then return barrier, more end
   if times or state then extra = history(key, times) end
-  redis.call('HSET', key, 's', 'r' .. token)
+  local scopes = found and #found > 0 and count_in(id, found) or ''
+  if scopes == '' then
+    redis.call('HSET', key, 's', 'r' .. token)
+  else
+    redis.call('HSET', key, 's', 'r' .. token, 'g', scopes)
+  end
   if record[6] then free_when_taken(id, record[6]) end
   scored[#scored + 1] = now + lease_ms
   scored[#scored + 1] = id
@@ -126,26 +226,55 @@ end
 local ageing, share = tonumber(ARGV[13]), tonumber(ARGV[14])
 local stales = {}
 
--- Takes an id that was popped from a list of this queue.
-local function take_popped(queue, id)
-  if take(id) then return end
-  stales[queue] = (stales[queue] or 0) + 1
-  skips = skips - 1
+-- Takes an id that was popped from a list of this queue. `scope` is the limit that has let it go, if one has: the next
+-- one follows when it is dealt with, unless there is no room for more.
+local function take_popped(queue, band, id, scope)
+  local taken_or_limit, more = take(id)
+  if not taken_or_limit then
+    stales[queue] = (stales[queue] or 0) + 1
+    skips = skips - 1
+  elseif taken_or_limit ~= true then
+    park(queue, id, more, taken_or_limit, taken_or_limit.scope == scope)
+    skips = skips - 1
+    if taken_or_limit.scope == scope then return end
+  end
+  if scope then
+    local limit = limit_of(scope, string.sub(scope, 1, 4) == 'key:' and 'key:*' or nil)
+    if not limit or has_room(limit) then
+      let_one_go(queue, band, scope)
+    else
+      note_barrier(limit)
+    end
+  end
 end
 
 -- A key's turn: takes its first, and has the key wait for its next turn behind all others.
 local function take_turn(queue, band, key)
   if band == 1 then stand_aside(queue, 1) end
   local lane, before = list_of(queue, band, key), taken
-  while taken == before and skips > 0 do
+  local parked = skips
+  while taken == before and skips > 0 and parked - skips < 10 do
     local id = redis.call('LPOP', lane)
     if not id then return end
     stand_aside(queue, -1)
-    take_popped(queue, id)
+    take_popped(queue, band, id)
   end
   if redis.call('EXISTS', lane) == 1 then
     redis.call('RPUSH', list_of(queue, band), '@' .. key)
     if band == 1 then stand_aside(queue, -1) end
+  end
+end
+
+-- Takes what an entry of a band's list stands for: a turn, an id, or an id that a limit has let go.
+local function take_entry(queue, band, entry)
+  local kind = string.byte(entry)
+  -- 64 is @, 33 is !.
+  if kind == 64 then return take_turn(queue, band, string.sub(entry, 2)) end
+  if band ~= 1 then stand_aside(queue, -1) end
+  if kind == 33 then
+    take_popped(queue, band, string.sub(entry, 2, 37), string.sub(entry, 38))
+  else
+    take_popped(queue, band, entry)
   end
 end
 
@@ -157,6 +286,8 @@ local function waiting_since(queue, band)
   if string.byte(entry) == 64 then
     entry = redis.call('LINDEX', list_of(queue, band, string.sub(entry, 2)), 0)
     if not entry then return now end
+  elseif string.byte(entry) == 33 then
+    entry = string.sub(entry, 2, 37)
   end
   local record = redis.pcall('HMGET', P .. 'i:' .. entry, 'h', 'n')
   local accepted = not record.err and string.match(record[1] or '', '^(%d+) ')
@@ -180,23 +311,22 @@ local function next_band(queue, since)
   return top
 end
 
--- Takes from all bands of a queue; whether all are empty.
+-- Takes from all bands of a queue, within its limits; whether nothing is left that could be taken.
 local function take_bands(queue, enough)
-  local since, band = {}, nil
+  local since, band, limit = {}, nil, limit_of('queue:' .. queue)
   while taken < enough and bytes < budget and skips > 0 do
     band = next_band(queue, since)
+    if band and limit and not has_room(limit) then
+      note_barrier(limit)
+      return true
+    end
     if not band then break end
     local entry = redis.call('LPOP', list_of(queue, band))
     since[band] = nil
-    if string.byte(entry) == 64 then
-      take_turn(queue, band, string.sub(entry, 2))
-    else
-      if band ~= 1 then stand_aside(queue, -1) end
-      take_popped(queue, entry)
-    end
+    take_entry(queue, band, entry)
   end
   if redis.call('EXISTS', list_of(queue, 0), list_of(queue, 2)) == 0 then
-    redis.call('DEL', P .. 'special:' .. queue)
+    if not limit then redis.call('DEL', P .. 'special:' .. queue) end
     redis.call('HDEL', P .. 'turns', queue)
     return redis.call('EXISTS', list_of(queue, 1)) == 0
   end
@@ -205,13 +335,14 @@ end
 
 -- Takes from a queue until `enough` are taken; whether nothing is left in it.
 local function take_queue(queue, enough)
-  local special, list = P .. 'special:' .. queue, list_of(queue, 1)
+  local limited, special, list = P .. 'limited', P .. 'special:' .. queue, list_of(queue, 1)
   local is_empty = false
   while taken < enough and bytes < budget and skips > 0 and not is_empty do
     local wanted = math.min(enough - taken, 500)
-    local popped = redis.call('LMPOP', 2, special, list, 'LEFT', 'COUNT', wanted)
-    if popped and popped[1] == special then
-      redis.call('RPUSH', special, '1')
+    local popped = redis.call('LMPOP', 3, limited, special, list, 'LEFT', 'COUNT', wanted)
+    if popped and popped[1] ~= list then
+      redis.call('RPUSH', popped[1], '1')
+      is_limited = true
       return take_bands(queue, enough)
     end
     local entries = popped and popped[2] or {}
@@ -220,11 +351,11 @@ local function take_queue(queue, enough)
     for _, entry in ipairs(entries) do
       if bytes >= budget then
         rest[#rest + 1] = entry
-      elseif string.byte(entry) == 64 then
-        take_turn(queue, 1, string.sub(entry, 2))
-        is_empty = false
       else
-        take_popped(queue, entry)
+        take_entry(queue, 1, entry)
+        -- A turn may have put another one behind, a limit may have let another one go.
+        local kind = string.byte(entry)
+        if kind == 64 or kind == 33 then is_empty = false end
       end
     end
     if #rest > 0 then
@@ -269,6 +400,13 @@ for from = 1, #scored, 1000 do
   redis.call('ZADD', leases, unpack(scored, from, math.min(from + 999, #scored)))
 end
 redis.call('ZADD', P .. 'hosts', 'XX', now, host)
+for scope, limit in pairs(barriers) do
+  if limit and limit.is_used then
+    redis.call('HSET', P .. 'bucket:' .. scope, 't', string.format('%.9f', limit.tokens), 'a', string.format('%.0f', now))
+    -- A bucket that is full again need not be kept.
+    redis.call('PEXPIRE', P .. 'bucket:' .. scope, math.ceil((limit.burst - limit.tokens) / limit.per_ms) + 1000)
+  end
+end
 follow_up(50)
 write_places()
 write_dues(now)

@@ -19,7 +19,7 @@ local stale, held, records, seen = {}, {}, {}, {}
 for at = 4, #ARGV, 6 do
   local id, token = ARGV[at], ARGV[at + 1]
   if not seen[id] then
-    local record = redis.pcall('HMGET', P .. 'i:' .. id, 's', 'd', 'w', 'l', 'e', 'm', 'b', 'j', 'u', 'y')
+    local record = redis.pcall('HMGET', P .. 'i:' .. id, 's', 'd', 'w', 'l', 'e', 'm', 'b', 'j', 'u', 'y', 'g')
     local state = record[1]
     if state == 'r' .. token then
       seen[id] = token
@@ -35,6 +35,9 @@ for at = 4, #ARGV, 6 do
 end
 if #held == 0 then return stale end
 redis.call('ZREM', P .. 'leases', unpack(held))
+for at, record in pairs(records) do
+  if record[11] then give_back(ARGV[at], record[11]) end
+end
 
 local uses, entries = {}, {}
 
@@ -133,8 +136,8 @@ for digest, fewer in pairs(uses) do
   end
 end
 follow_up(200)
+write_places()
 if now then
-  write_places()
   write_dues(now)
   trim_dead(now)
 end

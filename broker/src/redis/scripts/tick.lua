@@ -9,6 +9,7 @@
 --          for the one that leads, the names of schedules that are due, at most 20.
 --          Every host has a ticker. The one that leads comes when something is due, the others when its term is over,
 --          so that hosts do not all come for each invocation, and one that dies delays by a term at most.
+-- Entries of `due` that begin with @ are scopes whose rate allows more now, with ~ scopes to be checked: see `limits.lua`.
 -- Writes   due, scheduled, ticker, i:<id>, what `place.lua` writes; for what it ends: stale, uses, e:<id>, reply:<client>;
 --          ends and what `follow.lua` writes.
 -- Order    ZREM first: under memory pressure (OOM) the first write of a script decides, and it is always let through.
@@ -61,8 +62,26 @@ local function sweep(id, record, ends)
   due(id, math.min(again, ends or again))
 end
 
+-- Those that count against a limit and have no lease any more, which only a fault of the server can bring about.
+local function reconcile(scope)
+  local set = P .. 'held:' .. scope
+  for _, id in ipairs(redis.call('SRANDMEMBER', set, 100)) do
+    if not redis.call('ZSCORE', P .. 'leases', id) then redis.call('SREM', set, id) end
+  end
+  go_on(scope)
+  if redis.call('EXISTS', P .. 'parked:' .. scope) == 1 then due('~' .. scope, now + 60000) end
+end
+
 for _, id in ipairs(ids) do
-  local record = read(id)
+  -- 64 is @, 126 is ~: no invocation, but a scope.
+  local kind, record = string.byte(id), nil
+  if kind == 64 then
+    go_on(string.sub(id, 2))
+  elseif kind == 126 then
+    reconcile(string.sub(id, 2))
+  else
+    record = read(id)
+  end
   if record and (record.state == 'b' or record.state == 'q' or record.state == 'w') then
     local verdict, ends = verdict_on(record.t, record.attempt)
     if verdict then
