@@ -8,7 +8,10 @@
 
 local P = KEYS[1]
 if redis.call('HDEL', P .. 'paused', ARGV[1]) == 0 then return 0 end
-for _, host in ipairs(redis.call('ZRANGE', P .. 'hosts', 0, 999)) do
+local hosts = redis.call('ZRANGE', P .. 'hosts', 0, 999)
+-- One that has not said its name yet may wait all the same.
+hosts[#hosts + 1] = string.match(ARGV[1], '^host:(.+)$')
+for _, host in ipairs(hosts) do
   redis.call('ZADD', P .. 'wake:@' .. host, 0, '0')
   redis.call('PEXPIRE', P .. 'wake:@' .. host, 60000)
 end
