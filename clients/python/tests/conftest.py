@@ -36,17 +36,9 @@ def stage() -> Iterator[str]:
         yield host.url
 
 
-def has_gateway() -> bool:
-    """Whether the host under test answers HTTP: one that was built without a gateway has nothing to test over it."""
-    help = subprocess.run([binary(), "serve", "--help"], capture_output=True, text=True, check=True)  # noqa: A001
-    return "--http" in help.stdout
-
-
 @pytest.fixture(scope="session")
 def gateway() -> Iterator[str]:
     """The URL of a host's HTTP gateway, on a store of its own, with the same modules."""
-    if not has_gateway():
-        pytest.skip("this host has no gateway")
     with Host() as host:
         with Client(host.url) as client:
             client.push(sample("basics"))

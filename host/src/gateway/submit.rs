@@ -237,6 +237,16 @@ async fn check(api: &Api, submission: Submission) -> Result<Submission, Problem>
         let message = "the host's own tasks are not called from here: `PUT /v1/modules/{name}` uploads a module";
         return Err(Problem::new("forbidden", message));
     }
+    // Who called it, which schedule it is of, whose place it takes: hosts alone know.
+    let is_said = [
+        ("parent", options.parent.is_some()),
+        ("schedule", options.schedule.is_some()),
+        ("retry_of", options.retry_of.is_some()),
+    ];
+    if let Some((name, _)) = is_said.into_iter().find(|(_, is_said)| *is_said) {
+        let message = "hosts say this themselves: leave it out";
+        return Err(Problem::field(format!("/options/{name}"), message));
+    }
     if options.queue.as_deref() == Some(SYSTEM_QUEUE) {
         let message = format!("the queue `{SYSTEM_QUEUE}` is for requests to hosts");
         return Err(Problem::field("/options/queue", message));

@@ -349,6 +349,16 @@ async fn scopes_are_kept_apart_and_a_revoked_token_ends_everywhere() -> Result<(
     // The host's own tasks have no way in beside the upload: naming a module is authority.
     let admit = json!({"task": "celeriac/admit", "input": {"digest": format!("sha256:{:064}", 0), "name": "basics"}});
     assert_eq!(submit.post("/v1/invocations", &admit).await?.status, 403);
+    // Nor can anybody say that another invocation, or a schedule, is behind it.
+    for said in ["parent", "schedule", "retry_of"] {
+        let value = match said {
+            "parent" => json!({"id": "01a1ff68-fe25-71bb-bb84-ddd9d8007967", "depth": 1}),
+            "schedule" => json!("nightly"),
+            _ => json!("01a1ff68-fe25-71bb-bb84-ddd9d8007967"),
+        };
+        let forged = json!({"task": "basics/add", "input": {"a": 1, "b": 2}, "options": {said: value}});
+        assert_eq!(submit.post("/v1/invocations", &forged).await?.status, 422, "{said}");
+    }
     let id = read
         .token
         .as_deref()
