@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -11,7 +10,6 @@ import pytest
 
 from celeriac import AsyncClient, Client
 from celeriac.testing import Host, RedisServer
-from celeriac.testing.host import binary
 
 ROOT = Path(__file__).parents[3]
 TASKS = Path(os.environ.get("CELERIAC_TASKS", ROOT / "tasks/target/wasm32-wasip2/release"))

@@ -9,14 +9,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import has_gateway, sample
+from conftest import sample
 
 from celeriac import AsyncClient, BrokerUnavailable, BrokerUnfit, Client, InvalidArgument, ModuleRefused
 from celeriac.testing import Host, RedisServer
 from celeriac.testing.host import binary
 from celeriac.testing.process import free_port
-
-pytestmark = pytest.mark.skipif(not has_gateway(), reason="this host has no gateway")
 
 
 async def test_a_wrong_input_is_refused_with_the_name_of_the_field(gateway: str) -> None:
