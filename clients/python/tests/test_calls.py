@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
+import celeriac
 from celeriac import (
     AsyncClient,
     Cancelled,
@@ -26,6 +27,7 @@ from celeriac import (
     PayloadTooLarge,
     TaskFailed,
 )
+from celeriac.testing import Host
 
 
 async def test_a_call_returns_the_output(client: AsyncClient) -> None:
@@ -151,6 +153,34 @@ async def test_options_reach_the_broker(client: AsyncClient) -> None:
     await handle.cancel()
     with pytest.raises(Cancelled):
         await handle
+
+
+async def test_a_higher_priority_goes_first(stage: str) -> None:
+    async with AsyncClient(stage) as client:
+        # Nobody serves the queue yet, so that all three wait.
+        order: list[str] = []
+        handles = []
+        for priority in ("low", "normal", "high"):
+            handles.append(
+                await client.submit(
+                    "basics/noop",
+                    queue="bands",
+                    priority=priority,  # type: ignore[arg-type]
+                    fairness_key="tenant-1",
+                    concurrency_key="account-1",
+                    on_done=lambda _, priority=priority: order.append(priority),
+                )
+            )
+        with Host(stage, "--queues", "bands", "--concurrency", "1"):
+            await celeriac.wait_all(handles, timeout=60)
+        assert order == ["high", "normal", "low"]
+
+
+async def test_a_wrong_place_is_refused_by_name(client: AsyncClient) -> None:
+    with pytest.raises(InvalidArgument, match="priority"):
+        await client.submit("basics/noop", priority="urgent")  # type: ignore[arg-type]
+    with pytest.raises(InvalidArgument, match="fairness_key"):
+        await client.submit("basics/noop", fairness_key="two words")
 
 
 async def test_a_countdown_delays_the_start(client: AsyncClient) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import time
+import unicodedata
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -51,6 +52,12 @@ class Options(TypedDict, total=False):
 
     #: The queue; without it the task's own, else `default`.
     queue: str
+    #: What goes first within the queue; `normal` unless said.
+    priority: Literal["high", "normal", "low"]
+    #: Whose it is, such as a tenant: within a queue and a priority the keys that wait are served in turn.
+    fairness_key: str
+    #: What it shares a limit with, such as an account of some service: `celeriac limits`.
+    concurrency_key: str
     #: Does not start it before this long after it was accepted. Celery's name for `delay`.
     countdown: Span
     #: Does not start it before this long after it was accepted.
@@ -107,6 +114,9 @@ def merged(first: Options, second: Options) -> Options:
     return made  # type: ignore[return-value]
 
 
+#: The longest fairness key or concurrency key.
+MAX_KEY_BYTES = 128
+
 _STARTS = ("countdown", "delay", "eta", "at")
 _KNOWN = frozenset(Options.__annotations__)
 
@@ -121,6 +131,7 @@ def wire(options: Options) -> dict[str, Any]:
     if (queue := options.get("queue")) is not None:
         check_name("queue", queue)
         made["queue"] = queue
+    _add_place(options, made)
     if (timeout := options.get("timeout")) is not None:
         made["timeout_ms"] = span_ms("timeout", timeout)
     for name, on_wire in (("fuel", "fuel"), ("memory", "memory_bytes"), ("retry", "retries"), ("backoff", "backoff")):
@@ -135,6 +146,28 @@ def wire(options: Options) -> dict[str, Any]:
     if limits := options.get("limits"):
         made["limits"] = dict(limits)
     return made
+
+
+#: The bands of a queue, the highest first, as the stores number them.
+PRIORITIES = ("high", "normal", "low")
+
+
+def _add_place(options: Options, made: dict[str, Any]) -> None:
+    """Where it stands among others."""
+    priority = options.get("priority", "normal")
+    if priority not in PRIORITIES:
+        raise InvalidArgument("priority", repr(priority), "`high`, `normal` or `low`")
+    if priority != "normal":
+        made["priority"] = priority
+    for name in ("fairness_key", "concurrency_key"):
+        if (key := options.get(name)) is not None:
+            if not isinstance(key, str) or not 1 <= len(key.encode()) <= MAX_KEY_BYTES or not _is_plain(key):
+                raise InvalidArgument(name, repr(key), "1 to 128 bytes without spaces and control characters")
+            made[name] = key
+
+
+def _is_plain(key: str) -> bool:
+    return not any(char.isspace() or unicodedata.category(char) == "Cc" for char in key)
 
 
 def _add_times(options: Options, made: dict[str, Any]) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import CeleriacError, InvalidArgument, NoSuchModule, NoSuchParent, NoSuchTask, QueueFull
 from ..names import SYSTEM_QUEUE
-from ..options import times
+from ..options import PRIORITIES, times
 from .callbacks import followers, look
 from .scripts import script
 
@@ -95,7 +95,7 @@ async def _send(link: Link, chunk: list[Submission], client: str) -> list[Celeri
             # Redis takes no TTL of nothing.
             max(1, options["result_ttl_ms"]) if "result_ttl_ms" in options else "",
             times(options) if options else "",
-            "",
+            more(options) if options else "",
             after(options) if options else "",
         )
     ends = (RETENTION, REPLY_TTL_MS, REPLY_CAP)
@@ -123,6 +123,18 @@ def refusal(submission: Submission, reason: int | bytes | str) -> CeleriacError:
     if reason % 100 == 12:
         return InvalidArgument("after", parent, f"an invocation that fewer than {MAX_DEPENDENTS} others wait for")
     return InvalidArgument("after", parent, f"the end of a chain of fewer than {MAX_CHAIN}")
+
+
+def more(options: dict[str, Any]) -> str:
+    """The features that it uses, as the stores keep them beside its record; empty for none."""
+    used: dict[str, Any] = {}
+    if "priority" in options:
+        used["band"] = PRIORITIES.index(options["priority"])
+    if "fairness_key" in options:
+        used["fair"] = options["fairness_key"]
+    if "concurrency_key" in options:
+        used["key"] = options["concurrency_key"]
+    return json.dumps(used, ensure_ascii=False, separators=(",", ":")) if used else ""
 
 
 def after(options: dict[str, Any]) -> str:
