@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import pickle
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from pydantic import BaseModel
@@ -159,18 +159,18 @@ async def test_a_higher_priority_goes_first(stage: str) -> None:
     async with AsyncClient(stage) as client:
         # Nobody serves the queue yet, so that all three wait.
         order: list[str] = []
-        handles = []
-        for priority in ("low", "normal", "high"):
-            handles.append(
-                await client.submit(
-                    "basics/noop",
-                    queue="bands",
-                    priority=priority,  # type: ignore[arg-type]
-                    fairness_key="tenant-1",
-                    concurrency_key="account-1",
-                    on_done=lambda _, priority=priority: order.append(priority),
-                )
+        bands: tuple[Literal["low", "normal", "high"], ...] = ("low", "normal", "high")
+        task = client.task("basics/noop")
+        handles = [
+            await task.apply_async(
+                queue="bands",
+                priority=band,
+                fairness_key="tenant-1",
+                concurrency_key="account-1",
+                on_done=lambda _, band=band: order.append(band),
             )
+            for band in bands
+        ]
         with Host(stage, "--queues", "bands", "--concurrency", "1"):
             await celeriac.wait_all(handles, timeout=60)
         assert order == ["high", "normal", "low"]
@@ -178,7 +178,7 @@ async def test_a_higher_priority_goes_first(stage: str) -> None:
 
 async def test_a_wrong_place_is_refused_by_name(client: AsyncClient) -> None:
     with pytest.raises(InvalidArgument, match="priority"):
-        await client.submit("basics/noop", priority="urgent")  # type: ignore[arg-type]
+        await client.submit("basics/noop", priority="urgent")  # type: ignore[call-overload]
     with pytest.raises(InvalidArgument, match="fairness_key"):
         await client.submit("basics/noop", fairness_key="two words")
 
