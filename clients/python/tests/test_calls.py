@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import pickle
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import pytest
@@ -155,6 +156,10 @@ async def test_options_reach_the_broker(client: AsyncClient) -> None:
         await handle
 
 
+def noted(order: list[str], band: str, _: object) -> None:
+    order.append(band)
+
+
 async def test_a_higher_priority_goes_first(stage: str) -> None:
     async with AsyncClient(stage) as client:
         # Nobody serves the queue yet, so that all three wait.
@@ -167,7 +172,7 @@ async def test_a_higher_priority_goes_first(stage: str) -> None:
                 priority=band,
                 fairness_key="tenant-1",
                 concurrency_key="account-1",
-                on_done=lambda _, band=band: order.append(band),
+                on_done=partial(noted, order, band),
             )
             for band in bands
         ]
