@@ -24,20 +24,32 @@ impl Throttle {
         loop {
             let count = (*wanted.borrow_and_update()).clamp(1, self.info.ceiling.max(1));
             if count != announced {
+                if count < announced {
+                    self.let_go_of_slots().await;
+                }
                 self.announce(count).await;
                 announced = count;
             }
             let fewer = self.info.ceiling.saturating_sub(count) as usize;
             withheld.truncate(fewer);
-            let is_short = withheld.len() < fewer;
+            let missing = fewer - withheld.len();
+            let missing_permits = u32::try_from(missing).unwrap_or(u32::MAX);
             tokio::select! {
                 () = shutdown.cancelled() => return,
                 changed = wanted.changed() => if changed.is_err() { return },
-                permit = self.slots.clone().acquire_owned(), if is_short => match permit {
-                    Ok(permit) => withheld.push(permit),
+                // All at once, in the semaphore's order: one by one, the worker would take what lies between.
+                permits = self.slots.clone().acquire_many_owned(missing_permits), if missing > 0 => match permits {
+                    Ok(mut permits) => withheld.extend(std::iter::from_fn(|| permits.split(1)).take(missing)),
                     Err(_) => return,
                 },
             }
+        }
+    }
+
+    /// Ends the wait of a worker that holds slots for what it may reserve.
+    async fn let_go_of_slots(&self) {
+        if let Err(error) = self.broker.interrupt(&self.info.host).await {
+            tracing::warn!(%error, "slots are withheld when the worker's wait is over");
         }
     }
 

@@ -356,8 +356,13 @@ async fn scopes_are_kept_apart_and_a_revoked_token_ends_everywhere() -> Result<(
             "schedule" => json!("nightly"),
             _ => json!("01a1ff68-fe25-71bb-bb84-ddd9d8007967"),
         };
-        let forged = json!({"task": "basics/add", "input": {"a": 1, "b": 2}, "options": {said: value}});
-        assert_eq!(submit.post("/v1/invocations", &forged).await?.status, 422, "{said}");
+        let forged =
+            json!({"task": "basics/add", "input": {"a": 1, "b": 2}, "options": {said: value}});
+        assert_eq!(
+            submit.post("/v1/invocations", &forged).await?.status,
+            422,
+            "{said}"
+        );
     }
     let id = read
         .token

@@ -90,6 +90,7 @@ fn a_thousand_executions_without_grants_ask_for_no_file_network_or_process() -> 
     Ok(())
 }
 
+/// A thread that has had nothing to do for a while ends; that is `exit`, where a process would end by `exit_group`.
 /// A wake-up between threads is eight bytes into an event descriptor. The end of a call that another thread cut
 /// into was judged by its start, where its arguments stand.
 fn is_harmless(line: &str) -> bool {
@@ -98,6 +99,7 @@ fn is_harmless(line: &str) -> bool {
         .map_or("", |(_, call)| call.trim_start());
     call.is_empty()
         || call.starts_with("<... ")
+        || call.starts_with("exit(")
         || call.starts_with("write(") && call.contains(r#""\1\0\0\0\0\0\0\0", 8"#)
 }
 
