@@ -22,14 +22,21 @@ async fn submit(stage: &Stage) -> Result<Vec<Handle>> {
 
 async fn all_end_once(stage: &Stage, handles: &[Handle]) -> Result<()> {
     let mut ids = HashSet::new();
+    let mut quarantined = 0;
     for handle in handles {
         let outcome = tokio::time::timeout(Duration::from_secs(120), handle.outcome()).await??;
-        assert_eq!(outcome.code, Code::Ok, "{:?}", outcome.failure);
         assert!(ids.insert(handle.id()), "two invocations share an id");
+        let status = handle.status().await?;
+        if outcome.code == Code::Quarantined {
+            // On a slow machine three of the hosts that are killed may have had the same one.
+            assert_eq!((status.crashes, status.state), (3, State::Failed));
+            quarantined += 1;
+        } else {
+            assert_eq!(outcome.code, Code::Ok, "{:?}", outcome.failure);
+            assert_eq!(status.state, State::Succeeded);
+        }
     }
-    for handle in handles {
-        assert_eq!(handle.status().await?.state, State::Succeeded);
-    }
+    assert!(quarantined * 100 <= handles.len(), "{quarantined}");
     let queues = stage.client.broker().queues().await?;
     assert!(
         queues
