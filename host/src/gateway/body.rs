@@ -24,6 +24,9 @@ use super::problem::{FieldError, Problem};
 const IDLE: Duration = Duration::from_secs(20);
 /// How long a body may take in all: 32 MiB over a slow line.
 const WHOLE: Duration = Duration::from_secs(300);
+/// What is read, and for how long, of a body that nobody wants.
+const DISCARD_BYTES: usize = 4 << 20;
+const DISCARD_FOR: Duration = Duration::from_secs(2);
 /// What one permit of the budget stands for.
 const UNIT: usize = 1024;
 /// JSON that is nested deeper is refused: no task's types are, and parsers recurse.
@@ -71,6 +74,18 @@ pub(crate) async fn read(
         bytes: bytes.freeze(),
         _permit: permit,
     })
+}
+
+/// Reads on and keeps nothing, within bounds: a client that still sends when the connection closes sees a reset
+/// instead of the answer.
+pub(crate) async fn discard(mut body: Body) {
+    let (until, mut left) = (Instant::now() + DISCARD_FOR, DISCARD_BYTES);
+    while let Ok(Some(chunk)) = next(&mut body, until).await {
+        left = left.saturating_sub(chunk.len());
+        if left == 0 {
+            return;
+        }
+    }
 }
 
 fn announced(headers: &HeaderMap) -> Option<u64> {

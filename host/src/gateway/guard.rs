@@ -13,7 +13,7 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 
-use super::{api::Api, problem::Problem, tokens::Scope};
+use super::{api::Api, body, problem::Problem, tokens::Scope};
 
 /// What the guard of a group of routes knows.
 #[derive(Clone, Debug)]
@@ -26,7 +26,10 @@ pub(crate) struct Guard {
 pub(crate) async fn guard(State(guard): State<Guard>, request: Request, next: Next) -> Response {
     match admit(&guard, request.headers()).await {
         Ok(()) => next.run(request).await,
-        Err(problem) => problem.into_response(),
+        Err(problem) => {
+            body::discard(request.into_body()).await;
+            problem.into_response()
+        }
     }
 }
 

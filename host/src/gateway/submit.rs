@@ -177,8 +177,15 @@ pub(crate) async fn batch(
         prepared.map_err(|problem| problem.within(&place(index)))
     };
     let prepared = each.map(prepare).collect::<Result<Vec<_>, _>>()?;
-    let each = prepared.into_iter().enumerate();
-    let results = join_all(each.map(|(index, submission)| hand_in(&api, index, submission))).await;
+    let checked = join_all(
+        prepared
+            .into_iter()
+            .map(|submission| check(&api, submission)),
+    )
+    .await;
+    // In their order: what waits for another of the same batch comes behind it.
+    let each = checked.into_iter().enumerate();
+    let results = join_all(each.map(|(index, checked)| hand_in(&api, index, checked))).await;
     Ok(Json(BatchAnswer { results }))
 }
 
@@ -186,11 +193,8 @@ fn place(index: usize) -> String {
     format!("/invocations/{index}")
 }
 
-async fn hand_in(api: &Api, index: usize, submission: Submission) -> BatchItem {
-    let handed_in = async {
-        let submission = check(api, submission).await?;
-        Ok::<_, Problem>(api.client.hand_in(submission, false).await?.id())
-    };
+async fn hand_in(api: &Api, index: usize, checked: Result<Submission, Problem>) -> BatchItem {
+    let handed_in = async { Ok::<_, Problem>(api.client.hand_in(checked?, false).await?.id()) };
     match handed_in.await {
         Ok(id) => BatchItem {
             id: Some(id),

@@ -98,7 +98,7 @@ const BATCH: u32 = 1 << 20;
 
 /// Estimates π by throwing points at a square and counting those within the circle. Reports
 /// progress, and stops early when asked to.
-#[task(name = "monte-carlo", timeout = "2m")]
+#[task(name = "monte-carlo", timeout = "2m", fuel = "1000G")]
 pub fn monte_carlo(ctx: &Context, input: Throws) -> Result<Estimate, Failure> {
     if input.samples == 0 {
         return Err(Failure::new(
