@@ -176,7 +176,8 @@ mod parallel {
 mod parallel {
     use wasip2::http::outgoing_handler::handle;
     use wasip2::http::types::{
-        Fields, FutureIncomingResponse, IncomingResponse, Method, OutgoingBody, OutgoingRequest, Scheme,
+        Fields, FutureIncomingResponse, IncomingResponse, Method, OutgoingBody, OutgoingRequest,
+        Scheme,
     };
 
     pub(crate) fn begin(url: &str, many: u32) -> (u32, String) {
