@@ -149,7 +149,10 @@ pub struct Options {
 
 impl Options {
     /// What must hold before an engine is asked.
-    pub(crate) fn check(&self) -> Result<(), BrokerError> {
+    ///
+    /// # Errors
+    /// `Invalid`.
+    pub fn check(&self) -> Result<(), BrokerError> {
         if let Some(queue) = &self.queue {
             check_name("queue", queue)?;
         }

@@ -378,21 +378,27 @@ async fn nothing_survives_between_invocations() {
 
 #[tokio::test]
 async fn a_full_pool_is_overloaded_and_frees_itself() {
-    let bench = Bench::with_config(EngineConfig {
+    let config = EngineConfig {
         concurrency: 1,
         ..EngineConfig::default()
-    });
+    };
+    // Those that run, and those that wait for what they have called.
+    let slots = config.concurrency + config.waiting();
+    let bench = Bench::with_config(config);
     let module = bench.load(sample("basics")).await;
     let limits = Limits {
-        timeout: Duration::from_millis(40),
+        timeout: Duration::from_millis(400),
         ..Limits::default()
     };
-    let first = bench.run(&module, "sleep", r#"{"seconds": 60}"#, limits);
-    let second = bench.run(&module, "noop", "null", Limits::default());
-    let (first, second) = tokio::join!(first, second);
-    assert_eq!(fault(first).code, Code::Deadline);
-    let second = fault(second);
-    assert!(second.code == Code::Overloaded && second.retryable);
+    let nap = r#"{"seconds": 60}"#;
+    let sleepers = (0..slots).map(|_| bench.run(&module, "sleep", nap, limits.clone()));
+    let one_more = bench.run(&module, "noop", "null", Limits::default());
+    let (slept, one_more) = tokio::join!(futures_util::future::join_all(sleepers), one_more);
+    for slept in slept {
+        assert_eq!(fault(slept).code, Code::Deadline);
+    }
+    let one_more = fault(one_more);
+    assert!(one_more.code == Code::Overloaded && one_more.retryable);
     assert_eq!(
         bench
             .run(&module, "noop", "null", Limits::default())

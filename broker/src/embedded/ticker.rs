@@ -94,16 +94,17 @@ fn look(tx: &mut Tx<'_>, terms: &Terms) -> Result<Option<u64>, Fault> {
 
 /// Does a batch; milliseconds until the next is due.
 fn tick(tx: &mut Tx<'_>, ttl_ms: u64) -> Result<Option<u64>, Fault> {
-    let is_behind = follow::take_up(tx)?;
+    follow::take_up(tx)?;
     end_what_is_over(tx, ttl_ms)?;
     queue_what_starts(tx)?;
     limits::do_due(tx, BATCH)?;
-    // While ends are being told the counts must stay: those who are about to be told would be counted twice.
-    if !is_behind {
-        check_what_is_blocked(tx)?;
-    }
     // Here, so that what is put off again is seen.
     follow::work_off(tx)?;
+    // While ends are being told the counts must stay: those who are about to be told would be counted twice.
+    if !follow::is_behind(tx)? {
+        check_what_is_blocked(tx)?;
+        follow::work_off(tx)?;
+    }
     let next = times::next_due(tx)?;
     let next = next.into_iter().chain(schedules::next_look(tx)?).min();
     Ok(next.map(|next| next.saturating_sub(tx.now)))

@@ -30,6 +30,9 @@ use engine::{Embedded, Engine, Redis};
 /// Sequences on each engine.
 const SEQUENCES: u32 = 10_000;
 
+/// Sequences between which a store is opened again.
+const PER_CONNECTION: u32 = 50;
+
 /// Threads, each with a store of its own: what waits for one store leaves room for another.
 const LANES: u32 = 8;
 
@@ -51,7 +54,7 @@ fn lane<E: Engine>(
     seed: u64,
     lane: u32,
     sequences: u32,
-    open: impl AsyncFnOnce() -> E,
+    open: impl AsyncFn() -> E,
 ) -> Result<(), String> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -61,20 +64,24 @@ fn lane<E: Engine>(
     bytes[..8].copy_from_slice(&seed.to_le_bytes());
     bytes[8..12].copy_from_slice(&lane.to_le_bytes());
     let config = Config {
-        cases: sequences,
+        cases: PER_CONNECTION,
         failure_persistence: None,
         max_shrink_iters: 2_000,
         ..Config::default()
     };
     let mut runner =
         TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &bytes));
-    let engine = runtime.block_on(open());
-    let result = runner.run(&step::sequences(), |steps| {
-        runtime
-            .block_on(run::run(&engine, &steps))
-            .map_err(TestCaseError::fail)
-    });
-    result.map_err(|error| error.to_string())
+    for _ in 0..sequences.div_ceil(PER_CONNECTION) {
+        // Each host that reserves has a connection of its own, which lasts as long as the engine's handle.
+        let engine = runtime.block_on(open());
+        let result = runner.run(&step::sequences(), |steps| {
+            runtime
+                .block_on(run::run(&engine, &steps))
+                .map_err(TestCaseError::fail)
+        });
+        result.map_err(|error| error.to_string())?;
+    }
+    Ok(())
 }
 
 /// All lanes of one engine.

@@ -219,6 +219,9 @@ impl Submit {
         if let Some(client) = &self.reply_to {
             check_client(client, "/reply_to")?;
         }
+        self.options
+            .check()
+            .map_err(|error| Problem::from(error).within("/options"))?;
         let input = payload(self.input, self.input_base64.as_deref(), self.content_type)?;
         Ok(Submission {
             id: self.id.unwrap_or_else(|| api.broker.namespace().issue(0)),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use celeriac_broker::{Broker, HostInfo};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 /// Withholds slots. What runs is not disturbed: a slot is taken out when it becomes free.
@@ -24,9 +24,6 @@ impl Throttle {
         loop {
             let count = (*wanted.borrow_and_update()).clamp(1, self.info.ceiling.max(1));
             if count != announced {
-                if count < announced {
-                    self.let_go_of_slots().await;
-                }
                 self.announce(count).await;
                 announced = count;
             }
@@ -37,8 +34,7 @@ impl Throttle {
             tokio::select! {
                 () = shutdown.cancelled() => return,
                 changed = wanted.changed() => if changed.is_err() { return },
-                // All at once, in the semaphore's order: one by one, the worker would take what lies between.
-                permits = self.slots.clone().acquire_many_owned(missing_permits), if missing > 0 => match permits {
+                permits = self.withhold(missing_permits), if missing > 0 => match permits {
                     Ok(mut permits) => withheld.extend(std::iter::from_fn(|| permits.split(1)).take(missing)),
                     Err(_) => return,
                 },
@@ -46,11 +42,17 @@ impl Throttle {
         }
     }
 
-    /// Ends the wait of a worker that holds slots for what it may reserve.
-    async fn let_go_of_slots(&self) {
-        if let Err(error) = self.broker.interrupt(&self.info.host).await {
-            tracing::warn!(%error, "slots are withheld when the worker's wait is over");
-        }
+    /// Takes so many slots out, all at once: one by one, the worker would take what lies between. Stands in line first,
+    /// and then ends the wait of a worker that holds slots for what it may reserve.
+    async fn withhold(&self, slots: u32) -> Result<OwnedSemaphorePermit, AcquireError> {
+        let waiting = self.slots.clone().acquire_many_owned(slots);
+        let interrupt = async {
+            if let Err(error) = self.broker.interrupt(&self.info.host).await {
+                tracing::warn!(%error, "slots are withheld when the worker's wait is over");
+            }
+        };
+        let (permits, ()) = tokio::join!(biased; waiting, interrupt);
+        permits
     }
 
     async fn announce(&self, concurrency: u32) {

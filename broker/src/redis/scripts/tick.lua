@@ -33,12 +33,11 @@ for _, entry in ipairs(redis.call('LPOP', P .. 'ends', 50) or {}) do
     notes[#notes + 1] = {id, letter, rest}
   end
 end
-local is_told = #notes + #freed + #felled == 0
-
--- Counts anew how many parents an invocation waits for, in case something went missing. While ends are being told the
--- count must stay as it is: those who are about to be told would be counted twice.
+-- Counts anew how many parents an invocation waits for, in case something went missing. While ends are being told, also
+-- those of this very tick, the count must stay as it is: those who are about to be told would be counted twice.
 local checks = 2000
 local function sweep(id, record, ends)
+  local is_told = #notes + #freed + #felled == 0
   local parents = is_told and checks > 0 and parents_of(id) or nil
   local again = now + (parents and 600000 or 1000)
   if parents then
