@@ -30,7 +30,7 @@ use engine::{Embedded, Engine, Redis};
 /// Sequences on each engine.
 const SEQUENCES: u32 = 10_000;
 
-/// Sequences between which a store is opened again.
+/// Sequences after which Redis is connected to again.
 const PER_CONNECTION: u32 = 50;
 
 /// Threads, each with a store of its own: what waits for one store leaves room for another.
@@ -53,7 +53,7 @@ fn fresh_seed() -> u64 {
 fn lane<E: Engine>(
     seed: u64,
     lane: u32,
-    sequences: u32,
+    (sequences, per_opening): (u32, u32),
     open: impl AsyncFn() -> E,
 ) -> Result<(), String> {
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -64,15 +64,17 @@ fn lane<E: Engine>(
     bytes[..8].copy_from_slice(&seed.to_le_bytes());
     bytes[8..12].copy_from_slice(&lane.to_le_bytes());
     let config = Config {
-        cases: PER_CONNECTION,
+        cases: per_opening.min(sequences),
         failure_persistence: None,
         max_shrink_iters: 2_000,
         ..Config::default()
     };
-    let mut runner =
-        TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &bytes));
-    for _ in 0..sequences.div_ceil(PER_CONNECTION) {
-        // Each host that reserves has a connection of its own, which lasts as long as the engine's handle.
+    for share in 0..sequences.div_ceil(per_opening) {
+        bytes[12..16].copy_from_slice(&share.to_le_bytes());
+        // A runner counts its sequences over all its runs: each share has its own.
+        let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
+        let mut runner = TestRunner::new_with_rng(config.clone(), rng);
+        // Each host that reserves has a connection to Redis of its own, which lasts as long as the engine's handle.
         let engine = runtime.block_on(open());
         let result = runner.run(&step::sequences(), |steps| {
             runtime
@@ -85,7 +87,11 @@ fn lane<E: Engine>(
 }
 
 /// All lanes of one engine.
-fn check<E: Engine + 'static>(name: &str, open: impl AsyncFn(u32) -> E + Send + Sync + 'static) {
+fn check<E: Engine + 'static>(
+    name: &str,
+    per_opening: u32,
+    open: impl AsyncFn(u32) -> E + Send + Sync + 'static,
+) {
     let seed = setting("MODEL_SEED").unwrap_or_else(fresh_seed);
     let sequences = setting("MODEL_SEQUENCES").map_or(SEQUENCES, |count| count as u32);
     let open = Arc::new(open);
@@ -93,7 +99,11 @@ fn check<E: Engine + 'static>(name: &str, open: impl AsyncFn(u32) -> E + Send + 
         .map(|number| {
             let open = Arc::clone(&open);
             let share = sequences.div_ceil(LANES);
-            thread::spawn(move || lane(seed, number, share, async || open(number).await))
+            thread::spawn(move || {
+                lane(seed, number, (share, per_opening), async || {
+                    open(number).await
+                })
+            })
         })
         .collect();
     let begun = std::time::Instant::now();
@@ -118,7 +128,8 @@ fn the_embedded_engine_does_what_the_model_does() {
     let dir =
         std::env::temp_dir().join(format!("celeriac-model-{}", uuid::Uuid::new_v4().simple()));
     let root = dir.clone();
-    check("embedded", async move |lane| {
+    // Its clock is as old as its handle.
+    check("embedded", u32::MAX, async move |lane| {
         Embedded::open(&root.join(lane.to_string())).await
     });
     let _ = std::fs::remove_dir_all(&dir);
@@ -130,7 +141,7 @@ fn redis_does_what_the_model_does() {
     let server = RedisServer::start(AofMode::Off).unwrap();
     let url = server.url();
     // A database for each lane: its keys and its clock are its own.
-    check("redis", async move |lane| {
+    check("redis", PER_CONNECTION, async move |lane| {
         Redis::open(&format!("{url}{lane}")).await
     });
 }
