@@ -99,10 +99,10 @@ pub struct Options {
     /// When it may start; without it at once.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub start: Option<When>,
-    /// When it has expired unless it was started.
+    /// When it has expired unless it was started; without it as the task says, else never.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expires: Option<When>,
-    /// When it fails unless it has ended, retries and all.
+    /// When it fails unless it has ended, retries and all; without it as the task says, else never.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub deadline: Option<When>,
     /// What must have ended before it may start.
@@ -117,7 +117,7 @@ pub struct Options {
     /// What follows its end.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub callbacks: Vec<Callback>,
-    /// Milliseconds that the result is kept after the end; without it the broker's default.
+    /// Milliseconds that the result is kept after the end; without it as the task says, else the broker's default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub result_ttl_ms: Option<u64>,
     /// Makes submitting repeatable: the same key with the same task and input is the same invocation, until its result
@@ -127,9 +127,9 @@ pub struct Options {
     /// That it is the only one with its key for a while.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unique: Option<Unique>,
-    /// What goes first within the queue.
-    #[serde(skip_serializing_if = "Priority::is_normal")]
-    pub priority: Priority,
+    /// What goes first within the queue; without it as the task says, else `normal`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub priority: Option<Priority>,
     /// Whose it is, such as a tenant: within a queue and a band the keys that wait are served in turn.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fairness_key: Option<String>,

@@ -14,6 +14,7 @@ mod broker;
 mod callback;
 mod connect;
 mod dead;
+mod defaults;
 mod dependency;
 mod digest;
 pub mod embedded;
@@ -67,6 +68,7 @@ pub use self::{
     },
     limit::{Limit, LimitScope, Limited, Rate},
     listing::{Filter, List, Listing, MAX_LISTED, TaskFilter},
+    defaults::TaskDefaults,
     manifest::{
         Admitted, Finding, Manifest, Need, TaskInfo, TaskOptions, Ungranted, UngrantedNeed,
         UploadReport,

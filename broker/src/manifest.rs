@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Backoff, Digest};
+use crate::{Backoff, Digest, Priority};
 
 /// What a module says about itself, kept beside it from its admission on.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -86,6 +86,18 @@ pub struct TaskOptions {
     /// The queue that its invocations go to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub queue: Option<String>,
+    /// What goes first within the queue.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub priority: Option<Priority>,
+    /// Milliseconds from when an invocation may start until it has expired, unless it was started.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires_ms: Option<u64>,
+    /// Milliseconds from when an invocation may start until it fails, unless it has ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deadline_ms: Option<u64>,
+    /// Milliseconds that a result is kept after the end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub result_ttl_ms: Option<u64>,
     /// Attempts after the first one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retries: Option<u32>,

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Digest, ModuleRef};
+use crate::{Digest, ModuleRef, TaskDefaults};
 
 /// A request to admit a module that has been stored: the input of the built-in task `celeriac/admit`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -22,8 +22,8 @@ pub struct Publication {
     pub name: ModuleRef,
     /// The whole manifest, as JSON text that the broker does not look into.
     pub manifest: String,
-    /// Each task with the queue that its author gave it.
-    pub tasks: Vec<(String, Option<String>)>,
+    /// Each task with what its author says about its invocations.
+    pub tasks: Vec<(String, TaskDefaults)>,
 }
 
 /// A name and what it points to.

@@ -15,7 +15,7 @@ pub(crate) struct More {
     /// Its unique key.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) unique: Option<Unique>,
-    /// The band, where it is not the normal one.
+    /// The band, where the caller says one, or the task one that is not the normal one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) band: Option<u8>,
     /// The fairness key.
@@ -43,14 +43,13 @@ impl More {
     /// What these options ask for.
     pub(crate) fn of(header: &Header, input: &[u8]) -> Self {
         let options = &header.options;
-        let priority = Some(options.priority).filter(|priority| !priority.is_normal());
         Self {
             idem: options.idempotency_key.as_ref().map(|key| Idem {
                 key: key.clone(),
                 print: once::fingerprint(header, input),
             }),
             unique: options.unique.clone(),
-            band: priority.map(Priority::band),
+            band: options.priority.map(Priority::band),
             fair: options.fairness_key.clone(),
             key: options.concurrency_key.clone(),
             parent: options.parent.map(|parent| parent.id),

@@ -88,6 +88,12 @@ fn describe(task: &TaskEntry) -> types::TaskInfo {
             limits: options.limits.iter().map(limit).collect(),
         },
         needs: task.needs.iter().map(need).collect(),
+        invocations: types::InvocationOptions {
+            priority: options.priority.map(str::to_owned),
+            expires: options.expires_seconds,
+            deadline: options.deadline_seconds,
+            result_ttl: options.result_ttl_seconds,
+        },
     }
 }
 

@@ -42,6 +42,14 @@ pub struct TaskOptions {
     pub memory_bytes: Option<f64>,
     /// Other limits of one attempt: the host's name for each, and its value.
     pub limits: &'static [(&'static str, f64)],
+    /// What goes first within the queue: `high`, `normal` or `low`.
+    pub priority: Option<&'static str>,
+    /// Seconds from when an invocation may start until it has expired, unless it was started.
+    pub expires_seconds: Option<f64>,
+    /// Seconds from when an invocation may start until it fails, unless it has ended.
+    pub deadline_seconds: Option<f64>,
+    /// Seconds that a result is kept after the end.
+    pub result_ttl_seconds: Option<f64>,
 }
 
 inventory::collect!(TaskEntry);

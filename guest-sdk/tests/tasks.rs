@@ -29,6 +29,10 @@ struct Size {
 #[task(
     name = "double-size",
     queue = "slow",
+    priority = "low",
+    expires = "10m",
+    deadline = 3600,
+    result_ttl = "7d",
     retries = 3,
     backoff = "1s, 10s",
     retry_on("io", "panicked"),
@@ -91,6 +95,12 @@ fn describes_what_the_attribute_says() {
         (Some(90.0), Some(1e10))
     );
     assert_eq!(options.memory_bytes, Some(67_108_864.0));
+    assert_eq!(options.priority, Some("low"));
+    assert_eq!(
+        (options.expires_seconds, options.deadline_seconds),
+        (Some(600.0), Some(3600.0))
+    );
+    assert_eq!(options.result_ttl_seconds, Some(604_800.0));
     let needs: Vec<_> = info
         .needs
         .iter()

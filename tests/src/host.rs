@@ -39,7 +39,11 @@ impl HostProcess {
         Self::spawn(command(url, arguments, environment).stderr(log))
     }
 
-    fn spawn(command: &mut Command) -> Result<Self> {
+    /// Starts what `command` says, whatever it says.
+    ///
+    /// # Errors
+    /// When the binary is not there.
+    pub fn spawn(command: &mut Command) -> Result<Self> {
         let child = command
             .spawn()
             .context("the host binary is not there: run `make build`")?;

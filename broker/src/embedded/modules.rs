@@ -148,10 +148,10 @@ fn write_module(tx: &Tx<'_>, publication: &Publication) -> Result<(), Fault> {
         (digest, &publication.manifest),
     )?;
     tx.execute("DELETE FROM tasks WHERE digest = ?1", [digest])?;
-    for (task, queue) in &publication.tasks {
+    for (task, defaults) in &publication.tasks {
         tx.execute(
             "INSERT OR REPLACE INTO tasks VALUES (?1, ?2, ?3)",
-            (digest, task, queue),
+            (digest, task, defaults.to_text()),
         )?;
     }
     Ok(())

@@ -17,8 +17,8 @@ use super::{
 };
 use crate::{
     After, BrokerError, Caps, ClientId, DEFAULT_QUEUE, Header, InvocationId, ModuleRef, Namespace,
-    OnUnmet, SYSTEM_QUEUE, Submission, TaskRef, When, broker::check_chunk, invocation::not_running,
-    more::More,
+    OnUnmet, SYSTEM_QUEUE, Submission, TaskDefaults, TaskRef, When, broker::check_chunk, invocation::not_running,
+    defaults::Rest, more::More,
 };
 
 /// Payloads above this many bytes are stored apart: SQLite keeps a row of about this size on its page.
@@ -55,10 +55,28 @@ impl Ready {
     }
 }
 
+impl Ready {
+    /// Takes from the task what the caller does not say.
+    fn complete(&mut self, defaults: &Rest, now: u64) -> Result<(), Fault> {
+        let starts_at = self.start.map_or(now, |start| start.resolve(now).max(now));
+        let behind = |ms: &u64| When::AtMs(starts_at.saturating_add(*ms));
+        self.result_ttl_ms = self.result_ttl_ms.or(defaults.ttl);
+        self.expires = self.expires.or(defaults.expires.as_ref().map(behind));
+        self.deadline = self.deadline.or(defaults.deadline.as_ref().map(behind));
+        if let (None, Some(band)) = (self.more.band, defaults.band) {
+            self.more.band = Some(band);
+            self.more_json = Some(self.more.to_json()?);
+        }
+        Ok(())
+    }
+}
+
 /// Where the invocations of one task go.
 struct Target {
     digest: Option<Vec<u8>>,
     queue: String,
+    /// What the task says where the caller does not.
+    defaults: Rest,
 }
 
 /// Accepts a batch, in order.
@@ -181,7 +199,7 @@ pub(super) fn write_all(tx: &mut Tx<'_>, items: Vec<Ready>) -> Result<Answers, F
     let mut uses = Uses::default();
     let mut depths = Depths::read(tx)?;
     let mut answers = Vec::with_capacity(items.len());
-    for item in items {
+    for mut item in items {
         let target = match targets.entry((item.task.clone(), item.queue.clone())) {
             std::collections::hash_map::Entry::Occupied(known) => known.into_mut(),
             std::collections::hash_map::Entry::Vacant(new) => {
@@ -189,6 +207,9 @@ pub(super) fn write_all(tx: &mut Tx<'_>, items: Vec<Ready>) -> Result<Answers, F
                 new.insert(target)
             }
         };
+        if let Ok(target) = target {
+            item.complete(&target.defaults, tx.now)?;
+        }
         answers.push(match target {
             Err(_) if is_known(tx, item.id)? => Ok(item.id),
             Err(error) => Err(error.clone()),
@@ -349,6 +370,7 @@ fn resolve(
         return Ok(Ok(Target {
             digest: None,
             queue: SYSTEM_QUEUE.to_owned(),
+            defaults: Rest::default(),
         }));
     }
     let digest = match &task.module {
@@ -371,14 +393,14 @@ fn resolve(
         (&digest, &task.task),
         |row| Ok(super::row::text(row, 0)),
     )?;
-    let Some(own_queue) = found else {
+    let Some(own) = found else {
         return Ok(Err(BrokerError::NoTask(task.clone())));
     };
-    let queue = queue
-        .map(str::to_owned)
-        .or(own_queue.filter(|queue| !queue.is_empty()));
+    let own = TaskDefaults::read(&own.unwrap_or_default());
+    let queue = queue.map(str::to_owned).or(own.queue);
     Ok(Ok(Target {
         digest: Some(digest),
         queue: queue.unwrap_or_else(|| DEFAULT_QUEUE.to_owned()),
+        defaults: own.rest,
     }))
 }

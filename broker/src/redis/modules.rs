@@ -86,8 +86,8 @@ pub(super) async fn publish(
         .arg(name)
         .arg(&version)
         .arg(&publication.manifest);
-    for (task, queue) in &publication.tasks {
-        call.arg(task).arg(queue.as_deref().unwrap_or_default());
+    for (task, defaults) in &publication.tasks {
+        call.arg(task).arg(defaults.to_text());
     }
     match value::text(broker.link.call(&call).await?)
         .unwrap_or_default()

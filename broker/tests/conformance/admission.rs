@@ -172,7 +172,7 @@ pub(crate) async fn the_depth_is_right_in_every_order(kit: Kit) {
                 0..=3 => {
                     let mut submission = kit.submission("text/run");
                     submission.options = Options {
-                        priority: Priority::ALL[dice.roll(3)],
+                        priority: Some(Priority::ALL[dice.roll(3)]),
                         fairness_key: (dice.roll(2) == 0).then(|| "a".to_owned()),
                         start: (dice.roll(4) == 0).then(|| Duration::from_secs(3600).into()),
                         ..Options::default()

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use celeriac_broker::{
     Admit, Attempt, Broker, BrokerError, Caps, ClientId, Code, DeadLetters, Digest, Ending,
     EventKind, HostId, InvocationId, Lease, LogRecord, ModuleRef, Options, Outcome, Payload,
-    Publication, Reply, Reserve, Reserved, SYSTEM_QUEUE, Settled, Settlement, Submission, Usage,
+    Priority, Publication, Reply, Reserve, Reserved, SYSTEM_QUEUE, Settled, Settlement, Submission, TaskDefaults, TaskOptions, Usage,
 };
 use tokio::sync::mpsc;
 
@@ -302,15 +302,27 @@ pub(crate) async fn admission(broker: &Handle, digest: Digest, name: &str) -> Le
     lease
 }
 
-/// A publication with the tasks `run`, and `slow`, whose queue is `slow`.
+/// A publication with the tasks `run`, `slow`, whose queue is `slow`, and `meek`, which has a default for everything.
 pub(crate) fn publication(digest: Digest, name: &str) -> Publication {
+    let slow = TaskOptions {
+        queue: Some("slow".to_owned()),
+        ..TaskOptions::default()
+    };
+    let meek = TaskOptions {
+        priority: Some(Priority::Low),
+        expires_ms: Some(60_000),
+        deadline_ms: Some(120_000),
+        result_ttl_ms: Some(100),
+        ..TaskOptions::default()
+    };
     Publication {
         digest,
         name: name.parse().unwrap(),
         manifest: format!("{{\"digest\":\"{digest}\"}}"),
         tasks: vec![
-            ("run".to_owned(), None),
-            ("slow".to_owned(), Some("slow".to_owned())),
+            ("run".to_owned(), TaskDefaults::default()),
+            ("slow".to_owned(), TaskDefaults::from(&slow)),
+            ("meek".to_owned(), TaskDefaults::from(&meek)),
         ],
     }
 }

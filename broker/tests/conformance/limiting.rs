@@ -291,7 +291,7 @@ pub(crate) async fn bands_and_keys_hold_among_those_that_are_held_back(kit: Kit)
     let make = |priority, key: Option<&str>| {
         let mut submission = kit.submission("text/run");
         submission.options = Options {
-            priority,
+            priority: Some(priority),
             fairness_key: key.map(str::to_owned),
             ..Options::default()
         };
@@ -467,7 +467,7 @@ pub(crate) async fn counts_never_exceed_and_never_leak(kit: Kit) {
                     let mut submission = kit.submission(&format!("text/{task}"));
                     submission.options = Options {
                         queue: Some(queue.to_owned()),
-                        priority: Priority::ALL[dice.roll(3)],
+                        priority: Some(Priority::ALL[dice.roll(3)]),
                         fairness_key: (dice.roll(2) == 0).then(|| "f".to_owned()),
                         concurrency_key: Some(key.to_owned()).filter(|key| !key.is_empty()),
                         ..Options::default()

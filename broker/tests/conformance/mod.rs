@@ -92,6 +92,7 @@ macro_rules! suite {
                 submitting::answers_each_item_by_itself,
                 submitting::refuses_ids_of_another_store,
                 submitting::chooses_the_queue,
+                submitting::a_task_has_defaults_and_its_callers_go_over_them,
             }
             reserve {
                 reserving::hands_out_the_whole_record,

@@ -15,7 +15,7 @@ use super::kit::{AGEING, Handle, Kit, SHORT_LEASE, eventually, request, within};
 fn with(kit: &Kit, priority: Priority, key: Option<&str>) -> Submission {
     let mut submission = kit.submission("text/run");
     submission.options = Options {
-        priority,
+        priority: Some(priority),
         fairness_key: key.map(str::to_owned),
         ..Options::default()
     };

@@ -1,8 +1,10 @@
 //! Accepting invocations.
 
-use celeriac_broker::{BrokerError, InvocationId, Namespace, Payload, Reserve};
+use std::time::Duration;
 
-use super::kit::{Kit, request};
+use celeriac_broker::{BrokerError, InvocationId, Namespace, Options, Payload, Priority, Reserve};
+
+use super::kit::{Kit, eventually, request};
 
 pub(crate) async fn survives_the_end_of_every_process(mut kit: Kit) {
     let ids = kit.submit_many(100).await;
@@ -130,4 +132,55 @@ pub(crate) async fn chooses_the_queue(kit: Kit) {
             [id]
         );
     }
+}
+
+pub(crate) async fn a_task_has_defaults_and_its_callers_go_over_them(kit: Kit) {
+    let meek = |options: Options| {
+        let mut submission = kit.submission("text/meek");
+        submission.options = options;
+        submission
+    };
+    let plain = kit.accept(meek(Options::default())).await;
+    let shared = Options {
+        fairness_key: Some("a".to_owned()),
+        ..Options::default()
+    };
+    let shared = kit.accept(meek(shared)).await;
+    let normal = kit.submit().await;
+    let urgent = Options {
+        priority: Some(Priority::Normal),
+        expires: Some(Duration::from_secs(3600).into()),
+        deadline: Some(Duration::from_secs(7200).into()),
+        result_ttl_ms: Some(3_600_000),
+        ..Options::default()
+    };
+    let urgent = kit.accept(meek(urgent)).await;
+    let later = Options {
+        start: Some(Duration::from_secs(600).into()),
+        ..Options::default()
+    };
+    let later = kit.accept(meek(later)).await;
+    for (id, expires, deadline) in [
+        (plain, 60, 120),
+        (shared, 60, 120),
+        (urgent, 3600, 7200),
+        (later, 660, 720),
+    ] {
+        let status = kit.client.status(id).await.unwrap();
+        let behind = |ms: Option<u64>| ms.map(|ms| (ms - status.submitted_at_ms) / 1000);
+        let times = (behind(status.expires_at_ms), behind(status.deadline_at_ms));
+        assert_eq!(times, (Some(expires), Some(deadline)), "{id}");
+    }
+    let status = kit.client.status(normal).await.unwrap();
+    assert_eq!((status.expires_at_ms, status.deadline_at_ms), (None, None));
+
+    let mut order = Vec::new();
+    for _ in 0..4 {
+        let taken = kit.take().await;
+        order.push(taken.lease.id);
+        kit.succeed(&taken.lease).await;
+    }
+    assert_eq!(order, [normal, urgent, plain, shared]);
+    eventually(async || matches!(kit.client.status(plain).await, Err(BrokerError::Expired(_)))).await;
+    assert!(kit.client.status(urgent).await.is_ok());
 }

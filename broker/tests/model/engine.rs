@@ -94,7 +94,7 @@ async fn publish(broker: &dyn Broker) -> Digest {
         digest,
         name: "text".parse().unwrap(),
         manifest: format!("{{\"digest\":\"{digest}\"}}"),
-        tasks: vec![("run".to_owned(), None)],
+        tasks: vec![("run".to_owned(), celeriac_broker::TaskDefaults::default())],
     };
     broker.publish(&lease, publication).await.unwrap();
     let done = celeriac_broker::Settlement::end(lease, run::success());

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use celeriac_broker::{
     Broker, ClientId, Code, Digest, HostId, Lease, Options, Outcome, Payload, Publication, Reserve,
-    Reserved, SYSTEM_QUEUE, Settled, Settlement, Submission, Usage,
+    Reserved, SYSTEM_QUEUE, Settled, Settlement, Submission, TaskDefaults, Usage,
     redis::{RedisBroker, RedisOptions},
     testing::{AofMode, RedisServer},
 };
@@ -84,7 +84,7 @@ pub(crate) async fn publish(broker: &RedisBroker, name: &str, task: &str) -> Dig
         digest,
         name: name.parse().unwrap(),
         manifest: "{}".to_owned(),
-        tasks: vec![(task.to_owned(), None)],
+        tasks: vec![(task.to_owned(), TaskDefaults::default())],
     };
     broker.publish(&reserved.lease, publication).await.unwrap();
     let settled = broker.settle(vec![done(&reserved, b"{}")]).await.unwrap();

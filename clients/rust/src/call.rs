@@ -40,7 +40,7 @@ impl Call {
     /// Goes before or after others of its queue.
     #[must_use]
     pub fn priority(mut self, priority: Priority) -> Self {
-        self.options.priority = priority;
+        self.options.priority = Some(priority);
         self
     }
 

@@ -161,6 +161,10 @@ fn defaults(options: &Options) -> TokenStream {
         .limits
         .iter()
         .map(|(name, value)| quote! { (#name, #value) });
+    let priority = optional(options.priority.as_ref());
+    let expires = optional(options.expires.as_ref());
+    let deadline = optional(options.deadline.as_ref());
+    let result_ttl = optional(options.result_ttl.as_ref());
     quote! {
         ::celeriac_guest::__private::TaskOptions {
             queue: #queue,
@@ -171,6 +175,10 @@ fn defaults(options: &Options) -> TokenStream {
             fuel: #fuel,
             memory_bytes: #memory,
             limits: &[#(#limits),*],
+            priority: #priority,
+            expires_seconds: #expires,
+            deadline_seconds: #deadline,
+            result_ttl_seconds: #result_ttl,
         }
     }
 }

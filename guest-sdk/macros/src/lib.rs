@@ -24,6 +24,10 @@ use syn::{ItemFn, parse_macro_input};
 /// |---|---|
 /// | `name = "…"` | the task's name, if not the function's |
 /// | `queue = "…"` | the queue that its invocations go to |
+/// | `priority = "low"` | what goes first within the queue: `high`, `normal` or `low` |
+/// | `expires = "10m"` | has an invocation expire that was not started so long after it might have been |
+/// | `deadline = "1h"` | has an invocation fail that has not ended so long after it might have started, retries and all |
+/// | `result_ttl = "7d"` | how long a result is kept |
 /// | `retries = 3` | attempts after the first one |
 /// | `backoff = "exponential(1s, 60s)"` | how long to wait before each: this, with full jitter, unless said; `"5s"`; `"1s, 10s, 1m"` |
 /// | `retry_on("io", "out_of_fuel")` | the kinds of failure and codes that are retried, instead of all that may help |

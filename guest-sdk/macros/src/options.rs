@@ -5,10 +5,13 @@ use syn::{
     Error, Lit, LitInt, LitStr, Result, Token, meta::ParseNestedMeta, parenthesized, parse::Parser,
 };
 
-use crate::units::{FUEL, LIMIT, MEMORY, Quantity, TIMEOUT};
+use crate::units::{DEADLINE, EXPIRES, FUEL, LIMIT, MEMORY, Quantity, RESULT_TTL, TIMEOUT};
 
-const KNOWN: &str =
-    "name, queue, retries, backoff, retry_on(…), timeout, fuel, memory, limits(…), needs(…)";
+const KNOWN: &str = "name, queue, priority, expires, deadline, result_ttl, retries, backoff, retry_on(…), timeout, fuel, \
+    memory, limits(…), needs(…)";
+
+/// What goes first within a queue, as the WIT contract knows it.
+const PRIORITIES: [&str; 3] = ["high", "normal", "low"];
 
 /// What the WIT contract knows as a need.
 const NEEDS: [&str; 8] = [
@@ -30,6 +33,10 @@ const MAX_NAME_LENGTH: usize = 64;
 pub(crate) struct Options {
     pub(crate) name: Option<String>,
     pub(crate) queue: Option<String>,
+    pub(crate) priority: Option<String>,
+    pub(crate) expires: Option<f64>,
+    pub(crate) deadline: Option<f64>,
+    pub(crate) result_ttl: Option<f64>,
     pub(crate) retries: Option<u32>,
     pub(crate) backoff: Option<String>,
     pub(crate) retry_on: Vec<String>,
@@ -56,6 +63,10 @@ impl Options {
         match key.as_str() {
             "name" => once(meta, &mut self.name, name(meta)?),
             "queue" => once(meta, &mut self.queue, name(meta)?),
+            "priority" => once(meta, &mut self.priority, priority(meta)?),
+            "expires" => once(meta, &mut self.expires, quantity(meta, &EXPIRES)?),
+            "deadline" => once(meta, &mut self.deadline, quantity(meta, &DEADLINE)?),
+            "result_ttl" => once(meta, &mut self.result_ttl, quantity(meta, &RESULT_TTL)?),
             "retries" => once(meta, &mut self.retries, retries(meta)?),
             "backoff" => once(meta, &mut self.backoff, backoff(meta)?),
             "retry_on" => self.read_retry_on(meta),
@@ -113,6 +124,17 @@ fn once<T>(meta: &ParseNestedMeta<'_>, slot: &mut Option<T>, value: T) -> Result
     match slot.replace(value) {
         None => Ok(()),
         Some(_) => Err(meta.error("this option is given twice: keep one")),
+    }
+}
+
+fn priority(meta: &ParseNestedMeta<'_>) -> Result<String> {
+    let literal: LitStr = meta.value()?.parse()?;
+    match PRIORITIES.contains(&literal.value().as_str()) {
+        true => Ok(literal.value()),
+        false => Err(Error::new(
+            literal.span(),
+            "a priority is \"high\", \"normal\" or \"low\"",
+        )),
     }
 }
 

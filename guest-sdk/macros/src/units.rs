@@ -24,6 +24,37 @@ pub(crate) const TIMEOUT: Quantity = Quantity {
     max: 31_536_000.0,
 };
 
+const SPANS: &[(&str, f64)] = &[
+    ("ms", 0.001),
+    ("s", 1.0),
+    ("m", 60.0),
+    ("h", 3600.0),
+    ("d", 86_400.0),
+];
+
+const SPAN_EXAMPLE: &str = "`\"10m\"`, `\"1h\"`, `\"7d\"`, or a number of seconds";
+
+/// Ten years, which is the longest span that brokers take.
+const MAX_SPAN: f64 = 315_360_000.0;
+
+/// Seconds until an invocation has expired.
+pub(crate) const EXPIRES: Quantity = span("expires");
+
+/// Seconds until an invocation must have ended.
+pub(crate) const DEADLINE: Quantity = span("deadline");
+
+/// Seconds that a result is kept.
+pub(crate) const RESULT_TTL: Quantity = span("result_ttl");
+
+const fn span(name: &'static str) -> Quantity {
+    Quantity {
+        name,
+        example: SPAN_EXAMPLE,
+        units: SPANS,
+        max: MAX_SPAN,
+    }
+}
+
 /// Units of fuel.
 pub(crate) const FUEL: Quantity = Quantity {
     name: "fuel",

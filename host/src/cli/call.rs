@@ -75,9 +75,9 @@ pub(crate) struct CallArgs {
     #[arg(long)]
     queue: Option<String>,
 
-    /// What goes first within the queue: `high`, `normal` or `low`
-    #[arg(long, value_name = "PRIORITY", default_value_t)]
-    priority: Priority,
+    /// What goes first within the queue, instead of the task's own: `high`, `normal` or `low`
+    #[arg(long, value_name = "PRIORITY")]
+    priority: Option<Priority>,
 
     /// Whose it is, such as a tenant: those that wait in a queue are served in turn
     #[arg(long, value_name = "KEY")]

@@ -164,18 +164,22 @@ fn schema(what: &str, schema: Option<&Value>) -> Vec<String> {
 /// The author's defaults, in one line.
 fn options(task: &TaskInfo) -> String {
     let set = &task.options;
-    let timeout = set
-        .timeout_ms
-        .map(|ms| units::show_duration(std::time::Duration::from_millis(ms)));
+    let span = |ms: Option<u64>| {
+        ms.map(|ms| units::show_duration(std::time::Duration::from_millis(ms)))
+    };
     let parts = [
         ("queue", set.queue.as_deref().map(harmless)),
+        ("priority", set.priority.map(|priority| priority.to_string())),
+        ("expires", span(set.expires_ms)),
+        ("deadline", span(set.deadline_ms)),
+        ("result ttl", span(set.result_ttl_ms)),
         ("retries", set.retries.map(|retries| retries.to_string())),
         ("back-off", set.backoff.as_ref().map(ToString::to_string)),
         (
             "retry on",
             (!set.retry_on.is_empty()).then(|| harmless(&set.retry_on.join(", "))),
         ),
-        ("timeout", timeout),
+        ("timeout", span(set.timeout_ms)),
         ("fuel", set.fuel.map(fuel)),
         ("memory", set.memory_bytes.map(size)),
     ];

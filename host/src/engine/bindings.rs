@@ -22,5 +22,5 @@ wasmtime::component::bindgen!({
 pub use self::celeriac::task::context::{Invocation as CurrentInvocation, Level as GuestLevel};
 pub use self::celeriac::task::tasks::{CallError as GuestCallError, CallOptions, FailedCall};
 pub use self::celeriac::task::types::{
-    AccessError as GuestAccessError, Blob, Limit, Need, TaskOptions,
+    AccessError as GuestAccessError, Blob, InvocationOptions, Limit, Need, TaskOptions,
 };

@@ -35,7 +35,7 @@ mod trap;
 mod wasi;
 mod watch;
 
-pub use bindings::{Limit, Need, TaskInfo, TaskOptions};
+pub use bindings::{InvocationOptions, Limit, Need, TaskInfo, TaskOptions};
 pub use config::{EngineConfig, Purpose, config};
 pub(crate) use config::{MODULE_VERSION, features};
 pub use event::{Discard, Event, EventSink, Level, Stream};

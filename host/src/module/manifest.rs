@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 use serde_json::Value;
 
 use crate::{engine, policy};
-use celeriac_broker::{Backoff, Finding, Need, TaskInfo, TaskOptions, UploadReport};
+use celeriac_broker::{Backoff, Finding, Need, Priority, TaskInfo, TaskOptions, UploadReport};
 
 /// Tasks of one module: more would be several modules.
 const TASKS: usize = 256;
@@ -82,7 +82,7 @@ fn entry(info: engine::TaskInfo) -> Result<TaskInfo, Box<Finding>> {
     Ok(TaskInfo {
         input_schema: schema(&at, "input", &info.input_schema)?,
         output_schema: schema(&at, "output", &info.output_schema)?,
-        options: defaults(&at, info.options)?,
+        options: defaults(&at, info.options, info.invocations)?,
         needs: needs(&at, info.needs)?,
         name: info.name,
         doc: info.doc,
@@ -133,12 +133,20 @@ fn schema(at: &str, which: &str, text: &str) -> Result<Option<Value>, Box<Findin
     }
 }
 
-fn defaults(at: &str, options: engine::TaskOptions) -> Result<TaskOptions, Box<Finding>> {
-    let timeout_ms = number(
-        at,
-        "timeout",
-        options.timeout.map(|seconds| (seconds * 1000.0).ceil()),
-    )?;
+fn defaults(
+    at: &str,
+    options: engine::TaskOptions,
+    invocations: engine::InvocationOptions,
+) -> Result<TaskOptions, Box<Finding>> {
+    let timeout_ms = span(at, "timeout", options.timeout)?;
+    let priority = invocations.priority.map(|text| text.parse::<Priority>());
+    let priority = priority.transpose().map_err(|error| {
+        Finding::new(
+            at,
+            error.to_string(),
+            "write it so in `#[task(priority = …)]`",
+        )
+    })?;
     let fuel = number(at, "fuel", options.fuel)?;
     let memory_bytes = number(at, "memory", options.memory)?;
     let backoff = options.backoff.map(|text| text.parse::<Backoff>());
@@ -159,6 +167,10 @@ fn defaults(at: &str, options: engine::TaskOptions) -> Result<TaskOptions, Box<F
     }
     Ok(TaskOptions {
         queue: options.queue,
+        priority,
+        expires_ms: span(at, "expires", invocations.expires)?,
+        deadline_ms: span(at, "deadline", invocations.deadline)?,
+        result_ttl_ms: span(at, "result_ttl", invocations.result_ttl)?,
         retries: options.retries,
         backoff,
         retry_on: options.retry_on,
@@ -183,6 +195,19 @@ fn limits(at: &str, asked: &[engine::Limit]) -> Result<BTreeMap<String, u64>, Bo
         limits.insert(limit.name.clone(), value);
     }
     Ok(limits)
+}
+
+/// Seconds, as whole milliseconds; ten years at most, as for callers.
+fn span(at: &str, option: &str, seconds: Option<f64>) -> Result<Option<u64>, Box<Finding>> {
+    const TEN_YEARS_MS: u64 = 10 * 365 * 86_400_000;
+    let ms = number(at, option, seconds.map(|seconds| (seconds * 1000.0).ceil()))?;
+    match ms {
+        Some(ms) if ms > TEN_YEARS_MS => {
+            let what = format!("the option `{option}` is {ms} ms");
+            Err(Box::new(Finding::new(at, what, "give at most ten years")))
+        }
+        ms => Ok(ms),
+    }
 }
 
 /// A default that travels as `f64`: finite, positive, and exact as an integer.
@@ -229,6 +254,35 @@ mod tests {
             output_schema: String::new(),
             options,
             needs: Vec::new(),
+            invocations: engine::InvocationOptions {
+                priority: None,
+                expires: None,
+                deadline: None,
+                result_ttl: None,
+            },
+        }
+    }
+
+    #[test]
+    fn takes_what_is_said_about_invocations_and_refuses_what_no_broker_takes() {
+        let mut task = info("meek");
+        task.invocations.priority = Some("low".to_owned());
+        task.invocations.expires = Some(0.5);
+        task.invocations.deadline = Some(3600.0);
+        task.invocations.result_ttl = Some(60.0);
+        let options = tasks(vec![task.clone()]).unwrap().remove(0).options;
+        assert_eq!(options.priority, Some(Priority::Low));
+        let times = (options.expires_ms, options.deadline_ms, options.result_ttl_ms);
+        assert_eq!(times, (Some(500), Some(3_600_000), Some(60_000)));
+
+        task.invocations.priority = Some("urgent".to_owned());
+        let report = tasks(vec![task.clone()]).unwrap_err();
+        assert!(report.findings[0].message.contains("urgent"), "{report:?}");
+        task.invocations.priority = None;
+        for seconds in [f64::NAN, -1.0, 0.0, 1e10] {
+            task.invocations.expires = Some(seconds);
+            let report = tasks(vec![task.clone()]).unwrap_err();
+            assert!(report.findings[0].message.contains("`expires`"), "{report:?}");
         }
     }
 

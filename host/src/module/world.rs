@@ -15,7 +15,8 @@ pub(crate) const EXPORTS: [(&str, &str); 2] = [
         "func() -> list<record { name: string, doc: string, input-schema: string, output-schema: string, options: \
          record { queue: option<string>, retries: option<u32>, backoff: option<string>, \
          retry-on: list<string>, timeout: option<f64>, fuel: option<f64>, memory: \
-         option<f64>, limits: list<record { name: string, value: f64 }> }, needs: list<record { kind: string, name: string }> }>",
+         option<f64>, limits: list<record { name: string, value: f64 }> }, needs: list<record { kind: string, name: string }>, \
+         invocations: record { priority: option<string>, expires: option<f64>, deadline: option<f64>, result-ttl: option<f64> } }>",
     ),
     (
         "run",

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use celeriac_broker::{
     Admit, Admitted, Broker, BrokerError, Code, Failure, Finding, Manifest, ModuleRef, Outcome,
-    Payload, Publication, Reserved, UploadReport,
+    Payload, Publication, Reserved, TaskDefaults, UploadReport,
 };
 
 use crate::{
@@ -61,7 +61,7 @@ impl Admission {
             name: admit.name,
             manifest: text,
             tasks: tasks
-                .map(|task| (task.name.clone(), task.options.queue.clone()))
+                .map(|task| (task.name.clone(), TaskDefaults::from(&task.options)))
                 .collect(),
         };
         match self.broker.publish(&request.lease, publication).await {

@@ -30,6 +30,8 @@ async fn a_flaky_task_succeeds_as_its_author_meant() -> Result<()> {
         assert_eq!(handle.result::<u32>().await?, 4);
         let status = handle.status().await?;
         assert_eq!((status.attempts, status.state), (4, State::Succeeded));
+        let life = status.deadline_at_ms.map(|at| at - status.submitted_at_ms);
+        assert_eq!(life, Some(86_400_000), "its author's deadline");
         let numbers: Vec<_> = status.trail.iter().map(|attempt| attempt.attempt).collect();
         assert_eq!(numbers, [1, 2, 3]);
         for (index, attempt) in status.trail.iter().enumerate() {

@@ -22,7 +22,7 @@ local target_count, mode = string.match(ARGV[4], '^(%d+) ?(%a*)$')
 local is_whole = mode == 'whole'
 local at = 5
 
-local digests, queues, refusals = {}, {}, {}
+local digests, queues, refusals, defaults = {}, {}, {}, {}
 for target = 1, target_count do
   local name, digest, task, queue = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
   at = at + 4
@@ -38,8 +38,11 @@ for target = 1, target_count do
       refusals[target] = 1
     elseif not module[2] then
       refusals[target] = 2
-    elseif queue == '' then
-      queue = module[2]
+    else
+      -- See TaskDefaults.
+      local own, rest = string.match(module[2], '^(%S*) ?(.*)$')
+      if queue == '' then queue = own end
+      if rest ~= '' then defaults[target] = cjson.decode(rest) end
     end
   end
   digests[target] = digest
@@ -142,12 +145,38 @@ local function time_fields(times, last)
   return last, starts > 0, first
 end
 
+-- Milliseconds behind the moment when an invocation may start.
+local function behind(starts, span)
+  local in_ms = starts == '-' and '0' or string.match(starts, '^%+(%d+)$')
+  if in_ms then return string.format('+%.0f', in_ms + span) end
+  return string.format('%.0f', math.max(tonumber(starts), now) + span)
+end
+
+-- What a task says of its invocations where their callers do not: result TTL, times and features with that.
+local function with_defaults(own, ttl, times, more)
+  if ttl == '' and own.ttl then ttl = string.format('%.0f', own.ttl) end
+  if own.expires or own.deadline then
+    local starts, expires, deadline = string.match(times ~= '' and times or '- - -', '^(%S+) (%S+) (%S+)$')
+    if expires == '-' and own.expires then expires = behind(starts, own.expires) end
+    if deadline == '-' and own.deadline then deadline = behind(starts, own.deadline) end
+    times = starts .. ' ' .. expires .. ' ' .. deadline
+  end
+  if own.band and more == '' then
+    more = string.format('{"band":%d}', own.band)
+  elseif own.band and not cjson.decode(more).band then
+    more = string.format('{"band":%d,', own.band) .. string.sub(more, 2)
+  end
+  return ttl, times, more
+end
+
 for item = 1, count do
   local id = ARGV[at]
   local target = tonumber(ARGV[at + 1])
+  local ttl, times, features = ARGV[at + 5], ARGV[at + 6], ARGV[at + 7]
+  if defaults[target] then ttl, times, features = with_defaults(defaults[target], ttl, times, features) end
   local is_new = not seen[id] and (known == 0 or redis.call('EXISTS', keys[item]) == 0)
   local refusal, parents, chain = refusals[target], nil, nil
-  local more = ARGV[at + 7] ~= '' and cjson.decode(ARGV[at + 7]) or nil
+  local more = features ~= '' and cjson.decode(features) or nil
   if is_new and not refusal and more then refusal = clash(more) end
   if is_new and not refusal and ARGV[at + 8] ~= '' then refusal, parents, chain = check_parents(ARGV[at + 8]) end
   if is_new and not refusal and not full[item] and more and more.parent and not is_called(id, more.parent) then
@@ -159,7 +188,7 @@ for item = 1, count do
     end
   elseif is_new and not full[item] then
     seen[id] = true
-    local queue, digest, client, ttl = queues[target], digests[target], ARGV[at + 4], ARGV[at + 5]
+    local queue, digest, client = queues[target], digests[target], ARGV[at + 4]
     fields[2], fields[4] = stamp .. queue .. ' ' .. ARGV[at + 2], ARGV[at + 3]
     local last = 4
     if digest ~= '' then
@@ -176,9 +205,9 @@ for item = 1, count do
       last = last + 2
     end
     local waits, first = false, math.huge
-    if ARGV[at + 6] ~= '' then last, waits, first = time_fields(ARGV[at + 6], last) end
+    if times ~= '' then last, waits, first = time_fields(times, last) end
     if more then
-      fields[last + 1], fields[last + 2] = 'm', ARGV[at + 7]
+      fields[last + 1], fields[last + 2] = 'm', features
       last = last + 2
     end
     local pending, unmet = 0, nil
