@@ -15,6 +15,7 @@ from .errors import (
     Cancelled,
     CeleriacError,
     ClientClosed,
+    Conflict,
     Damaged,
     DeadlineExceeded,
     DecodeError,
@@ -22,6 +23,7 @@ from .errors import (
     EncodeError,
     Expired,
     Failure,
+    IdempotencyConflict,
     InvalidArgument,
     LimitHit,
     MemoryLimit,
@@ -30,6 +32,9 @@ from .errors import (
     NoSuchParent,
     NoSuchTask,
     NotFound,
+    NotUnique,
+    OutboxFull,
+    OutboxUnusable,
     OutOfFuel,
     Overloaded,
     PayloadTooLarge,
@@ -43,7 +48,9 @@ from .errors import (
 from .flow import Flow, Step, outcome_of, output_of, outputs
 from .gather import as_completed, gather, wait_all
 from .handle import Handle
+from .once import Unique
 from .options import After, Options
+from .outbox import Outbox, Refused, Waiting
 from .outcome import CancelResult, Event, LogRecord, Outcome, Progress, State, Status
 from .payload import Payload
 from .sync import Client, SyncHandle, SyncTask
@@ -59,6 +66,7 @@ __all__ = [
     "CeleriacError",
     "Client",
     "ClientClosed",
+    "Conflict",
     "Damaged",
     "DeadlineExceeded",
     "DecodeError",
@@ -69,6 +77,7 @@ __all__ = [
     "Failure",
     "Flow",
     "Handle",
+    "IdempotencyConflict",
     "InvalidArgument",
     "LimitHit",
     "LogRecord",
@@ -78,14 +87,19 @@ __all__ = [
     "NoSuchParent",
     "NoSuchTask",
     "NotFound",
+    "NotUnique",
     "Options",
     "OutOfFuel",
+    "Outbox",
+    "OutboxFull",
+    "OutboxUnusable",
     "Outcome",
     "Overloaded",
     "Payload",
     "PayloadTooLarge",
     "Progress",
     "QueueFull",
+    "Refused",
     "ResultExpired",
     "ResultTimeout",
     "Skipped",
@@ -96,7 +110,9 @@ __all__ = [
     "SyncTask",
     "Task",
     "TaskFailed",
+    "Unique",
     "UnknownInvocation",
+    "Waiting",
     "as_completed",
     "gather",
     "outcome_of",

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .errors import CeleriacError
     from .handle import Handle
     from .options import Options
+    from .outbox import Outbox
     from .outcome import CancelResult, Event, Outcome, Progress, Status
     from .task import Task
 
@@ -37,10 +38,16 @@ class Client:
     """
 
     def __init__(
-        self, url: str | None = None, *, token: str | None = None, connect_timeout: float = 5.0, sweep: float = 30.0
+        self,
+        url: str | None = None,
+        *,
+        token: str | None = None,
+        connect_timeout: float = 5.0,
+        sweep: float = 30.0,
+        outbox: Outbox | str | os.PathLike[str] | None = None,
     ) -> None:
         #: The client behind this one; it is to be used on this client's own thread only.
-        self.asynchronous = AsyncClient(url, token=token, connect_timeout=connect_timeout, sweep=sweep)
+        self.asynchronous = AsyncClient(url, token=token, connect_timeout=connect_timeout, sweep=sweep, outbox=outbox)
         self.portal = Portal()
 
     def open(self) -> None:
@@ -52,8 +59,13 @@ class Client:
         self.portal.run(self.asynchronous.close())
         self.portal.close()
 
+    @property
+    def outbox(self) -> Outbox:
+        """What waits for the broker, and what was refused: `client.outbox.pending()`."""
+        return self.asynchronous.outbox
+
     def __enter__(self) -> Self:
-        self.open()
+        self.portal.run(self.asynchronous.__aenter__())
         return self
 
     def __exit__(self, *exception: object) -> None:

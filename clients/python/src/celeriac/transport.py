@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from .errors import CeleriacError
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from .errors import CeleriacError
+    from .ids import Namespace
     from .names import TaskRef
     from .outcome import CancelResult, Event, Outcome, Status
     from .payload import Payload
@@ -27,6 +29,11 @@ class Submission:
     is_awaited: bool = True
 
 
+#: What became of a submission: the id of the invocation that it is (another's, where one of its keys leads there), or
+#: why it was refused.
+Answer = str | CeleriacError
+
+
 class Inbox(Protocol):
     """Who is told of outcomes."""
 
@@ -43,6 +50,10 @@ class Transport(Protocol):
     #: Where it leads, without credentials.
     address: str
 
+    @property
+    def namespace(self) -> Namespace:
+        """What ids are made with, once it is open."""
+
     async def open(self) -> None:
         """Connects, and learns what ids are made with."""
 
@@ -55,7 +66,7 @@ class Transport(Protocol):
     def missing(self, id: str) -> CeleriacError:
         """That there is no record of `id`."""
 
-    async def submit(self, batch: list[Submission]) -> list[CeleriacError | None]:
+    async def submit(self, batch: list[Submission]) -> list[Answer]:
         """Accepts invocations, in order; one answer each."""
 
     async def open_replies(self, inbox: Inbox) -> None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from ..outcome import Event, Status
-    from ..transport import Inbox, Submission
+    from ..transport import Answer, Inbox, Submission
 
 #: Invocations in one request, and bytes of payload unless a single one is larger.
 CHUNK, CHUNK_BYTES = 500, 4 << 20
@@ -65,17 +65,18 @@ class HttpTransport:
         """That there is no record of `id`."""
         return ResultExpired(id) if self.namespace.issued(id) else NotFound(id)
 
-    async def submit(self, batch: list[Submission]) -> list[CeleriacError | None]:
+    async def submit(self, batch: list[Submission]) -> list[Answer]:
         """Accepts invocations, in order; one answer each."""
-        answers: list[CeleriacError | None] = []
+        answers: list[Answer] = []
         for chunk in _chunks(batch):
             stream = self._replies.client if self._replies is not None else None
             body = b'{"invocations":[' + b",".join(documents.submission(one, stream) for one in chunk) + b"]}"
             answer = await self._requests.post("/v1/invocations/batch", body)
             for one, result in zip(chunk, answer["results"]):
-                refused = result.get("problem")
-                error = problem.exception(refused, self.address, id=one.id, task=one.task.text) if refused else None
-                answers.append(error)
+                if refused := result.get("problem"):
+                    answers.append(problem.exception(refused, self.address, id=one.id, task=one.task.text))
+                else:
+                    answers.append(result["id"])
             if self._inbox is not None and self._replies is not None and self._replies.client != stream:
                 # The stream that was named has gone meanwhile.
                 for one in chunk:

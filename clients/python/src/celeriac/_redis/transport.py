@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from ..outcome import Event
-    from ..transport import Inbox, Submission
+    from ..transport import Answer, Inbox, Submission
 
 #: The layout of the keys that this version reads and writes.
 LAYOUT_VERSION = 1
@@ -109,7 +109,7 @@ class RedisTransport:
         """That there is no record of `id`."""
         return ResultExpired(id) if self.namespace.issued(id) else NotFound(id)
 
-    async def submit(self, batch: list[Submission]) -> list[CeleriacError | None]:
+    async def submit(self, batch: list[Submission]) -> list[Answer]:
         """Accepts invocations, in order; one answer each."""
         return await submit(
             self._link, self.namespace, batch, self._replies.client if self._replies is not None else ""
