@@ -23,6 +23,7 @@ from .errors import (
     EncodeError,
     Expired,
     Failure,
+    GatewayNeeded,
     IdempotencyConflict,
     InvalidArgument,
     LimitHit,
@@ -30,6 +31,7 @@ from .errors import (
     ModuleRefused,
     NoSuchModule,
     NoSuchParent,
+    NoSuchSchedule,
     NoSuchTask,
     NotFound,
     NotUnique,
@@ -48,11 +50,13 @@ from .errors import (
 from .flow import Flow, Step, outcome_of, output_of, outputs
 from .gather import as_completed, gather, wait_all
 from .handle import Handle
+from .listing import BulkCancel, Filter
 from .once import Unique
 from .options import After, Options
 from .outbox import Outbox, Refused, Waiting
 from .outcome import CancelResult, Event, LogRecord, Outcome, Progress, State, Status
 from .payload import Payload
+from .schedules import Run, Schedule
 from .sync import Client, SyncHandle, SyncTask
 from .task import Task
 
@@ -61,6 +65,7 @@ __all__ = [
     "AsyncClient",
     "BrokerUnavailable",
     "BrokerUnfit",
+    "BulkCancel",
     "CancelResult",
     "Cancelled",
     "CeleriacError",
@@ -75,7 +80,9 @@ __all__ = [
     "Event",
     "Expired",
     "Failure",
+    "Filter",
     "Flow",
+    "GatewayNeeded",
     "Handle",
     "IdempotencyConflict",
     "InvalidArgument",
@@ -85,6 +92,7 @@ __all__ = [
     "ModuleRefused",
     "NoSuchModule",
     "NoSuchParent",
+    "NoSuchSchedule",
     "NoSuchTask",
     "NotFound",
     "NotUnique",
@@ -102,6 +110,8 @@ __all__ = [
     "Refused",
     "ResultExpired",
     "ResultTimeout",
+    "Run",
+    "Schedule",
     "Skipped",
     "State",
     "Status",

@@ -17,17 +17,20 @@ from .flow import Flow, Step
 from .gather import as_completed, gather, wait_all
 from .handle import Handle
 from .ids import check_id
+from .listing import BulkCancel, Filter, cancel_matching, wanted
 from .names import BUILT_IN, TaskRef, module_ref, task_ref
 from .options import Options, wire
 from .outbox import Outbox
 from .payload import encode
+from .schedules import Schedules
 from .session import Session, Settings
 from .task import Task
 from .transport import Submission
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 
+    from .outcome import Status
     from .transport import Answer
 
 T = TypeVar("T")
@@ -207,6 +210,25 @@ class AsyncClient:
             handles = [Handle(self, slot.id, decoder(None), slot) for slot in waiting]
         await wait_all(handles, timeout)
 
+    async def cancel_matching(
+        self,
+        *,
+        dry_run: bool = False,
+        on_progress: Callable[[BulkCancel], object] | None = None,
+        **asked: Unpack[Filter],
+    ) -> BulkCancel:
+        """Stops every invocation that the filter asks for and that has not ended; with `dry_run` only counts them.
+
+        What is submitted meanwhile may be met or not. Uploads are left alone unless the filter names their queue.
+        """
+        transport = (await self.open()).transport
+        return await cancel_matching(transport, asked, dry_run=dry_run, on_progress=on_progress)
+
+    @property
+    def schedules(self) -> Schedules:
+        """What is submitted again and again; over a gateway (http://…)."""
+        return Schedules(self)
+
     # ---- modules ---------------------------------------------------------------------------------
 
     async def push(self, module: str | os.PathLike[str] | bytes, name: str | None = None) -> dict[str, Any]:
@@ -306,6 +328,25 @@ class AsyncClient:
         if on_done is not None:
             handle.on_done(on_done)
         return handle
+
+    # Last, as its name would hide the type from what stands behind it.
+    async def list(self, *, limit: int | None = None, **asked: Unpack[Filter]) -> AsyncIterator[Status]:
+        """Every invocation that the filter asks for, or the first `limit`, in no particular order.
+
+        `async for status in client.list(states="queued"): …`. One that changes meanwhile may come twice.
+        """
+        checked = wanted(asked)
+        if limit is not None and limit <= 0:
+            return
+        found = (await self.open()).transport.listing(checked)
+        try:
+            async for status in found:
+                yield status
+                limit = None if limit is None else limit - 1
+                if limit == 0:
+                    return
+        finally:
+            await found.aclose()  # type: ignore[attr-defined]
 
 
 #: Sessions of a parent process: kept, so that nothing of them is closed here.

@@ -198,6 +198,24 @@ class NoSuchParent(UnknownInvocation):
         )
 
 
+class NoSuchSchedule(CeleriacError):
+    """There is no schedule of this name."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"there is no schedule `{name}`: `client.schedules.list()` has what there is")
+        self.name = name
+
+
+class GatewayNeeded(CeleriacError):
+    """Hosts work this out, so it is asked of one, over HTTP."""
+
+    def __init__(self, address: str, path: str) -> None:
+        what = path.removeprefix("/v1/").partition("/")[0]
+        remedy = f"connect to a host's gateway (http://…, https://…), or use `celeriac {what}`"
+        super().__init__(f"{what} cannot be worked on over {address.partition(':')[0]}://: {remedy}")
+        self.address = address
+
+
 class Conflict(CeleriacError):
     """A key of the submit belongs to another invocation; nothing of this one was accepted."""
 

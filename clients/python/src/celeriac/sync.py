@@ -14,6 +14,7 @@ from typing_extensions import Self, TypeVar, Unpack
 from .client import AsyncClient
 from .gather import as_completed, gather
 from .portal import Portal
+from .schedules import SyncSchedules
 from .task import NO_INPUT, one_input
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from .errors import CeleriacError
     from .handle import Handle
+    from .listing import BulkCancel, Filter
     from .options import Options
     from .outbox import Outbox
     from .outcome import CancelResult, Event, Outcome, Progress, Status
@@ -161,6 +163,26 @@ class Client:
         """Waits until all have ended: these, or everything that somebody in this process still holds a handle on."""
         behind = None if handles is None else [handle.asynchronous for handle in handles]
         self.portal.run(self.asynchronous.wait_all(behind, timeout))
+
+    def list(self, *, limit: int | None = None, **asked: Unpack[Filter]) -> Iterator[Status]:
+        """Every invocation that the filter asks for, or the first `limit`, in no particular order."""
+        return self.iterate(self.asynchronous.list(limit=limit, **asked))
+
+    def cancel_matching(
+        self,
+        *,
+        dry_run: bool = False,
+        on_progress: Callable[[BulkCancel], object] | None = None,
+        **asked: Unpack[Filter],
+    ) -> BulkCancel:
+        """Stops every invocation that the filter asks for and that has not ended; with `dry_run` only counts them."""
+        cancelled = self.asynchronous.cancel_matching(dry_run=dry_run, on_progress=on_progress, **asked)
+        return self.portal.run(cancelled)
+
+    @property
+    def schedules(self) -> SyncSchedules:
+        """What is submitted again and again; over a gateway (http://…)."""
+        return SyncSchedules(self)
 
     def push(self, module: str | os.PathLike[str] | bytes, name: str | None = None) -> dict[str, Any]:
         """Uploads a module and has a host admit it; then `name` (`images` or `images@1.2.0`) points to it."""
