@@ -10,7 +10,7 @@ use utoipa::{
 };
 
 use crate::{
-    Backoff, ClientId, Digest, HostId, InvocationId, ModuleRef, TaskRef, When,
+    Backoff, CatchUp, ClientId, Digest, HostId, InvocationId, ModuleRef, TaskRef, When,
     callback::Target,
     when::{MAX_AT_MS, MAX_IN_MS},
 };
@@ -135,5 +135,13 @@ schema!(
         "A task that is run, or a server that is told: `images/notify`, `https://shop.example/done`.",
         format!("^({NAME}(@({NAME}|{DIGEST}))?|{DIGEST})/{NAME}$|^https?://[!-~]{{1,2000}}$"),
         "images/notify",
+    )
+);
+schema!(
+    CatchUp,
+    text(
+        "What becomes of times that passed while nobody could fire: `skip`, `one` (once for all of them, which is the default), or `all N`.",
+        "^(skip|one|all ([1-9][0-9]?|100))$",
+        "one",
     )
 );

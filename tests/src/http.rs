@@ -83,6 +83,16 @@ impl Http {
             .await
     }
 
+    /// A PUT of JSON.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub async fn put(&self, path: &str, body: &serde_json::Value) -> Result<Answer> {
+        let json = [("content-type", "application/json")];
+        self.send("PUT", path, &json, body.to_string().as_bytes())
+            .await
+    }
+
     /// Any request.
     ///
     /// # Errors

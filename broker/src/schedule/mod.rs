@@ -66,6 +66,7 @@ pub enum CatchUp {
 
 /// What becomes of a time that comes while an earlier run has not ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Overlap {
     /// Another run starts beside it.
@@ -111,6 +112,7 @@ impl ScheduleRecord {
 
 /// One time that a schedule came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Run {
     /// The time it was for, by the broker's clock: milliseconds since the Unix epoch.
     pub at_ms: u64,
@@ -123,6 +125,7 @@ pub struct Run {
 
 /// What came of one time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum RunResult {
     /// It was submitted.
@@ -141,6 +144,7 @@ pub enum RunResult {
 
 /// What adding a schedule came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Put {
     /// There was none of this name.
@@ -172,27 +176,7 @@ impl Schedule {
         check_name("schedule name", &self.name)?;
         self.timing.clockwork()?;
         self.options.check()?;
-        let options = &self.options;
-        for when in [options.start, options.expires, options.deadline] {
-            if let Some(when @ When::AtMs(_)) = when {
-                let expected = "a duration, since a schedule fires more than once";
-                return Err(BrokerError::invalid(
-                    "time of a schedule",
-                    &when.to_string(),
-                    expected,
-                ));
-            }
-        }
-        if options.idempotency_key.is_some() || options.unique.is_some() {
-            let expected = "none: its overlap policy says how many of its runs there may be";
-            let got = "a key";
-            return Err(BrokerError::invalid("option of a schedule", got, expected));
-        }
-        if !options.after.is_empty() || !options.callbacks.is_empty() {
-            let expected = "none: what a schedule submits waits for nothing and calls nobody back; have its task submit what follows";
-            let got = "dependencies or callbacks";
-            return Err(BrokerError::invalid("option of a schedule", got, expected));
-        }
+        check_own(&self.options)?;
         if self.input.data.len() > MAX_SCHEDULE_INPUT {
             let got = format!("{} bytes", self.input.data.len());
             let expected = "at most 64 KiB: have the task read more from a file or a store";
@@ -253,6 +237,37 @@ impl Schedule {
             reply_to: None,
         }
     }
+}
+
+/// Refuses options that mean nothing, or something else, where there is more than one run.
+fn check_own(options: &Options) -> Result<(), BrokerError> {
+    for (what, when) in [
+        ("start of a schedule", options.start),
+        ("expiry of a schedule", options.expires),
+        ("deadline of a schedule", options.deadline),
+    ] {
+        if let Some(when @ When::AtMs(_)) = when {
+            let expected = "a duration, since a schedule fires more than once";
+            return Err(BrokerError::invalid(what, &when.to_string(), expected));
+        }
+    }
+    let one_run = "none: its overlap policy says how many of its runs there may be";
+    let alone = "none: what a schedule submits waits for nothing and calls nobody back; have its task submit what follows";
+    let key = options.idempotency_key.as_deref();
+    let unique = options.unique.as_ref().map(|unique| unique.key.as_str());
+    let after = options.after.first().map(|after| after.id.to_string());
+    let callback = options.callbacks.first().map(|back| back.to.to_string());
+    for (what, got, expected) in [
+        ("idempotency key of a schedule", key, one_run),
+        ("unique key of a schedule", unique, one_run),
+        ("dependency of a schedule", after.as_deref(), alone),
+        ("callback of a schedule", callback.as_deref(), alone),
+    ] {
+        if let Some(got) = got {
+            return Err(BrokerError::invalid(what, got, expected));
+        }
+    }
+    Ok(())
 }
 
 /// That a schedule cannot be read.

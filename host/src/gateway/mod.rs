@@ -7,11 +7,12 @@
 //! # Layout
 //! - [`Gateway`]: from start to drain; `listener` has the socket, `tls` the certificate.
 //! - `guard` and [`tokens`]: who may do what. `body`, `extract`, `input`: what is taken. `problem`: what is refused, and how.
-//! - `submit`, `result`, `list`, `sse`, `modules`, `operations`: the requests. `openapi`: the document about them.
+//! - `submit`, `result`, `list`, `sse`, `modules`, `schedules`, `operations`: the requests. `openapi`: the document about them.
 
 mod api;
 mod body;
 mod extract;
+mod fields;
 mod guard;
 mod input;
 mod list;
@@ -19,8 +20,10 @@ mod listener;
 mod modules;
 mod openapi;
 mod operations;
+mod payload;
 mod problem;
 mod result;
+mod schedules;
 mod sse;
 mod submit;
 mod tls;
@@ -222,9 +225,17 @@ fn group(scope: Scope) -> Routes {
             .routes(routes!(modules::task))
             .routes(routes!(operations::queues))
             .routes(routes!(operations::hosts))
-            .routes(routes!(operations::store)),
+            .routes(routes!(operations::store))
+            .routes(routes!(schedules::list))
+            .routes(routes!(schedules::show)),
         Scope::Upload => routes.routes(routes!(modules::upload)),
-        Scope::Admin => routes.routes(routes!(modules::remove)),
+        Scope::Admin => routes
+            .routes(routes!(modules::remove))
+            .routes(routes!(schedules::put))
+            .routes(routes!(schedules::remove))
+            .routes(routes!(schedules::pause))
+            .routes(routes!(schedules::resume))
+            .routes(routes!(schedules::run)),
     }
 }
 

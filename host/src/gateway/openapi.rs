@@ -27,6 +27,7 @@ use super::problem::{CODES, Document, PROBLEM_JSON};
     tags(
         (name = "invocations", description = "Hand in, follow, await, cancel"),
         (name = "modules", description = "What can be run"),
+        (name = "schedules", description = "What is submitted again and again"),
         (name = "operations", description = "How it is going"),
     )
 )]
@@ -92,6 +93,8 @@ const BACKOFF: &str = r"^([0-9.]+(d|h|m|s|ms))+(, ?([0-9.]+(d|h|m|s|ms))+)*$|^ex
 const ANY_JSON: &[&str] = &[
     "/components/schemas/Submit/properties/input",
     "/components/schemas/Ended/properties/output",
+    "/components/schemas/PutSchedule/properties/input",
+    "/components/schemas/Schedule/properties/input",
 ];
 
 /// Numbers in Rust have a largest value, which the document says too.
@@ -136,10 +139,15 @@ fn leave_open(part: &mut Value) {
     }
 }
 
-/// An input is JSON or bytes: what derived schemas cannot say.
+/// What has an input: JSON or bytes, which derived schemas cannot say.
+const WITH_INPUT: &[&str] = &["Submit", "PutSchedule"];
+
 fn exclude_both_inputs(document: &mut Value) {
-    let submit = document.pointer_mut("/components/schemas/Submit");
-    if let Some(schema) = submit.and_then(Value::as_object_mut) {
+    for name in WITH_INPUT {
+        let schema = document.pointer_mut(&format!("/components/schemas/{name}"));
+        let Some(schema) = schema.and_then(Value::as_object_mut) else {
+            continue;
+        };
         schema.insert(
             "not".to_owned(),
             json!({"required": ["input", "input_base64"]}),

@@ -5,9 +5,11 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use celeriac_broker::{BrokerError, Code, Failure, Finding, UploadReport};
+use celeriac_broker::{BrokerError, Code, Failure, Finding, InvocationId, UploadReport};
 use serde::Serialize;
 use utoipa::ToSchema;
+
+use super::fields;
 
 /// The media type of a problem.
 pub(crate) const PROBLEM_JSON: &str = "application/problem+json";
@@ -22,6 +24,9 @@ pub(crate) const CODES: &[(&str, StatusCode, &str)] = &[
     ("not_found", StatusCode::NOT_FOUND, "The invocation is not known"),
     ("no_parent", StatusCode::NOT_FOUND, "An invocation to wait for is not known"),
     ("no_schedule", StatusCode::NOT_FOUND, "There is no such schedule"),
+    ("no_dead_letter", StatusCode::NOT_FOUND, "There is no such dead letter"),
+    ("no_host", StatusCode::NOT_FOUND, "There is no such host"),
+    ("no_limit", StatusCode::NOT_FOUND, "There is no such limit"),
     ("no_module", StatusCode::NOT_FOUND, "There is no such module"),
     ("no_task", StatusCode::NOT_FOUND, "There is no such task"),
     ("method_not_allowed", StatusCode::METHOD_NOT_ALLOWED, "The path has other methods"),
@@ -75,6 +80,9 @@ pub(crate) struct Document {
     /// Why the invocation has no output.
     #[serde(skip_serializing_if = "Option::is_none")]
     failure: Option<Failure>,
+    /// The invocation that has the key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    existing: Option<InvocationId>,
 }
 
 /// What is wrong with one field.
@@ -107,6 +115,7 @@ impl Problem {
             errors: Vec::new(),
             findings: Vec::new(),
             failure: None,
+            existing: None,
         }))
     }
 
@@ -147,6 +156,22 @@ impl Problem {
         problem
     }
 
+    /// What the broker says about a call, or about what will be one, with the field that it is about.
+    pub(crate) fn of_call(error: BrokerError) -> Self {
+        match fields::pointer(&error) {
+            Some(pointer) => Self::field(pointer, error.to_string()),
+            None => error.into(),
+        }
+    }
+
+    /// The same of what came back through the client.
+    pub(crate) fn of_refused_call(error: celeriac_client::Error) -> Self {
+        match error {
+            celeriac_client::Error::Broker(error) => Self::of_call(error),
+            other => other.into(),
+        }
+    }
+
     /// The same, with `pointer` before each of its fields.
     #[must_use]
     pub(crate) fn within(mut self, pointer: &str) -> Self {
@@ -180,6 +205,12 @@ impl From<BrokerError> for Problem {
             BrokerError::Damaged { .. } => {
                 tracing::error!(%error, "a request failed");
                 Self::new(code, "the record cannot be read: ask the operator")
+            }
+            BrokerError::IdempotencyConflict { existing, .. }
+            | BrokerError::NotUnique { existing, .. } => {
+                let mut problem = Self::new(code, error.to_string());
+                problem.0.existing = Some(*existing);
+                problem
             }
             _ => Self::new(code, error.to_string()),
         }

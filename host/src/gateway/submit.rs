@@ -8,13 +8,8 @@ use axum::{
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
-use base64::{
-    Engine as _, alphabet,
-    engine::{GeneralPurpose, GeneralPurposeConfig},
-};
 use celeriac_broker::{
-    Callback, ClientId, InvocationId, JSON, Options, Payload, SYSTEM_QUEUE, Submission, Target,
-    TaskRef,
+    Callback, ClientId, InvocationId, Options, Payload, SYSTEM_QUEUE, Submission, Target, TaskRef,
 };
 use celeriac_client::Handle;
 use futures_util::future::join_all;
@@ -27,18 +22,13 @@ use super::{
     body,
     extract::{Query, Wait},
     openapi::Refusals,
+    payload::{Input, present},
     problem::{Document, Problem},
     result::Ended,
 };
 
 /// Invocations in one batch: more would hold up other clients.
 const MAX_BATCH: usize = 500;
-
-/// Takes what other programs write, also where the last digit has bits to spare.
-const BASE64: GeneralPurpose = GeneralPurpose::new(
-    &alphabet::STANDARD,
-    GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true),
-);
 
 /// One invocation to run. The input is JSON in `input`, or bytes in `input_base64`.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -65,13 +55,6 @@ pub(crate) struct Submit {
     id: Option<InvocationId>,
     /// A stream of `GET /v1/replies` that is told of the end.
     reply_to: Option<ClientId>,
-}
-
-/// Tells `null` from nothing.
-fn present<'de, D: serde::Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Option<Box<RawValue>>, D::Error> {
-    Box::<RawValue>::deserialize(deserializer).map(Some)
 }
 
 /// Many invocations to run.
@@ -129,13 +112,14 @@ pub(crate) async fn submit(
     let submission = check(&api, submit.prepare(&api)?).await?;
     // Only a caller who stays is told of the end by this process.
     let is_awaited = wait.seconds() > 0.0 && submission.reply_to.is_none();
-    let handle = api.client.hand_in(submission, is_awaited).await?;
+    let handle = api.client.hand_in(submission, is_awaited).await;
+    let handle = handle.map_err(Problem::of_refused_call)?;
     drop(held);
     answer(&api, &handle, wait).await
 }
 
 /// The result when there is one in time, else where to find it.
-async fn answer(api: &Api, handle: &Handle, wait: Wait) -> Result<Response, Problem> {
+pub(super) async fn answer(api: &Api, handle: &Handle, wait: Wait) -> Result<Response, Problem> {
     if wait.seconds() > 0.0
         && let Some(outcome) = api.outcome(handle, wait.seconds()).await?
     {
@@ -194,7 +178,11 @@ fn place(index: usize) -> String {
 }
 
 async fn hand_in(api: &Api, index: usize, checked: Result<Submission, Problem>) -> BatchItem {
-    let handed_in = async { Ok::<_, Problem>(api.client.hand_in(checked?, false).await?.id()) };
+    let handed_in = async {
+        let handle = api.client.hand_in(checked?, false).await;
+        let handle = handle.map_err(Problem::of_refused_call)?;
+        Ok::<_, Problem>(handle.id())
+    };
     match handed_in.await {
         Ok(id) => BatchItem {
             id: Some(id),
@@ -219,10 +207,13 @@ impl Submit {
         if let Some(client) = &self.reply_to {
             check_client(client, "/reply_to")?;
         }
-        self.options
-            .check()
-            .map_err(|error| Problem::from(error).within("/options"))?;
-        let input = payload(self.input, self.input_base64.as_deref(), self.content_type)?;
+        self.options.check().map_err(Problem::of_call)?;
+        let input = Input {
+            json: self.input,
+            base64: self.input_base64,
+            content_type: self.content_type,
+        };
+        let input = input.payload()?;
         Ok(Submission {
             id: self.id.unwrap_or_else(|| api.broker.namespace().issue(0)),
             task: self.task,
@@ -236,8 +227,27 @@ impl Submit {
 /// Refuses what this gateway does not pass on, and inputs that do not fit their tasks.
 async fn check(api: &Api, submission: Submission) -> Result<Submission, Problem> {
     let Submission {
-        id, task, options, ..
+        id,
+        task,
+        input,
+        options,
+        ..
     } = &submission;
+    check_call(api, task, input, options).await?;
+    if !api.broker.namespace().issued(*id) {
+        let message = format!("the id {id} was not made for this store: `GET /v1/store` says how");
+        return Err(Problem::new("not_found", message));
+    }
+    Ok(submission)
+}
+
+/// The same, of whatever will be an invocation.
+pub(super) async fn check_call(
+    api: &Api,
+    task: &TaskRef,
+    input: &Payload,
+    options: &Options,
+) -> Result<(), Problem> {
     let is_built_in =
         |callback: &Callback| matches!(&callback.to, Target::Task(task) if task.is_built_in());
     if task.is_built_in() || options.callbacks.iter().any(is_built_in) {
@@ -258,16 +268,12 @@ async fn check(api: &Api, submission: Submission) -> Result<Submission, Problem>
         let message = format!("the queue `{SYSTEM_QUEUE}` is for requests to hosts");
         return Err(Problem::field("/options/queue", message));
     }
-    if !api.broker.namespace().issued(*id) {
-        let message = format!("the id {id} was not made for this store: `GET /v1/store` says how");
-        return Err(Problem::new("not_found", message));
-    }
     // The input of one that waits for others may refer to what they come to.
     if options.after.is_empty() {
-        let checked = api.validators.check(task, &submission.input).await;
+        let checked = api.validators.check(task, input).await;
         checked.map_err(|problem| problem.within("/input"))?;
     }
-    Ok(submission)
+    Ok(())
 }
 
 /// A stream's name, which becomes a part of a key.
@@ -282,63 +288,6 @@ pub(crate) fn check_client(client: &ClientId, pointer: &str) -> Result<(), Probl
         false => Err(Problem::field(
             pointer,
             "a stream's name has 32 hex digits: `GET /v1/replies` tells it",
-        )),
-    }
-}
-
-fn payload(
-    json: Option<Box<RawValue>>,
-    base64: Option<&str>,
-    content_type: Option<String>,
-) -> Result<Payload, Problem> {
-    let (Some(base64), None) = (base64, &json) else {
-        if base64.is_some() || content_type.is_some() {
-            let message = "give `input`, or `input_base64` and its `content_type`, and not both";
-            return Err(Problem::field("/input_base64", message));
-        }
-        let text = json.map_or_else(
-            || "null".to_owned(),
-            |raw| String::from(Box::<str>::from(raw)),
-        );
-        return json_payload(text.into_bytes(), "/input");
-    };
-    let data = BASE64
-        .decode(base64)
-        .map_err(|error| Problem::field("/input_base64", format!("it is not base64: {error}")))?;
-    let content_type = content_type.unwrap_or_else(|| "application/octet-stream".to_owned());
-    check_content_type(&content_type)?;
-    if content_type == JSON {
-        serde_json::from_slice::<&RawValue>(&data)
-            .map_err(|error| Problem::field("/input_base64", format!("it is not JSON: {error}")))?;
-        return json_payload(data, "/input_base64");
-    }
-    Ok(Payload::bytes(content_type, data))
-}
-
-fn json_payload(data: Vec<u8>, pointer: &str) -> Result<Payload, Problem> {
-    match body::is_shallow(&data) {
-        true => Ok(Payload::json_text(data)),
-        false => Err(Problem::field(
-            pointer,
-            "it is nested deeper than 128 levels",
-        )),
-    }
-}
-
-/// A media type: it is sent back as a header.
-fn check_content_type(text: &str) -> Result<(), Problem> {
-    let is_type = |(kind, rest): (&str, &str)| {
-        (1..=60).contains(&kind.len())
-            && kind.bytes().all(|byte| byte.is_ascii_graphic())
-            && (1..=120).contains(&rest.len())
-            && rest.bytes().all(|byte| (0x20..0x7f).contains(&byte))
-            && !rest.starts_with(' ')
-    };
-    match text.split_once('/').is_some_and(is_type) {
-        true => Ok(()),
-        false => Err(Problem::field(
-            "/content_type",
-            "a media type such as `image/png`, at most 180 characters",
         )),
     }
 }

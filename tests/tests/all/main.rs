@@ -19,6 +19,7 @@ mod flow;
 mod gateway;
 mod gateway_contract;
 mod gateway_hostile;
+mod gateway_schedules;
 mod idle;
 mod operations;
 mod policy;
