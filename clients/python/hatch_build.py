@@ -15,7 +15,7 @@ BROKER = HERE.parent.parent / "broker" / "src" / "redis"
 PACKAGED = HERE / "src" / "celeriac" / "_redis" / "scripts"
 
 # What a client calls; the others are for hosts and operators.
-SCRIPTS = ("submit", "outcomes", "cancel")
+SCRIPTS = ("submit", "outcomes", "cancel", "list")
 
 
 def table(source: str) -> dict[str, list[str]]:

@@ -9,7 +9,7 @@ import pytest
 from conftest import CONFORMANCE
 
 import celeriac
-from celeriac import After, AsyncClient, Damaged, InvalidArgument, NoSuchModule, NoSuchTask, Outcome, TaskFailed
+from celeriac import After, AsyncClient, Damaged, InvalidArgument, NoSuchModule, NoSuchTask, Outcome, TaskFailed, Unique
 from celeriac.ids import Namespace, check_id
 from celeriac.names import task_ref
 from celeriac.options import Options, times, wire
@@ -69,6 +69,11 @@ def call_options(on_wire: dict[str, Any]) -> Options:
             made["delay" if "in_ms" in value else "at"] = when(value)
         elif name in ("expires", "deadline"):
             made[name] = when(value)
+        elif name == "unique":
+            scope, policy = value["scope"], value["on_conflict"]
+            window = scope["window_ms"] / 1000 if isinstance(scope, dict) else None
+            until: Any = "started" if scope == "queued" else "done"
+            made[name] = Unique(value["key"], until, window, policy)
         elif name == "after":
             made["after"] = [After(edge["id"], edge.get("on", "success")) for edge in value]
         elif name == "callbacks":

@@ -85,10 +85,10 @@ async def test_a_task_follows_an_end_at_the_broker(client: AsyncClient) -> None:
     handle = await client.submit("basics/add", {"a": 1, "b": 2}, on_success="basics/echo", on_failure="basics/noop")
     assert await handle == 3
     transport = client.session().transport
-    follower = client.handle(transport.namespace.derive(handle.id, 0))  # type: ignore[attr-defined]
+    follower = client.handle(transport.namespace.derive(handle.id, 0))
     told = await follower.result(20)
     assert (told["id"], told["output"], told["failure"]) == (handle.id, 3, None)
-    other = client.handle(transport.namespace.derive(handle.id, 1))  # type: ignore[attr-defined]
+    other = client.handle(transport.namespace.derive(handle.id, 1))
     with pytest.raises(Skipped):
         await other.result(20)
     with pytest.raises(NoSuchTask):

@@ -12,20 +12,26 @@ from typing import TYPE_CHECKING, Any, overload
 from typing_extensions import Self, TypeVar, Unpack
 
 from .decode import Decoder, decoder
-from .errors import ModuleRefused, PayloadTooLarge, TaskFailed
+from .errors import CeleriacError, ModuleRefused, PayloadTooLarge, TaskFailed
 from .flow import Flow, Step
 from .gather import as_completed, gather, wait_all
 from .handle import Handle
 from .ids import check_id
+from .listing import BulkCancel, Filter, cancel_matching, wanted
 from .names import BUILT_IN, TaskRef, module_ref, task_ref
 from .options import Options, wire
+from .outbox import Outbox
 from .payload import encode
+from .schedules import Schedules
 from .session import Session, Settings
 from .task import Task
 from .transport import Submission
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+
+    from .outcome import Status
+    from .transport import Answer
 
 T = TypeVar("T")
 
@@ -50,12 +56,19 @@ class AsyncClient:
     """
 
     def __init__(
-        self, url: str | None = None, *, token: str | None = None, connect_timeout: float = 5.0, sweep: float = 30.0
+        self,
+        url: str | None = None,
+        *,
+        token: str | None = None,
+        connect_timeout: float = 5.0,
+        sweep: float = 30.0,
+        outbox: Outbox | str | os.PathLike[str] | None = None,
     ) -> None:
         url = url or os.environ.get(URL_VARIABLE) or DEFAULT_URL
         token = token or os.environ.get(TOKEN_VARIABLE)
         self._settings = Settings(url, connect_timeout, sweep, token)
         self._sessions: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Session] = weakref.WeakKeyDictionary()
+        self._outbox = Outbox.of(outbox)
         self._process = os.getpid()
         self.gather = gather
         self.as_completed = as_completed
@@ -72,7 +85,7 @@ class AsyncClient:
         loop = asyncio.get_running_loop()
         session = self._sessions.get(loop)
         if session is None:
-            session = self._sessions[loop] = Session(self._settings)
+            session = self._sessions[loop] = Session(self._settings, self._outbox)
         return session
 
     async def open(self) -> Session:
@@ -86,8 +99,15 @@ class AsyncClient:
         """Closes the connections of this process and event loop. Invocations go on; whoever still waits is told."""
         await self.session().close()
 
+    @property
+    def outbox(self) -> Outbox:
+        """What waits for the broker, and what was refused: `client.outbox.pending()`."""
+        if self._outbox is None:
+            raise CeleriacError("this client has no outbox: AsyncClient(…, outbox='outbox.db') gives it one")
+        return self._outbox
+
     async def __aenter__(self) -> Self:
-        await self.open()
+        await self.session().reach()
         return self
 
     async def __aexit__(self, *exception: object) -> None:
@@ -190,6 +210,25 @@ class AsyncClient:
             handles = [Handle(self, slot.id, decoder(None), slot) for slot in waiting]
         await wait_all(handles, timeout)
 
+    async def cancel_matching(
+        self,
+        *,
+        dry_run: bool = False,
+        on_progress: Callable[[BulkCancel], object] | None = None,
+        **asked: Unpack[Filter],
+    ) -> BulkCancel:
+        """Stops every invocation that the filter asks for and that has not ended; with `dry_run` only counts them.
+
+        What is submitted meanwhile may be met or not. Uploads are left alone unless the filter names their queue.
+        """
+        transport = (await self.open()).transport
+        return await cancel_matching(transport, asked, dry_run=dry_run, on_progress=on_progress)
+
+    @property
+    def schedules(self) -> Schedules:
+        """What is submitted again and again; over a gateway (http://…)."""
+        return Schedules(self)
+
     # ---- modules ---------------------------------------------------------------------------------
 
     async def push(self, module: str | os.PathLike[str] | bytes, name: str | None = None) -> dict[str, Any]:
@@ -228,36 +267,34 @@ class AsyncClient:
 
     async def hand_in(self, ref: TaskRef, input: Any, read: Decoder, options: Options) -> Handle[Any]:
         """Submits one invocation."""
-        session = self.session()
-        if not session.is_open or session.is_closed:
-            await session.open()
+        session = await self._reached()
         submission = self._submission(session, ref, input, options, wire(options))
         handle = await self._registered(session, submission, read)
-        await session.submitter.submit(submission)
-        return self._accepted(handle, options)
+        [answer] = await session.submit([submission])
+        return self._accepted(handle, answer, options)
 
     async def hand_in_all(
         self, ref: TaskRef, inputs: Iterable[Any], read: Decoder, options: Options
     ) -> list[Handle[Any]]:
         """Submits many invocations, in order."""
-        session = await self.open()
+        session = await self._reached()
         on_wire = wire(options)
         batch = [self._submission(session, ref, input, options, on_wire) for input in inputs]
         handles = [await self._registered(session, submission, read) for submission in batch]
-        await session.submitter.submit_all(batch)
-        return [self._accepted(handle, options) for handle in handles]
+        answers = await session.submit(batch)
+        return [self._accepted(handle, answer, options) for handle, answer in zip(handles, answers)]
 
     async def hand_in_steps(self, steps: Sequence[Step[Any]]) -> None:
         """Submits what a flow is made of. Outcomes are pushed for all of it."""
-        session = await self.open()
+        session = await self._reached()
         batch = []
         for step in steps:
             submission = self._submission(session, step.ref, step.input, step.options, step.wire())
             step.handle = await self._registered(session, submission, step.decoder)
             batch.append(submission)
-        await session.submitter.submit_all(batch)
-        for step in steps:
-            self._accepted(step.handle, step.options)
+        answers = await session.submit(batch)
+        for step, answer in zip(steps, answers):
+            step.handle = self._accepted(step.handle, answer, step.options)
 
     def _submission(
         self, session: Session, ref: TaskRef, input: Any, options: Options, on_wire: dict[str, Any]
@@ -265,23 +302,51 @@ class AsyncClient:
         payload = encode(input, ref.text)
         if len(payload.data) > INPUT_BYTES:
             raise PayloadTooLarge("input", len(payload.data), INPUT_BYTES, "caps.input")
-        return Submission(session.transport.issue(), ref, payload, on_wire, options.get("awaited", True))
+        return Submission(session.issue(), ref, payload, on_wire, options.get("awaited", True))
 
     async def _registered(self, session: Session, submission: Submission, read: Decoder) -> Handle[Any]:
         if not submission.is_awaited:
             return Handle(self, submission.id, read)
-        # Before it is submitted: the reply may come before the submit returns.
-        await session.mailbox.open()
-        slot = session.mailbox.register(submission.id)
-        slot.is_subscribed = True
-        return Handle(self, submission.id, read, slot)
+        return Handle(self, submission.id, read, await session.expect(submission.id))
 
-    def _accepted(self, handle: Handle[Any], options: Options) -> Handle[Any]:
-        handle.accept()
+    async def _reached(self) -> Session:
+        session = self.session()
+        if not session.is_open or session.is_closed:
+            await session.reach()
+        return session
+
+    def _accepted(self, handle: Handle[Any], answer: Answer, options: Options) -> Handle[Any]:
+        """The handle on what a submission has become; raises why it was refused."""
+        if isinstance(answer, CeleriacError):
+            raise answer
+        if answer == handle.id:
+            handle.accept()
+        else:
+            # One of its keys has led to another, whose outcome is asked for.
+            handle = handle.of(answer)
         on_done = options.get("on_done")
         if on_done is not None:
             handle.on_done(on_done)
         return handle
+
+    # Last, as its name would hide the type from what stands behind it.
+    async def list(self, *, limit: int | None = None, **asked: Unpack[Filter]) -> AsyncIterator[Status]:
+        """Every invocation that the filter asks for, or the first `limit`, in no particular order.
+
+        `async for status in client.list(states="queued"): …`. One that changes meanwhile may come twice.
+        """
+        checked = wanted(asked)
+        if limit is not None and limit <= 0:
+            return
+        found = (await self.open()).transport.listing(checked)
+        try:
+            async for status in found:
+                yield status
+                limit = None if limit is None else limit - 1
+                if limit == 0:
+                    return
+        finally:
+            await found.aclose()  # type: ignore[attr-defined]
 
 
 #: Sessions of a parent process: kept, so that nothing of them is closed here.

@@ -25,6 +25,21 @@ def _rebuild(cls: type[CeleriacError], args: tuple[Any, ...], state: dict[str, A
     return error
 
 
+def stored(error: CeleriacError) -> dict[str, Any]:
+    """An error as JSON, for a file that another process reads."""
+    state = {name: value for name, value in error.__dict__.items() if isinstance(value, (str, int, float, list, dict))}
+    return {"type": type(error).__name__, "message": str(error), "state": state}
+
+
+def restored(document: dict[str, Any]) -> CeleriacError:
+    """The error in such a document; one of a type that this version does not know keeps its message."""
+    kind = globals().get(document["type"])
+    if not isinstance(kind, type) or not issubclass(kind, CeleriacError):
+        kind = CeleriacError
+    state = {"message": document["message"], **document["state"]}
+    return _rebuild(kind, (document["message"],), state)
+
+
 @dataclass(frozen=True)
 class LimitHit:
     """A limit that stopped an attempt."""
@@ -183,6 +198,50 @@ class NoSuchParent(UnknownInvocation):
         )
 
 
+class NoSuchSchedule(CeleriacError):
+    """There is no schedule of this name."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"there is no schedule `{name}`: `client.schedules.list()` has what there is")
+        self.name = name
+
+
+class GatewayNeeded(CeleriacError):
+    """Hosts work this out, so it is asked of one, over HTTP."""
+
+    def __init__(self, address: str, path: str) -> None:
+        what = path.removeprefix("/v1/").partition("/")[0]
+        remedy = f"connect to a host's gateway (http://…, https://…), or use `celeriac {what}`"
+        super().__init__(f"{what} cannot be worked on over {address.partition(':')[0]}://: {remedy}")
+        self.address = address
+
+
+class Conflict(CeleriacError):
+    """A key of the submit belongs to another invocation; nothing of this one was accepted."""
+
+    def __init__(self, message: str, key: str, existing: str) -> None:
+        super().__init__(message)
+        self.key = key
+        #: The id of the invocation that has the key: `client.handle(error.existing)`.
+        self.existing = existing
+
+
+class IdempotencyConflict(Conflict):
+    """The idempotency key belongs to an invocation with another task or input."""
+
+    def __init__(self, key: str, existing: str) -> None:
+        message = f"idempotency key `{key}` belongs to invocation {existing}, which has another task or input"
+        super().__init__(f"{message}: use a key for one thing only", key, existing)
+
+
+class NotUnique(Conflict):
+    """Another invocation holds the unique key."""
+
+    def __init__(self, key: str, existing: str) -> None:
+        remedy = "await that one, cancel it, or submit with another `on_conflict`"
+        super().__init__(f"unique key `{key}` is held by invocation {existing}: {remedy}", key, existing)
+
+
 class QueueFull(CeleriacError):
     """A queue takes no more: nothing of this invocation was accepted, and it is not tried again by itself."""
 
@@ -202,6 +261,23 @@ class BrokerUnavailable(CeleriacError):
         super().__init__(f"the broker at {address} does not answer: {reason}")
         self.address = address
         self.reason = reason
+
+
+class OutboxFull(BrokerUnavailable):
+    """The broker does not answer, and the outbox takes no more: nothing of this invocation was kept."""
+
+    def __init__(self, address: str, path: str, full: str) -> None:
+        remedy = "see why the broker is away, discard what was refused, or give the outbox more room"
+        super().__init__(address, f"it cannot be reached, and the outbox {path} holds {full}; {remedy}")
+        self.path = path
+
+
+class OutboxUnusable(CeleriacError):
+    """The outbox cannot be read or written."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(f"the outbox {path} cannot be used: {reason}")
+        self.path = path
 
 
 class BrokerUnfit(CeleriacError):

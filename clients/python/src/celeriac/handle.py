@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic
 from typing_extensions import TypeVar
 
 from .decode import Decoder, decode
-from .errors import CeleriacError, ResultTimeout
+from .errors import BrokerUnavailable, CeleriacError, ResultTimeout
 from .mailbox import logger
 from .outcome import Progress
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .mailbox import Slot
     from .outcome import CancelResult, Event, Outcome, Status
     from .session import Session
+    from .transport import Transport
 
 T = TypeVar("T", default=Any)
 
@@ -34,15 +35,22 @@ class Handle(Generic[T]):
     with `client.handle(id)`.
     """
 
-    __slots__ = ("__weakref__", "_client", "_decoder", "_slot", "id")
+    __slots__ = ("__weakref__", "_client", "_decoder", "_id", "_slot")
 
     def __init__(self, client: AsyncClient, id: str, decoder: Decoder, slot: Slot | None = None) -> None:
         self._client = client
         self._decoder = decoder
         #: The session's own; none until it is needed, or when another process or event loop has made it.
         self._slot = slot
-        #: The invocation's id: a UUID.
-        self.id = id
+        self._id = id
+
+    @property
+    def id(self) -> str:
+        """The invocation's id: a UUID."""
+        if self._slot is not None and self._slot.leads_to is not None:
+            # One of its keys has led to another when it was handed in from the outbox.
+            return self._slot.leads_to.id
+        return self._id
 
     def __await__(self) -> Generator[Any, Any, T]:
         return self.result().__await__()
@@ -108,18 +116,18 @@ class Handle(Generic[T]):
 
     async def status(self) -> Status:
         """Where it stands: state, attempts, progress, and more."""
-        return await (await self._client.open()).transport.status(self.id)
+        return await (await self._transport()).status(self.id)
 
     async def cancel(self) -> CancelResult:
         """Stops it: at once when it waits, within milliseconds when it runs."""
-        return await (await self._client.open()).transport.cancel(self.id)
+        return await (await self._transport()).cancel(self.id)
 
     async def events(self, after: str | None = None) -> AsyncIterator[Event]:
         """What it reports: progress, logs and partial results, from the oldest kept until its end.
 
         `after` is the cursor of an event: goes on behind it.
         """
-        transport = (await self._client.open()).transport
+        transport = await self._transport()
         live = transport.watch(self.id, after)
         ended = asyncio.ensure_future(self.outcome())
         pending: asyncio.Future[Event] | None = None
@@ -168,22 +176,50 @@ class Handle(Generic[T]):
             slot = self._slot = session.mailbox.register(self.id)
         return slot
 
+    async def _is_in_outbox(self, session: Session) -> bool:
+        """Whether it waits in the outbox, or was refused from there, so that the broker need not be asked."""
+        if session.courier is None:
+            return False
+        slot = self._registered(session)
+        return slot.is_deposited or (not slot.is_subscribed and await session.courier.adopt(slot))
+
+    async def _transport(self) -> Transport:
+        """The way to the broker, once the broker has the invocation."""
+        session = self._client.session()
+        if await self._is_in_outbox(session):
+            slot = self._registered(session)
+            if isinstance(slot.answer, CeleriacError):
+                raise slot.answer
+            if slot.is_deposited:
+                raise BrokerUnavailable(session.transport.address, f"invocation {self.id} waits in the outbox")
+        return (await self._client.open()).transport
+
+    def of(self, id: str) -> Handle[T]:
+        """The same on another invocation."""
+        return Handle(self._client, id, self._decoder)
+
     def accept(self) -> None:
         """Notes that the broker has the invocation."""
-        if self._slot is not None:
+        if self._slot is not None and not self._slot.is_deposited:
             self._slot.is_accepted = True
 
     async def registered(self) -> Slot:
         """The slot that this process fills."""
         if self._slot is not None and self._slot.answer is not None:
             return self._slot
-        return self._registered(await self._client.open())
+        session = self._client.session()
+        if not await self._is_in_outbox(session):
+            await self._client.open()
+        return self._registered(session)
 
     async def subscribed(self) -> Slot:
         """The slot, once it is certain that it will be filled."""
         slot = self._slot
         if slot is not None and slot.answer is not None:
             return slot
+        session = self._client.session()
+        if await self._is_in_outbox(session):
+            return self._registered(session)
         slot = self._registered(await self._client.open())
         if not slot.is_subscribed:
             await slot.mailbox.subscribe([slot])

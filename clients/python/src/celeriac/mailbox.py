@@ -30,7 +30,18 @@ RECHECK_BATCH = 500
 class Slot:
     """Where the answer to one awaited invocation is put."""
 
-    __slots__ = ("__weakref__", "_callbacks", "_waiters", "answer", "id", "is_accepted", "is_subscribed", "mailbox")
+    __slots__ = (
+        "__weakref__",
+        "_callbacks",
+        "_waiters",
+        "answer",
+        "id",
+        "is_accepted",
+        "is_deposited",
+        "is_subscribed",
+        "leads_to",
+        "mailbox",
+    )
 
     def __init__(self, id: str, mailbox: Mailbox) -> None:
         self.id = id
@@ -41,6 +52,10 @@ class Slot:
         self.is_accepted = False
         #: Whether the outcome is pushed here without being asked for.
         self.is_subscribed = False
+        #: Whether the invocation waits in the outbox, so that nobody is to be asked for it.
+        self.is_deposited = False
+        #: The slot of the invocation that this one turned out to be when it was handed in from there.
+        self.leads_to: Slot | None = None
         self._waiters: list[asyncio.Future[None]] = []
         self._callbacks: list[Callable[[], None]] = []
 
@@ -120,6 +135,23 @@ class Mailbox:
             slot = self._slots[id] = Slot(id, self)
         return slot
 
+    def slot(self, id: str) -> Slot | None:
+        """The slot of an invocation that somebody here holds."""
+        return self._slots.get(id)
+
+    def handed_in(self, slot: Slot, id: str) -> None:
+        """The broker has what waited in the outbox, under this id: reads what it has come to, or has it pushed."""
+        slot.is_deposited = False
+        if id != slot.id:
+            weakly = weakref.ref(slot)
+            slot.leads_to = other = self.register(id)
+            other.when_filled(lambda: _pass_on(other, weakly()))
+            # There is no record of this one's own id.
+            slot.is_subscribed = True
+            slot = other
+        slot.is_accepted = slot.is_subscribed = True
+        self.recheck(id)
+
     def keep(self, slot: Slot) -> None:
         """Keeps a slot alive until it is filled."""
         if slot.answer is None:
@@ -136,7 +168,7 @@ class Mailbox:
 
     async def subscribe(self, slots: list[Slot]) -> None:
         """Has the outcomes of invocations that this process did not submit put into their slots."""
-        asked = [slot for slot in slots if not slot.is_subscribed and slot.answer is None]
+        asked = [slot for slot in slots if not (slot.is_subscribed or slot.is_deposited) and slot.answer is None]
         if not asked:
             return
         await self.open()
@@ -191,3 +223,8 @@ class Mailbox:
             for id, answer in zip(batch, answers):
                 if answer is not None:
                     self.deliver(id, answer)
+
+
+def _pass_on(other: Slot, slot: Slot | None) -> None:
+    if slot is not None and other.answer is not None:
+        slot.fill(other.answer)

@@ -13,6 +13,7 @@ from typing_extensions import TypedDict
 from .errors import InvalidArgument
 from .ids import check_id
 from .names import check_name, task_ref
+from .once import Unique, check_key
 from .spans import span_ms
 
 if TYPE_CHECKING:
@@ -96,6 +97,11 @@ class Options(TypedDict, total=False):
     on_complete: str
     #: Keeps the result this long after the end.
     result_ttl: Span
+    #: Makes submitting repeatable, across processes and restarts: the same key with the same task and input is the
+    #: same invocation, until its result has expired. With another input it is refused.
+    idempotency_key: str
+    #: Has it be the only one with its key until it has ended; `Unique` says otherwise.
+    unique: str | Unique
     #: Whether the outcome is pushed to this client; `False` for what nobody here will await.
     awaited: bool
     #: Called with the handle when the invocation has ended.
@@ -139,6 +145,10 @@ def wire(options: Options) -> dict[str, Any]:
             made[on_wire] = value
     if retry_on := options.get("retry_on"):
         made["retry_on"] = list(retry_on)
+    if (key := options.get("idempotency_key")) is not None:
+        made["idempotency_key"] = check_key("idempotency key", key)
+    if (unique := options.get("unique")) is not None:
+        made["unique"] = (unique if isinstance(unique, Unique) else Unique(unique)).wire()
     _add_times(options, made)
     _add_ends(options, made)
     if (ttl := options.get("result_ttl")) is not None:

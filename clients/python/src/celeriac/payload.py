@@ -8,6 +8,7 @@ import enum
 import json
 import uuid
 from pathlib import PurePath
+from typing import Any
 
 from .errors import EncodeError
 
@@ -23,6 +24,10 @@ class Payload:
 
     data: bytes
     content_type: str = "application/octet-stream"
+
+    def json(self) -> Any:
+        """What a JSON document says."""
+        return json.loads(self.data)
 
     @property
     def is_json(self) -> bool:

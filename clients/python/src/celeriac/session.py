@@ -7,12 +7,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ._redis.transport import RedisTransport
+from .courier import Courier
 from .errors import BrokerUnavailable, ClientClosed, InvalidArgument
 from .mailbox import Mailbox
 from .submitter import Submitter
 
 if TYPE_CHECKING:
-    from .transport import Transport
+    from .mailbox import Slot
+    from .outbox import Outbox
+    from .transport import Answer, Submission, Transport
 
 
 @dataclass(frozen=True)
@@ -31,11 +34,13 @@ class Settings:
 class Session:
     """A transport with everything that lives on its event loop."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, outbox: Outbox | None = None) -> None:
         self._settings = settings
         self.transport = transport(settings)
         self.mailbox = Mailbox(self.transport, settings.sweep)
         self.submitter = Submitter(self.transport, settings.connect_timeout)
+        #: Carries what waits in the outbox, where the client has one.
+        self.courier = None if outbox is None else Courier(outbox, self)
         self.is_open = False
         self.is_closed = False
         self._opening = asyncio.Lock()
@@ -50,6 +55,8 @@ class Session:
             while not self.is_open:
                 try:
                     await asyncio.wait_for(self.transport.open(), max(0.01, deadline - loop.time()))
+                    if self.courier is not None:
+                        await self.courier.learn(self.transport.namespace)
                     self.is_open = True
                 except asyncio.TimeoutError:
                     reason = f"no answer within {self._settings.connect_timeout:g} s"
@@ -60,9 +67,60 @@ class Session:
                     await asyncio.sleep(pause)
                     pause = min(pause * 2, 0.5)
 
+    async def reach(self) -> None:
+        """As `open`; with an outbox a broker that is away is no error, as long as ids can be made."""
+        if self.is_closed:
+            raise ClientClosed
+        if self.is_open or (self.courier is not None and self.courier.is_behind):
+            return
+        try:
+            await self.open()
+        except BrokerUnavailable:
+            if self.courier is None or not await self.courier.recall():
+                raise
+            # What waits there already is handed in as soon as it is back.
+            self.courier.wake()
+
+    def issue(self) -> str:
+        """A fresh id."""
+        return self.transport.issue() if self.courier is None else self.courier.namespace.issue()
+
+    async def expect(self, id: str) -> Slot:
+        """The slot of what is about to be submitted: the reply may come before the submit returns."""
+        is_reached = self.is_open and not (self.courier is not None and self.courier.is_behind)
+        try:
+            if is_reached:
+                await self.mailbox.open()
+        except BrokerUnavailable:
+            if self.courier is None:
+                raise
+            is_reached = False
+        slot = self.mailbox.register(id)
+        slot.is_subscribed = is_reached
+        return slot
+
+    async def submit(self, batch: list[Submission]) -> list[Answer]:
+        """What became of each, as the broker says; where it is away and there is an outbox, that it is in there."""
+        if self.courier is not None and (self.courier.is_behind or not self.is_open):
+            await self.courier.take(batch)
+            return [submission.id for submission in batch]
+        if len(batch) == 1:
+            answers = [await self.submitter.submit(batch[0])]
+        else:
+            answers = await self.submitter.submit_all(batch)
+        late = [one for one, answer in zip(batch, answers) if isinstance(answer, BrokerUnavailable)]
+        if self.courier is not None and late:
+            await self.courier.take(late)
+            answers = [
+                one.id if isinstance(answer, BrokerUnavailable) else answer for one, answer in zip(batch, answers)
+            ]
+        return answers
+
     async def close(self) -> None:
         """Closes connections; whoever still waits is told so."""
         self.is_closed = True
+        if self.courier is not None:
+            await self.courier.close()
         self.mailbox.close(ClientClosed())
         self.submitter.close(ClientClosed())
         await self.transport.close()

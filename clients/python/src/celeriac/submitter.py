@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from .errors import BrokerUnavailable, CeleriacError
 
 if TYPE_CHECKING:
-    from .transport import Submission, Transport
+    from .transport import Answer, Submission, Transport
 
 #: Most submissions in one batch: a script that takes longer would delay every other client.
 MAX_BATCH = 500
@@ -23,29 +23,25 @@ class Submitter:
     def __init__(self, transport: Transport, patience: float) -> None:
         self._transport = transport
         self._patience = patience
-        self._waiting: list[tuple[Submission, asyncio.Future[CeleriacError | None]]] = []
+        self._waiting: list[tuple[Submission, asyncio.Future[Answer]]] = []
         self._room = asyncio.Semaphore(MAX_WAITING)
         self._task: asyncio.Task[None] | None = None
 
-    async def submit(self, submission: Submission) -> None:
-        """Returns when the broker has accepted it; raises when it was refused or the broker does not answer."""
+    async def submit(self, submission: Submission) -> Answer:
+        """What became of it; `BrokerUnavailable` when the broker does not answer."""
         async with self._room:
-            answer: asyncio.Future[CeleriacError | None] = asyncio.get_running_loop().create_future()
+            answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
             self._waiting.append((submission, answer))
             if self._task is None or self._task.done():
                 self._task = asyncio.ensure_future(self._run())
-            error = await answer
-        if error is not None:
-            raise error
+            return await answer
 
-    async def submit_all(self, batch: list[Submission]) -> None:
-        """Submits many, in order, without a place in the line for each; raises the first error."""
-        errors: list[CeleriacError] = []
+    async def submit_all(self, batch: list[Submission]) -> list[Answer]:
+        """What became of many, in order, without a place in the line for each."""
+        answers: list[Answer] = []
         for at in range(0, len(batch), MAX_BATCH):
-            answers = await self._submit(batch[at : at + MAX_BATCH])
-            errors += [error for error in answers if error is not None]
-        if errors:
-            raise errors[0]
+            answers += await self._submit(batch[at : at + MAX_BATCH])
+        return answers
 
     def close(self, reason: CeleriacError) -> None:
         """Tells everyone who still waits."""
@@ -61,8 +57,6 @@ class Submitter:
             pending, self._waiting = self._waiting[:MAX_BATCH], self._waiting[MAX_BATCH:]
             try:
                 answers = await self._submit([submission for submission, _ in pending])
-            except CeleriacError as error:
-                answers = [error] * len(pending)
             except asyncio.CancelledError:
                 self._waiting = pending + self._waiting
                 raise
@@ -71,7 +65,18 @@ class Submitter:
                 if not waiting.done():
                     waiting.set_result(answer)
 
-    async def _submit(self, batch: list[Submission]) -> list[CeleriacError | None]:
+    async def _submit(self, batch: list[Submission]) -> list[Answer]:
+        try:
+            return await self._patiently(batch)
+        except BrokerUnavailable as error:
+            return [error] * len(batch)
+        except CeleriacError as error:
+            if len(batch) == 1:
+                return [error]
+        # A gateway refuses a whole request for one that has not the right form: the others are not to pay for it.
+        return [answer for submission in batch for answer in await self._submit([submission])]
+
+    async def _patiently(self, batch: list[Submission]) -> list[Answer]:
         """Tries again while the broker does not answer. The ids stay the same: nothing is accepted twice."""
         loop = asyncio.get_running_loop()
         deadline, pause = loop.time() + self._patience, 0.02

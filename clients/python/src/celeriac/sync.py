@@ -14,6 +14,7 @@ from typing_extensions import Self, TypeVar, Unpack
 from .client import AsyncClient
 from .gather import as_completed, gather
 from .portal import Portal
+from .schedules import SyncSchedules
 from .task import NO_INPUT, one_input
 
 if TYPE_CHECKING:
@@ -22,7 +23,9 @@ if TYPE_CHECKING:
 
     from .errors import CeleriacError
     from .handle import Handle
+    from .listing import BulkCancel, Filter
     from .options import Options
+    from .outbox import Outbox
     from .outcome import CancelResult, Event, Outcome, Progress, Status
     from .task import Task
 
@@ -37,10 +40,16 @@ class Client:
     """
 
     def __init__(
-        self, url: str | None = None, *, token: str | None = None, connect_timeout: float = 5.0, sweep: float = 30.0
+        self,
+        url: str | None = None,
+        *,
+        token: str | None = None,
+        connect_timeout: float = 5.0,
+        sweep: float = 30.0,
+        outbox: Outbox | str | os.PathLike[str] | None = None,
     ) -> None:
         #: The client behind this one; it is to be used on this client's own thread only.
-        self.asynchronous = AsyncClient(url, token=token, connect_timeout=connect_timeout, sweep=sweep)
+        self.asynchronous = AsyncClient(url, token=token, connect_timeout=connect_timeout, sweep=sweep, outbox=outbox)
         self.portal = Portal()
 
     def open(self) -> None:
@@ -52,8 +61,13 @@ class Client:
         self.portal.run(self.asynchronous.close())
         self.portal.close()
 
+    @property
+    def outbox(self) -> Outbox:
+        """What waits for the broker, and what was refused: `client.outbox.pending()`."""
+        return self.asynchronous.outbox
+
     def __enter__(self) -> Self:
-        self.open()
+        self.portal.run(self.asynchronous.__aenter__())
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -149,6 +163,26 @@ class Client:
         """Waits until all have ended: these, or everything that somebody in this process still holds a handle on."""
         behind = None if handles is None else [handle.asynchronous for handle in handles]
         self.portal.run(self.asynchronous.wait_all(behind, timeout))
+
+    def list(self, *, limit: int | None = None, **asked: Unpack[Filter]) -> Iterator[Status]:
+        """Every invocation that the filter asks for, or the first `limit`, in no particular order."""
+        return self.iterate(self.asynchronous.list(limit=limit, **asked))
+
+    def cancel_matching(
+        self,
+        *,
+        dry_run: bool = False,
+        on_progress: Callable[[BulkCancel], object] | None = None,
+        **asked: Unpack[Filter],
+    ) -> BulkCancel:
+        """Stops every invocation that the filter asks for and that has not ended; with `dry_run` only counts them."""
+        cancelled = self.asynchronous.cancel_matching(dry_run=dry_run, on_progress=on_progress, **asked)
+        return self.portal.run(cancelled)
+
+    @property
+    def schedules(self) -> SyncSchedules:
+        """What is submitted again and again; over a gateway (http://…)."""
+        return SyncSchedules(self)
 
     def push(self, module: str | os.PathLike[str] | bytes, name: str | None = None) -> dict[str, Any]:
         """Uploads a module and has a host admit it; then `name` (`images` or `images@1.2.0`) points to it."""

@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from .errors import CeleriacError, NotFound, ResultExpired
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from .errors import CeleriacError
+    from .ids import Namespace
+    from .listing import Wanted
     from .names import TaskRef
     from .outcome import CancelResult, Event, Outcome, Status
     from .payload import Payload
@@ -27,6 +30,11 @@ class Submission:
     is_awaited: bool = True
 
 
+#: What became of a submission: the id of the invocation that it is (another's, where one of its keys leads there), or
+#: why it was refused.
+Answer = str | CeleriacError
+
+
 class Inbox(Protocol):
     """Who is told of outcomes."""
 
@@ -37,11 +45,35 @@ class Inbox(Protocol):
         """Read this one, or everything still awaited, from the store: something may have been missed."""
 
 
+class IssuesIds:
+    """Ids, once the store has told what they are made with."""
+
+    _namespace: Namespace | None = None
+
+    @property
+    def namespace(self) -> Namespace:
+        """What ids are made with."""
+        assert self._namespace is not None, "open() comes first"  # noqa: S101 every session opens before it is used
+        return self._namespace
+
+    def issue(self) -> str:
+        """A fresh id."""
+        return self.namespace.issue()
+
+    def missing(self, id: str) -> CeleriacError:
+        """That there is no record of `id`."""
+        return ResultExpired(id) if self.namespace.issued(id) else NotFound(id)
+
+
 class Transport(Protocol):
     """A way to a broker. Every call may be repeated; a lost connection is mended by itself."""
 
     #: Where it leads, without credentials.
     address: str
+
+    @property
+    def namespace(self) -> Namespace:
+        """What ids are made with, once it is open."""
 
     async def open(self) -> None:
         """Connects, and learns what ids are made with."""
@@ -55,7 +87,7 @@ class Transport(Protocol):
     def missing(self, id: str) -> CeleriacError:
         """That there is no record of `id`."""
 
-    async def submit(self, batch: list[Submission]) -> list[CeleriacError | None]:
+    async def submit(self, batch: list[Submission]) -> list[Answer]:
         """Accepts invocations, in order; one answer each."""
 
     async def open_replies(self, inbox: Inbox) -> None:
@@ -69,6 +101,14 @@ class Transport(Protocol):
 
     async def cancel(self, id: str) -> CancelResult:
         """Stops an invocation: at once when it waits, through its host when it runs."""
+
+    def listing(self, wanted: Wanted) -> AsyncIterator[Status]:
+        """Every invocation that is asked for. One that changes meanwhile may come twice."""
+
+    async def ask(
+        self, method: str, path: str, *, body: Any = None, params: dict[str, Any] | None = None, about: str = ""
+    ) -> Any:
+        """A request that only a gateway answers, as hosts work out what it needs; `about` names its subject."""
 
     async def history(self, id: str, limit: int) -> list[Event]:
         """What an invocation has reported so far, at most `limit` of the newest, oldest first."""

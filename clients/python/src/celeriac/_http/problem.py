@@ -11,12 +11,15 @@ from ..errors import (
     CeleriacError,
     Damaged,
     Failure,
+    IdempotencyConflict,
     InvalidArgument,
     ModuleRefused,
     NoSuchModule,
     NoSuchParent,
+    NoSuchSchedule,
     NoSuchTask,
     NotFound,
+    NotUnique,
     Overloaded,
     PayloadTooLarge,
     ResultExpired,
@@ -32,7 +35,10 @@ def exception(problem: dict[str, Any], address: str, *, id: str = "", task: str 
         "expired": lambda: ResultExpired(id),
         "no_module": lambda: NoSuchModule(task.rpartition("/")[0] or task),
         "no_task": lambda: NoSuchTask(task),
+        "no_schedule": lambda: NoSuchSchedule(task),
         "no_parent": lambda: NoSuchParent(_first_id(detail)),
+        "idempotency_conflict": lambda: IdempotencyConflict(*_key_and_id(detail)),
+        "not_unique": lambda: NotUnique(*_key_and_id(detail)),
         "unauthorized": lambda: BrokerUnfit(address, detail, "pass a token: `token=…`, or the variable CELERIAC_TOKEN"),
         "forbidden": lambda: BrokerUnfit(address, detail, "use a token that has the scope: `celeriac token new`"),
         "unfit": lambda: BrokerUnfit(address, detail, "see `celeriac doctor`"),
@@ -50,10 +56,19 @@ def exception(problem: dict[str, Any], address: str, *, id: str = "", task: str 
     return CeleriacError(f"{address} has answered {problem.get('status', '')} {code}: {detail}")
 
 
+ID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+
+
 def _first_id(text: str) -> str:
     """The id that a message is about."""
-    found = re.search(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", text)
+    found = re.search(ID, text)
     return found[0] if found else ""
+
+
+def _key_and_id(text: str) -> tuple[str, str]:
+    """The key that a message is about, whatever stands in it, and the id of the invocation that has it."""
+    found = re.search(rf"key `(.*)` (?:belongs to|is held by) invocation ({ID})", text)
+    return (found[1], found[2]) if found else ("", "")
 
 
 def _with_fields(detail: str, problem: dict[str, Any]) -> str:

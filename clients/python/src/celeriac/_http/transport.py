@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from ..errors import BrokerUnavailable, CeleriacError, NotFound, ResultExpired, ResultTimeout
+from ..errors import BrokerUnavailable, CeleriacError, ResultTimeout
 from ..ids import Namespace
 from ..outcome import CancelResult, Outcome
+from ..transport import IssuesIds
 from . import documents, problem, sse
 from .replies import SILENCE, Replies
 from .requests import Requests, failure
@@ -18,8 +20,9 @@ from .requests import Requests, failure
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from ..listing import Wanted
     from ..outcome import Event, Status
-    from ..transport import Inbox, Submission
+    from ..transport import Answer, Inbox, Submission
 
 #: Invocations in one request, and bytes of payload unless a single one is larger.
 CHUNK, CHUNK_BYTES = 500, 4 << 20
@@ -28,13 +31,12 @@ CHUNK, CHUNK_BYTES = 500, 4 << 20
 ADMISSION_PATIENCE = 300
 
 
-class HttpTransport:
+class HttpTransport(IssuesIds):
     """A connection of one process to a gateway."""
 
     def __init__(self, url: str, connect_timeout: float, token: str | None) -> None:
         self._requests = Requests(url, connect_timeout, token)
         self.address = self._requests.address
-        self._namespace: Namespace | None = None
         self._inbox: Inbox | None = None
         self._replies: Replies | None = None
         self._opening = asyncio.Lock()
@@ -51,31 +53,18 @@ class HttpTransport:
             await self._replies.close()
         await self._requests.close()
 
-    @property
-    def namespace(self) -> Namespace:
-        """What ids are made with."""
-        assert self._namespace is not None, "open() comes first"  # noqa: S101 every session opens before it is used
-        return self._namespace
-
-    def issue(self) -> str:
-        """A fresh id."""
-        return self.namespace.issue()
-
-    def missing(self, id: str) -> CeleriacError:
-        """That there is no record of `id`."""
-        return ResultExpired(id) if self.namespace.issued(id) else NotFound(id)
-
-    async def submit(self, batch: list[Submission]) -> list[CeleriacError | None]:
+    async def submit(self, batch: list[Submission]) -> list[Answer]:
         """Accepts invocations, in order; one answer each."""
-        answers: list[CeleriacError | None] = []
+        answers: list[Answer] = []
         for chunk in _chunks(batch):
             stream = self._replies.client if self._replies is not None else None
             body = b'{"invocations":[' + b",".join(documents.submission(one, stream) for one in chunk) + b"]}"
             answer = await self._requests.post("/v1/invocations/batch", body)
             for one, result in zip(chunk, answer["results"]):
-                refused = result.get("problem")
-                error = problem.exception(refused, self.address, id=one.id, task=one.task.text) if refused else None
-                answers.append(error)
+                if refused := result.get("problem"):
+                    answers.append(problem.exception(refused, self.address, id=one.id, task=one.task.text))
+                else:
+                    answers.append(result["id"])
             if self._inbox is not None and self._replies is not None and self._replies.client != stream:
                 # The stream that was named has gone meanwhile.
                 for one in chunk:
@@ -116,6 +105,29 @@ class HttpTransport:
         """Stops an invocation."""
         answer = await self._requests.post(f"/v1/invocations/{id}/cancel", b"", about=(id, ""))
         return CancelResult(answer["result"])
+
+    async def listing(self, wanted: Wanted) -> AsyncIterator[Status]:
+        """What is asked for, page by page."""
+        given = {**dataclasses.asdict(wanted), "states": ",".join(wanted.states) or None, "limit": CHUNK}
+        params = {name: value for name, value in given.items() if value is not None}
+        while True:
+            page = await self._requests.get("/v1/invocations", params=params)
+            for document in page["invocations"]:
+                yield documents.status(document)
+            if page.get("cursor") is None:
+                return
+            params["cursor"] = page["cursor"]
+
+    async def ask(
+        self, method: str, path: str, *, body: Any = None, params: dict[str, Any] | None = None, about: str = ""
+    ) -> Any:
+        """A request of an operation that only gateways have."""
+        content = None if body is None else json.dumps(body, ensure_ascii=False).encode()
+        headers = {"Content-Type": "application/json"}
+        response = await self._requests.send(
+            method, path, content=content, params=params, headers=headers, about=("", about)
+        )
+        return response.json() if response.content else None
 
     async def history(self, id: str, limit: int) -> list[Event]:
         """What an ended invocation has reported."""

@@ -5,15 +5,24 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from ..errors import CeleriacError, InvalidArgument, NoSuchModule, NoSuchParent, NoSuchTask, QueueFull
+from ..errors import (
+    IdempotencyConflict,
+    InvalidArgument,
+    NoSuchModule,
+    NoSuchParent,
+    NoSuchTask,
+    NotUnique,
+    QueueFull,
+)
 from ..names import SYSTEM_QUEUE
+from ..once import fingerprint
 from ..options import PRIORITIES, times
 from .callbacks import followers, look
 from .scripts import script
 
 if TYPE_CHECKING:
     from ..ids import Namespace
-    from ..transport import Submission
+    from ..transport import Answer, Submission
     from .link import Argument, Link
 
 #: Invocations in one call, and bytes of payload unless a single one is larger.
@@ -32,11 +41,11 @@ RETENTION = "86400000 604800000 10000"
 REPLY_TTL_MS, REPLY_CAP = 600_000, 4096
 
 
-async def submit(link: Link, namespace: Namespace, batch: list[Submission], client: str) -> list[CeleriacError | None]:
+async def submit(link: Link, namespace: Namespace, batch: list[Submission], client: str) -> list[Answer]:
     """Accepts a batch, in order; `client` names the reply stream."""
     if any("callbacks" in submission.options for submission in batch):
         return await _submit_with_callbacks(link, namespace, batch, client)
-    answers: list[CeleriacError | None] = []
+    answers: list[Answer] = []
     at = 0
     while at < len(batch):
         end = chunk_end(batch, at)
@@ -47,19 +56,21 @@ async def submit(link: Link, namespace: Namespace, batch: list[Submission], clie
 
 async def _submit_with_callbacks(
     link: Link, namespace: Namespace, batch: list[Submission], client: str
-) -> list[CeleriacError | None]:
+) -> list[Answer]:
     """Hands in what follows the ends together with what ends. A callback that cannot be run refuses what it follows."""
-    answers: list[CeleriacError | None] = [await look(link, submission) for submission in batch]
+    answers: list[Answer] = [await look(link, submission) or submission.id for submission in batch]
     sent: list[tuple[int, Submission]] = []
     for index, submission in enumerate(batch):
-        if answers[index] is None:
+        if isinstance(answers[index], str):
             sent += [(index, one) for one in (submission, *followers(namespace, submission))]
     plain = [one for _, one in sent]
     at = 0
     while at < len(plain):
         end = chunk_end(plain, at)
-        for (index, _), answer in zip(sent[at:end], await _send(link, plain[at:end], client)):
-            answers[index] = answers[index] or answer
+        for (index, one), answer in zip(sent[at:end], await _send(link, plain[at:end], client)):
+            # Where another stands for it, what was to follow it waits for what is not there, and was refused.
+            if answers[index] == batch[index].id and answer != one.id:
+                answers[index] = answer
         at = end
     return answers
 
@@ -75,7 +86,7 @@ def chunk_end(batch: list[Submission], at: int) -> int:
     return min(at + CHUNK, len(batch))
 
 
-async def _send(link: Link, chunk: list[Submission], client: str) -> list[CeleriacError | None]:
+async def _send(link: Link, chunk: list[Submission], client: str) -> list[Answer]:
     targets: dict[tuple[str, str], int] = {}
     heads: list[Argument] = []
     items: list[Argument] = []
@@ -95,24 +106,22 @@ async def _send(link: Link, chunk: list[Submission], client: str) -> list[Celeri
             # Redis takes no TTL of nothing.
             max(1, options["result_ttl_ms"]) if "result_ttl_ms" in options else "",
             times(options) if options else "",
-            more(options) if options else "",
+            more(submission) if options else "",
             after(options) if options else "",
         )
     ends = (RETENTION, REPLY_TTL_MS, REPLY_CAP)
     refused = await link.call(script("submit"), *ends, len(targets), *heads, *items)
-    answers: list[CeleriacError | None] = [None] * len(chunk)
+    answers: list[Answer] = [submission.id for submission in chunk]
     for number, reason in zip(refused[::2], refused[1::2]):
         answers[number - 1] = refusal(chunk[number - 1], reason)
     return answers
 
 
-def refusal(submission: Submission, reason: int | bytes | str) -> CeleriacError:
+def refusal(submission: Submission, reason: int | bytes | str) -> Answer:
     """Why it was not accepted: 1 and 2 are about the task, other numbers about parent number `reason // 100`."""
     ref = submission.task
     if isinstance(reason, (bytes, str)):
-        text = reason.decode() if isinstance(reason, bytes) else reason
-        depth, limit, queue = text.split(" ", 2)
-        return QueueFull(queue, int(depth), int(limit))
+        return _told(submission, reason.decode() if isinstance(reason, bytes) else reason)
     if reason == 1:
         return NoSuchModule(ref.module)
     if reason == 2:
@@ -125,9 +134,29 @@ def refusal(submission: Submission, reason: int | bytes | str) -> CeleriacError:
     return InvalidArgument("after", parent, f"the end of a chain of fewer than {MAX_CHAIN}")
 
 
-def more(options: dict[str, Any]) -> str:
+def _told(submission: Submission, text: str) -> Answer:
+    """A letter and the id of another invocation, which has one of its keys; or how full its queue is."""
+    letter, id = text[:1], text[1:]
+    options = submission.options
+    if letter == "e":
+        return id
+    if letter == "i":
+        return IdempotencyConflict(options["idempotency_key"], id)
+    if letter == "u":
+        return NotUnique(options["unique"]["key"], id)
+    depth, limit, queue = text.split(" ", 2)
+    return QueueFull(queue, int(depth), int(limit))
+
+
+def more(submission: Submission) -> str:
     """The features that it uses, as the stores keep them beside its record; empty for none."""
+    options = submission.options
     used: dict[str, Any] = {}
+    if "idempotency_key" in options:
+        same = fingerprint(submission.task, submission.input)
+        used["idem"] = {"key": options["idempotency_key"], "print": same}
+    if "unique" in options:
+        used["unique"] = options["unique"]
     if "priority" in options:
         used["band"] = PRIORITIES.index(options["priority"])
     if "fairness_key" in options:

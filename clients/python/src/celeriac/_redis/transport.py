@@ -13,18 +13,19 @@ from ..errors import (
     BrokerUnfit,
     CeleriacError,
     Damaged,
+    GatewayNeeded,
     InvalidArgument,
     NoSuchModule,
-    NotFound,
     PayloadTooLarge,
-    ResultExpired,
 )
 from ..ids import Namespace
 from ..names import module_ref
 from ..outcome import CancelResult, Outcome, Status
+from ..transport import IssuesIds
 from . import records
 from .link import PREFIX, Link
 from .listener import Listener
+from .listing import listing
 from .replies import Replies
 from .scripts import script
 from .submit import REPLY_CAP, REPLY_TTL_MS, RETENTION, submit
@@ -32,8 +33,9 @@ from .submit import REPLY_CAP, REPLY_TTL_MS, RETENTION, submit
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from ..listing import Wanted
     from ..outcome import Event
-    from ..transport import Inbox, Submission
+    from ..transport import Answer, Inbox, Submission
 
 #: The layout of the keys that this version reads and writes.
 LAYOUT_VERSION = 1
@@ -57,13 +59,12 @@ CANCELLED = (
 )
 
 
-class RedisTransport:
+class RedisTransport(IssuesIds):
     """A connection of one process to a Redis server."""
 
     def __init__(self, url: str, connect_timeout: float) -> None:
         self._link = Link(url, connect_timeout)
         self.address = self._link.address
-        self._namespace: Namespace | None = None
         self._replies: Replies | None = None
         self._opening = asyncio.Lock()
         self._listener = Listener(self._link)
@@ -95,21 +96,7 @@ class RedisTransport:
             await self._replies.close()
         await self._link.close()
 
-    @property
-    def namespace(self) -> Namespace:
-        """What ids are made with."""
-        assert self._namespace is not None, "open() comes first"  # noqa: S101 every session opens before it is used
-        return self._namespace
-
-    def issue(self) -> str:
-        """A fresh id."""
-        return self.namespace.issue()
-
-    def missing(self, id: str) -> CeleriacError:
-        """That there is no record of `id`."""
-        return ResultExpired(id) if self.namespace.issued(id) else NotFound(id)
-
-    async def submit(self, batch: list[Submission]) -> list[CeleriacError | None]:
+    async def submit(self, batch: list[Submission]) -> list[Answer]:
         """Accepts invocations, in order; one answer each."""
         return await submit(
             self._link, self.namespace, batch, self._replies.client if self._replies is not None else ""
@@ -161,6 +148,17 @@ class RedisTransport:
         if answer == 0:
             raise self.missing(id)
         return {1: CancelResult.CANCELLED, 2: CancelResult.REQUESTED}.get(answer, CancelResult.ALREADY_ENDED)
+
+    def listing(self, wanted: Wanted) -> AsyncIterator[Status]:
+        """What is asked for."""
+        return listing(self._link, wanted)
+
+    async def ask(
+        self, method: str, path: str, *, body: Any = None, params: dict[str, Any] | None = None, about: str = ""
+    ) -> Any:
+        """Only a gateway answers requests."""
+        del method, body, params, about
+        raise GatewayNeeded(self.address, path)
 
     async def history(self, id: str, limit: int) -> list[Event]:
         """What an invocation has reported so far."""
