@@ -10,6 +10,7 @@ use super::{
     fault::{Fault, damaged},
     join::{self, Waiting},
     once,
+    operations::result_ttls,
     place::{Ends, Place},
     row::Fare,
     times::{self, Times},
@@ -59,6 +60,8 @@ impl Ready {
 struct Target {
     digest: Option<Vec<u8>>,
     queue: String,
+    /// How long its queue keeps results, where it says so.
+    result_ttl_ms: Option<u64>,
 }
 
 /// Accepts a batch, in order.
@@ -180,13 +183,17 @@ pub(super) fn write_all(tx: &mut Tx<'_>, items: Vec<Ready>) -> Result<Answers, F
     let mut ends = Ends::default();
     let mut uses = Uses::default();
     let mut depths = Depths::read(tx)?;
+    let ttls = result_ttls(tx.db)?;
     let mut answers = Vec::with_capacity(items.len());
     for item in items {
         let target = match targets.entry((item.task.clone(), item.queue.clone())) {
             std::collections::hash_map::Entry::Occupied(known) => known.into_mut(),
             std::collections::hash_map::Entry::Vacant(new) => {
                 let target = resolve(tx, &item.task, item.queue.as_deref())?;
-                new.insert(target)
+                new.insert(target.map(|target| Target {
+                    result_ttl_ms: ttls.get(&target.queue).copied(),
+                    ..target
+                }))
             }
         };
         answers.push(match target {
@@ -281,7 +288,7 @@ fn insert(
             pos,
             tx.now,
             item.client.as_ref().map(ClientId::as_str),
-            item.result_ttl_ms.map(|ttl| ttl.clamp(1, MAX_TTL_MS)),
+            (item.result_ttl_ms.map(|ttl| ttl.clamp(1, MAX_TTL_MS))).or(target.result_ttl_ms),
             times.start_by,
             times.deadline,
             &item.more_json,
@@ -349,6 +356,7 @@ fn resolve(
         return Ok(Ok(Target {
             digest: None,
             queue: SYSTEM_QUEUE.to_owned(),
+            result_ttl_ms: None,
         }));
     }
     let digest = match &task.module {
@@ -380,5 +388,6 @@ fn resolve(
     Ok(Ok(Target {
         digest: Some(digest),
         queue: queue.unwrap_or_else(|| DEFAULT_QUEUE.to_owned()),
+        result_ttl_ms: None,
     }))
 }
