@@ -12,7 +12,7 @@ use crate::{
     HostId, InvocationId, KeyValueStats, Lease, Limit, LimitScope, Limited, List, Listing,
     ModuleName, ModuleRecord, ModuleRef, Namespace, Outcome, Pausable, Paused, Publication, Put,
     Renewed, Reply, Request, Reserve, Reserved, Schedule, ScheduleRecord, Settled, Settlement,
-    Status, Submission,
+    Status, Submission, check_name,
 };
 
 /// Moves invocations through their states. Every call is atomic and bounded; each may be repeated
@@ -359,11 +359,19 @@ pub trait Broker: Debug + Send + Sync + 'static {
     async fn set_limit(&self, scope: &LimitScope, limit: Option<&Limit>)
     -> Result<(), BrokerError>;
 
-    /// Has no host take anything from a queue, or a host take nothing, until `resume`; whether it was not paused
-    /// already. What runs goes on. A paused queue wakes nobody.
+    /// Keeps the results of what is handed in to a queue from now on for so long, where the caller says nothing; none: as
+    /// long as results are kept by default. `queues` tells.
     ///
     /// # Errors
-    /// `Invalid` for a queue's name that is none.
+    /// `Invalid` for a queue's name that is none, or a time of less than a millisecond.
+    async fn set_result_ttl(&self, queue: &str, ttl: Option<Duration>) -> Result<(), BrokerError>;
+
+    /// Has no host take anything from a queue, or a host take nothing, or no host start a task, until `resume`; whether
+    /// it was not paused already. What runs goes on. A paused queue wakes nobody. What waits of a paused task stands aside,
+    /// as what a limit holds back does, and is in nobody's way.
+    ///
+    /// # Errors
+    /// `Invalid` for a name of a queue or task that is none.
     async fn pause(&self, what: &Pausable) -> Result<bool, BrokerError>;
 
     /// Ends a pause; whether it was paused. What waits is taken at once.
@@ -504,6 +512,26 @@ pub struct QueueStats {
     /// How many hosts have taken from it since it was first used: two looks tell the rate.
     #[serde(default)]
     pub taken: u64,
+    /// How long its results are kept unless the caller says otherwise, in milliseconds; none: as by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub result_ttl_ms: Option<u64>,
+}
+
+/// What must hold before the result TTL of a queue is set; in milliseconds.
+pub(crate) fn check_result_ttl(
+    queue: &str,
+    ttl: Option<Duration>,
+) -> Result<Option<u64>, BrokerError> {
+    check_name("queue", queue)?;
+    let Some(ttl) = ttl else { return Ok(None) };
+    match u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX) {
+        0 => Err(BrokerError::invalid(
+            "result TTL",
+            "0",
+            "at least a millisecond",
+        )),
+        ms => Ok(Some(ms)),
+    }
 }
 
 /// A host as others see it.

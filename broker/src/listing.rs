@@ -4,7 +4,9 @@ use std::{fmt, str::FromStr, time::Duration};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::{BrokerError, ModuleRef, State, Status, TaskRef, check_name};
+use crate::{
+    BrokerError, ModuleRef, State, Status, TaskRef, check_name, priority::check_sharing_key,
+};
 
 /// The most invocations on one page.
 pub const MAX_LISTED: usize = 500;
@@ -22,6 +24,9 @@ pub struct Filter {
     /// Their task.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub task: Option<TaskFilter>,
+    /// Their concurrency key or their fairness key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
     /// Accepted at least this long ago, by the broker's clock, in milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub older_than_ms: Option<u64>,
@@ -66,6 +71,13 @@ impl Filter {
         self
     }
 
+    /// Those with this concurrency key or this fairness key.
+    #[must_use]
+    pub fn key(mut self, key: impl Into<String>) -> Self {
+        self.key = Some(key.into());
+        self
+    }
+
     /// Those accepted at least this long ago.
     #[must_use]
     pub fn older_than(mut self, age: Duration) -> Self {
@@ -91,7 +103,7 @@ impl Filter {
         (first.unwrap_or(0), end.unwrap_or(u64::MAX))
     }
 
-    /// Whether it is in one of the states and of the task. The engines look at queue and time themselves.
+    /// Whether it is in one of the states and of the task. The engines look at queue, key and time themselves.
     pub(crate) fn admits(&self, status: &Status) -> bool {
         let in_state = self.states.is_empty() || self.states.contains(&status.state);
         in_state && self.task.as_ref().is_none_or(|task| task.is(&status.task))
@@ -104,6 +116,9 @@ impl Filter {
 
     /// What must hold before an engine is asked.
     pub(crate) fn check(&self) -> Result<(), BrokerError> {
+        if let Some(key) = &self.key {
+            check_sharing_key("key", key)?;
+        }
         match &self.queue {
             Some(queue) => check_name("queue", queue),
             None => Ok(()),

@@ -67,6 +67,13 @@ impl More {
         self.unique.as_ref().map(|unique| unique.key.as_str())
     }
 
+    /// Whether its concurrency key or its fairness key is this one.
+    pub(crate) fn has_key(&self, key: &str) -> bool {
+        [&self.key, &self.fair]
+            .into_iter()
+            .any(|own| own.as_deref() == Some(key))
+    }
+
     /// As it is stored; empty when there is nothing to say.
     ///
     /// # Errors

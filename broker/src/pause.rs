@@ -13,6 +13,8 @@ pub enum Pausable {
     Queue(String),
     /// A host: it takes nothing from any queue.
     Host(HostId),
+    /// A task by its module's name, whatever the version: no host starts it, and what waits behind it goes on.
+    Task(String, String),
 }
 
 impl Pausable {
@@ -21,6 +23,10 @@ impl Pausable {
         match self {
             Self::Queue(queue) => check_name("queue", queue),
             Self::Host(_) => Ok(()),
+            Self::Task(module, task) => {
+                check_name("module name", module)?;
+                check_name("task name", task)
+            }
         }
     }
 }
@@ -30,6 +36,8 @@ impl fmt::Display for Pausable {
         match self {
             Self::Queue(queue) => write!(f, "queue:{queue}"),
             Self::Host(host) => write!(f, "host:{host}"),
+            // As the scope of its limit: what holds it back is the same.
+            Self::Task(module, task) => write!(f, "task:{module}/{task}"),
         }
     }
 }
@@ -38,14 +46,16 @@ impl FromStr for Pausable {
     type Err = BrokerError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text.split_once(':') {
-            Some(("queue", queue)) => Ok(Self::Queue(queue.to_owned())),
-            Some(("host", host)) => Ok(Self::Host(host.to_owned().into())),
-            _ => Err(BrokerError::invalid(
-                "name of what is paused",
-                text,
-                "queue:NAME or host:NAME",
-            )),
+        let expected = "queue:NAME, host:NAME or task:MODULE/TASK";
+        let invalid = || BrokerError::invalid("name of what is paused", text, expected);
+        match text.split_once(':').ok_or_else(invalid)? {
+            ("queue", queue) => Ok(Self::Queue(queue.to_owned())),
+            ("host", host) => Ok(Self::Host(host.to_owned().into())),
+            ("task", task) => {
+                let (module, task) = task.split_once('/').ok_or_else(invalid)?;
+                Ok(Self::Task(module.to_owned(), task.to_owned()))
+            }
+            _ => Err(invalid()),
         }
     }
 }
@@ -79,9 +89,13 @@ mod tests {
 
     #[test]
     fn is_read_as_it_was_written() {
-        for text in ["queue:images", "host:vm-1"] {
+        for text in ["queue:images", "host:vm-1", "task:images/resize"] {
             assert_eq!(text.parse::<Pausable>().unwrap().to_string(), text);
         }
-        assert!("images".parse::<Pausable>().is_err());
+        for text in ["images", "task:images", "tasks:a/b"] {
+            assert!(text.parse::<Pausable>().is_err(), "{text}");
+        }
+        let version = Pausable::Task("images@1.2.0".to_owned(), "resize".to_owned());
+        assert!(version.check().is_err());
     }
 }

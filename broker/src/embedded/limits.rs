@@ -8,6 +8,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::{
     fault::Fault,
+    pause,
     place::{self, Place},
     row::{self, Fare},
     switchboard::News,
@@ -28,7 +29,7 @@ const ONE: f64 = 1.0 - 1e-6;
 /// The limits as one reserve finds and uses them.
 #[derive(Debug, Default)]
 pub(super) struct Limits {
-    /// Whether there are any: a store without limits asks for none.
+    /// Whether there are any, or tasks that are paused: a store without either asks for none.
     pub(super) are_any: bool,
     states: HashMap<String, Option<State>>,
     noted: HashSet<String>,
@@ -38,6 +39,8 @@ pub(super) struct Limits {
 #[derive(Debug)]
 struct State {
     limit: Limit,
+    /// Whether it is a task that is paused: then there is no room, whatever the limit says.
+    is_paused: bool,
     running: u64,
     tokens: f64,
     is_used: bool,
@@ -45,6 +48,9 @@ struct State {
 
 impl State {
     fn has_room(&self) -> bool {
+        if self.is_paused {
+            return false;
+        }
         let has_slot = (self.limit.concurrency).is_none_or(|most| self.running < u64::from(most));
         has_slot && (self.limit.rate.is_none() || self.tokens >= ONE)
     }
@@ -62,9 +68,11 @@ impl State {
 
 impl Limits {
     pub(super) fn read(tx: &Tx<'_>) -> Result<Self, Fault> {
-        let found = tx.query("SELECT 1 FROM limits LIMIT 1", (), |_| Ok(()))?;
+        let sql = "SELECT EXISTS (SELECT 1 FROM limits)
+             OR EXISTS (SELECT 1 FROM paused WHERE what >= 'task:' AND what < 'task;')";
+        let found = tx.query(sql, (), |found| Ok(row::count(found, 0) > 0))?;
         Ok(Self {
-            are_any: found.is_some(),
+            are_any: found.unwrap_or(false),
             ..Self::default()
         })
     }
@@ -137,17 +145,20 @@ impl Limits {
             None if scope.starts_with("key:") => config("key:*")?,
             own => own,
         };
+        let is_paused = scope.starts_with("task:") && pause::is_paused(tx, scope)?;
         let state = match limit.filter(Limit::holds_back) {
-            Some(limit) => Some(Self::look(tx, scope, limit)?),
+            Some(limit) => Some(Self::look(tx, scope, limit, is_paused)?),
+            None if is_paused => Some(Self::look(tx, scope, Limit::default(), is_paused)?),
             None => None,
         };
         self.states.insert(scope.to_owned(), state);
         Ok(())
     }
 
-    fn look(tx: &Tx<'_>, scope: &str, limit: Limit) -> Result<State, Fault> {
+    fn look(tx: &Tx<'_>, scope: &str, limit: Limit, is_paused: bool) -> Result<State, Fault> {
         let mut state = State {
             limit,
+            is_paused,
             running: 0,
             tokens: 0.0,
             is_used: false,
@@ -276,6 +287,17 @@ pub(super) fn go_on(tx: &mut Tx<'_>, scope: &str) -> Result<(), Fault> {
             let sql = "DELETE FROM parked WHERE scope = ?1 AND queue = ?2";
             tx.execute(sql, (scope, &queue))?;
         }
+    }
+    Ok(())
+}
+
+/// A task is paused no more: what waits goes on in a hundred queues, and with the ticker in the others.
+pub(super) fn task_resumed(tx: &mut Tx<'_>, scope: &str) -> Result<(), Fault> {
+    go_on(tx, scope)?;
+    let sql = "SELECT count(*) FROM parked WHERE scope = ?1";
+    let queues = tx.query(sql, [scope], |found| Ok(row::number(found, 0)))?;
+    if queues.flatten().unwrap_or(0) > QUEUES {
+        set_alarm(tx, &format!("~{scope}"), tx.now, "REPLACE")?;
     }
     Ok(())
 }

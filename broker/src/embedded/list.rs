@@ -10,7 +10,9 @@ use super::{
     row,
     writer::query_all,
 };
-use crate::{BrokerError, Filter, InvocationId, List, Listing, State, listing::bad_cursor};
+use crate::{
+    BrokerError, Filter, InvocationId, List, Listing, State, listing::bad_cursor, more::More,
+};
 
 /// Records looked at in one step: some ten milliseconds of the reader's time.
 const STEP: usize = 1000;
@@ -88,7 +90,9 @@ fn look(
                 .queue
                 .as_ref()
                 .is_none_or(|queue| *queue == raw.queue)
-            && (filter.states.is_empty() || filter.states.contains(&raw.state));
+            && (filter.states.is_empty() || filter.states.contains(&raw.state))
+            && (filter.key.as_ref())
+                .is_none_or(|key| More::read(row::bytes(found, 19).as_deref()).has_key(key));
         Ok(Some((id, is_asked_for.then_some(raw))))
     })?;
     Ok(rows.into_iter().flatten().collect())

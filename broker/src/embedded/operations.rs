@@ -9,14 +9,17 @@ use std::{
 use rusqlite::Connection;
 
 use super::{
-    Durability, EmbeddedBroker, depth,
+    Durability, EmbeddedBroker, MAX_TTL_MS, depth,
     fault::{Fault, damaged},
     lease::millis,
     row,
     store::LAYOUT_VERSION,
-    writer::{query, query_all},
+    writer::{Tx, query, query_all},
 };
-use crate::{BrokerError, Check, HostInfo, Limit, LimitScope, Limited, QueueStats, Verdict};
+use crate::{
+    BrokerError, Check, HostInfo, Limit, LimitScope, Limited, QueueStats, Verdict,
+    broker::check_result_ttl,
+};
 
 /// A host that is silent for longer does not live: it reserves or renews every ten seconds.
 const ALIVE: Duration = Duration::from_secs(30);
@@ -58,6 +61,7 @@ pub(super) async fn queues(broker: &EmbeddedBroker) -> Result<Vec<QueueStats>, B
         let scheduled = counts(db, "SELECT queue, count(*) FROM scheduled GROUP BY queue")?;
         let blocked = counts(db, "SELECT queue, count(*) FROM blocked GROUP BY queue")?;
         let taken = counts(db, "SELECT queue, count FROM taken")?;
+        let ttls = result_ttls(db)?;
         query_all(
             db,
             "SELECT queue, (SELECT count(*) FROM ready r WHERE r.list = q.queue AND r.lane IS NULL)
@@ -76,6 +80,7 @@ pub(super) async fn queues(broker: &EmbeddedBroker) -> Result<Vec<QueueStats>, B
                     blocked: blocked.get(&queue).copied().unwrap_or(0),
                     running: running.get(&queue).copied().unwrap_or(0),
                     taken: taken.get(&queue).copied().unwrap_or(0),
+                    result_ttl_ms: ttls.get(&queue).copied(),
                     oldest_ms: row::number(found, 2)
                         .map_or(0, |_| now.saturating_sub(row::count(found, 2))),
                     queue,
@@ -84,6 +89,30 @@ pub(super) async fn queues(broker: &EmbeddedBroker) -> Result<Vec<QueueStats>, B
         )
     };
     broker.reader.run(read).await
+}
+
+/// Sets how long a queue keeps results, and makes the queue known.
+pub(super) async fn set_result_ttl(
+    broker: &EmbeddedBroker,
+    queue: &str,
+    ttl: Option<Duration>,
+) -> Result<(), BrokerError> {
+    let (ttl, queue) = (check_result_ttl(queue, ttl)?, queue.to_owned());
+    let set = move |tx: &mut Tx<'_>| {
+        let Some(ttl) = ttl else {
+            let sql = "DELETE FROM retention WHERE queue = ?1";
+            return tx.execute(sql, [&queue]).map(drop);
+        };
+        tx.execute("INSERT OR IGNORE INTO queues VALUES (?1)", [&queue])?;
+        let insert = "INSERT OR REPLACE INTO retention VALUES (?1, ?2)";
+        tx.execute(insert, (&queue, ttl.min(MAX_TTL_MS))).map(drop)
+    };
+    broker.writer.run(set).await
+}
+
+/// The queues that keep results for a time of their own.
+pub(super) fn result_ttls(db: &Connection) -> Result<HashMap<String, u64>, Fault> {
+    counts(db, "SELECT queue, ttl FROM retention")
 }
 
 fn counts(db: &Connection, sql: &str) -> Result<HashMap<String, u64>, Fault> {

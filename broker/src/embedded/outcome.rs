@@ -98,7 +98,8 @@ pub(super) const SELECT_STATUS: &str =
        coalesce(i.attempts, l.taken, r.taken, s.taken),
        CASE WHEN i.state IS NULL THEN coalesce(l.given_back, r.given_back, s.given_back) ELSE 0 END,
        coalesce(i.crashes, l.crashes, r.crashes, s.crashes),
-       s.starts_at, i.start_by, i.deadline, t.data, i.id, i.expires_at IS NULL OR i.expires_at > ?2, b.id IS NOT NULL
+       s.starts_at, i.start_by, i.deadline, t.data, i.id, i.expires_at IS NULL OR i.expires_at > ?2, b.id IS NOT NULL,
+       i.more
      FROM invocations i
      LEFT JOIN leases l ON l.id = i.id
      LEFT JOIN ready r ON r.list = coalesce(i.list, i.queue) AND r.pos = i.pos AND r.id = i.id

@@ -5,7 +5,7 @@ use rusqlite::Connection;
 use super::{
     EmbeddedBroker,
     fault::Fault,
-    row,
+    limits, row,
     switchboard::{News, Switchboard},
     writer::{Tx, Writer, query_all},
 };
@@ -33,14 +33,15 @@ pub(super) async fn resume(broker: &EmbeddedBroker, what: &Pausable) -> Result<b
         if tx.execute(sql, [what.to_string()])? == 0 {
             return Ok(false);
         }
-        match what {
-            Pausable::Queue(queue) => tx.say(News::Work(queue)),
+        match &what {
+            Pausable::Queue(queue) => tx.say(News::Work(queue.clone())),
+            Pausable::Task(..) => limits::task_resumed(tx, &what.to_string())?,
             Pausable::Host(host) => {
                 tx.execute(
                     "INSERT OR REPLACE INTO interrupts VALUES (?1, ?2)",
                     (host.as_str(), tx.now),
                 )?;
-                tx.say(News::Interrupt(host));
+                tx.say(News::Interrupt(host.clone()));
             }
         }
         Ok(true)
@@ -89,6 +90,12 @@ pub(super) fn open_queues(
     }
     let is_open = |queue: &String| !is_paused(Pausable::Queue(queue.clone()));
     Ok(queues.iter().map(is_open).collect())
+}
+
+/// Whether this, written as it is stored, is paused.
+pub(super) fn is_paused(tx: &Tx<'_>, what: &str) -> Result<bool, Fault> {
+    let sql = "SELECT 1 FROM paused WHERE what = ?1";
+    Ok(tx.query(sql, [what], |_| Ok(()))?.is_some())
 }
 
 fn names(db: &Connection) -> Result<Vec<String>, Fault> {

@@ -10,6 +10,7 @@ use super::{
     fault::{Fault, damaged},
     join::{self, Waiting},
     once,
+    operations::result_ttls,
     place::{Ends, Place},
     row::Fare,
     times::{self, Times},
@@ -56,11 +57,13 @@ impl Ready {
 }
 
 impl Ready {
-    /// Takes from the task what the caller does not say.
-    fn complete(&mut self, defaults: &Rest, now: u64) -> Result<(), Fault> {
+    /// Takes from the task and its queue what the caller does not say. An author asks for no more than the queue keeps.
+    fn complete(&mut self, target: &Target, now: u64) -> Result<(), Fault> {
+        let defaults = &target.defaults;
         let starts_at = self.start.map_or(now, |start| start.resolve(now).max(now));
         let behind = |ms: &u64| When::AtMs(starts_at.saturating_add(*ms));
-        self.result_ttl_ms = self.result_ttl_ms.or(defaults.ttl);
+        let ttls = [defaults.ttl, target.result_ttl_ms];
+        self.result_ttl_ms = self.result_ttl_ms.or(ttls.into_iter().flatten().min());
         self.expires = self.expires.or(defaults.expires.as_ref().map(behind));
         self.deadline = self.deadline.or(defaults.deadline.as_ref().map(behind));
         if let (None, Some(band)) = (self.more.band, defaults.band) {
@@ -77,6 +80,8 @@ struct Target {
     queue: String,
     /// What the task says where the caller does not.
     defaults: Rest,
+    /// How long its queue keeps results, where it says so.
+    result_ttl_ms: Option<u64>,
 }
 
 /// Accepts a batch, in order.
@@ -198,17 +203,21 @@ pub(super) fn write_all(tx: &mut Tx<'_>, items: Vec<Ready>) -> Result<Answers, F
     let mut ends = Ends::default();
     let mut uses = Uses::default();
     let mut depths = Depths::read(tx)?;
+    let ttls = result_ttls(tx.db)?;
     let mut answers = Vec::with_capacity(items.len());
     for mut item in items {
         let target = match targets.entry((item.task.clone(), item.queue.clone())) {
             std::collections::hash_map::Entry::Occupied(known) => known.into_mut(),
             std::collections::hash_map::Entry::Vacant(new) => {
                 let target = resolve(tx, &item.task, item.queue.as_deref())?;
-                new.insert(target)
+                new.insert(target.map(|target| Target {
+                    result_ttl_ms: ttls.get(&target.queue).copied(),
+                    ..target
+                }))
             }
         };
         if let Ok(target) = target {
-            item.complete(&target.defaults, tx.now)?;
+            item.complete(target, tx.now)?;
         }
         answers.push(match target {
             Err(_) if is_known(tx, item.id)? => Ok(item.id),
@@ -371,6 +380,7 @@ fn resolve(
             digest: None,
             queue: SYSTEM_QUEUE.to_owned(),
             defaults: Rest::default(),
+            result_ttl_ms: None,
         }));
     }
     let digest = match &task.module {
@@ -402,5 +412,6 @@ fn resolve(
         digest: Some(digest),
         queue: queue.unwrap_or_else(|| DEFAULT_QUEUE.to_owned()),
         defaults: own.rest,
+        result_ttl_ms: None,
     }))
 }

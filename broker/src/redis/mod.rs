@@ -541,6 +541,10 @@ impl Broker for RedisBroker {
         limits::set(self, scope, limit).await
     }
 
+    async fn set_result_ttl(&self, queue: &str, ttl: Option<Duration>) -> Result<(), BrokerError> {
+        operations::set_result_ttl(self, queue, ttl).await
+    }
+
     async fn pause(&self, what: &Pausable) -> Result<bool, BrokerError> {
         pause::pause(self, what).await
     }

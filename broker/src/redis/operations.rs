@@ -7,9 +7,10 @@ use ::redis::cmd;
 use super::{
     RedisBroker, key,
     script::{ANNOUNCE, QUEUE, RUNNING},
+    ttl_ms,
     value::{self, damaged},
 };
-use crate::{BrokerError, HostInfo, QueueStats};
+use crate::{BrokerError, HostInfo, QueueStats, broker::check_result_ttl};
 
 /// A host that is silent for longer does not live: it reserves or renews every ten seconds.
 const ALIVE: Duration = Duration::from_secs(30);
@@ -54,6 +55,7 @@ pub(super) async fn queues(broker: &RedisBroker) -> Result<Vec<QueueStats>, Brok
     let mut names: Vec<String> = names.into_iter().filter_map(value::text).collect();
     names.sort();
     let (running, _) = running(broker).await?;
+    let ttls = result_ttls(broker).await?;
     let mut stats = Vec::with_capacity(names.len());
     for queue in names {
         let mut call = QUEUE.call(1, 64);
@@ -68,10 +70,46 @@ pub(super) async fn queues(broker: &RedisBroker) -> Result<Vec<QueueStats>, Brok
                 .map_or(0, |scheduled| value::count(&scheduled)),
             blocked: counts.next().map_or(0, |blocked| value::count(&blocked)),
             taken: counts.next().map_or(0, |taken| value::count(&taken)),
+            result_ttl_ms: ttls.get(&queue).copied(),
             queue,
         });
     }
     Ok(stats)
+}
+
+/// The queues that keep results for a time of their own.
+async fn result_ttls(broker: &RedisBroker) -> Result<HashMap<String, u64>, BrokerError> {
+    let all = broker
+        .link
+        .run(cmd("HGETALL").arg(key("retention", "")))
+        .await?;
+    let all = value::records::<2>(value::list(all)?);
+    Ok(all
+        .filter_map(|[queue, ttl]| Some((value::text(queue)?, value::count(&ttl))))
+        .collect())
+}
+
+/// Sets how long a queue keeps results, and makes the queue known.
+pub(super) async fn set_result_ttl(
+    broker: &RedisBroker,
+    queue: &str,
+    ttl: Option<Duration>,
+) -> Result<(), BrokerError> {
+    let write = match check_result_ttl(queue, ttl)? {
+        None => {
+            let mut remove = cmd("HDEL");
+            remove.arg(key("retention", "")).arg(queue);
+            remove
+        }
+        Some(ms) => {
+            let known = key("queues", "");
+            broker.link.run(cmd("SADD").arg(known).arg(queue)).await?;
+            let mut set = cmd("HSET");
+            set.arg(key("retention", "")).arg(queue).arg(ttl_ms(ms));
+            set
+        }
+    };
+    broker.link.run(&write).await.map(drop)
 }
 
 /// Counted from the leases, page by page: there is no second index that could disagree.

@@ -4,16 +4,19 @@ use std::collections::BTreeMap;
 
 use ::redis::cmd;
 
-use super::{RedisBroker, key, operations::now_ms, script::RESUME, value};
+use super::{
+    RedisBroker, key,
+    script::{PAUSE, RESUME},
+    value,
+};
 use crate::{BrokerError, Control, HostId, Pausable, Paused};
 
 /// Pauses; whether it was not paused already.
 pub(super) async fn pause(broker: &RedisBroker, what: &Pausable) -> Result<bool, BrokerError> {
     what.check()?;
-    let now = now_ms(broker).await?;
-    let mut write = cmd("HSETNX");
-    write.arg(key("paused", "")).arg(what.to_string()).arg(now);
-    Ok(value::count(&broker.link.run(&write).await?) > 0)
+    let mut call = PAUSE.call(1, 64);
+    call.arg(what.to_string());
+    Ok(value::count(&broker.link.call(&call).await?) > 0)
 }
 
 /// Ends a pause; whether it was paused.

@@ -41,8 +41,9 @@ scripts! {
     ANNOUNCE = ["announce.lua"];
     RUNNING = ["running.lua"];
     QUEUE = ["queue.lua"];
-    RESUME = ["resume.lua"];
-    LIMIT = ["prefix.lua", "place.lua", "limits.lua", "limit.lua"];
+    PAUSE = ["prefix.lua", "limiting.lua", "pause.lua"];
+    RESUME = ["prefix.lua", "place.lua", "limits.lua", "limiting.lua", "resume.lua"];
+    LIMIT = ["prefix.lua", "place.lua", "limits.lua", "limiting.lua", "limit.lua"];
     GO_ON = ["prefix.lua", "place.lua", "limits.lua", "go_on.lua"];
     SCHEDULES = ["schedules.lua"];
     SCHEDULE_PUT = ["schedule_put.lua"];

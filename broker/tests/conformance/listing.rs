@@ -109,6 +109,39 @@ pub(crate) async fn lists_by_queue_and_task(kit: Kit) {
     assert!(matches!(refused, Err(BrokerError::Invalid { .. })));
 }
 
+pub(crate) async fn lists_by_key(kit: Kit) {
+    let of = async |fair: Option<&str>, shared: Option<&str>, start: Option<When>| {
+        let mut submission = kit.submission("text/run");
+        submission.options.fairness_key = fair.map(str::to_owned);
+        submission.options.concurrency_key = shared.map(str::to_owned);
+        submission.options.start = start;
+        kit.accept(submission).await
+    };
+    let later = Some(When::InMs(3_600_000));
+    let fair = of(Some("tenant-17"), None, None).await;
+    let shared = of(Some("tenant-1"), Some("tenant-17"), later).await;
+    let both = of(Some("tenant-17"), Some("tenant-17"), None).await;
+    let other = of(None, Some("tenant-1"), later).await;
+    of(None, None, None).await;
+    let by = |key: &str| Filter::default().key(key);
+    assert_eq!(
+        listed(&kit, &by("tenant-17")).await,
+        set([fair, shared, both])
+    );
+    assert_eq!(listed(&kit, &by("tenant-1")).await, set([shared, other]));
+    let waiting = by("tenant-17").states([State::Scheduled]);
+    assert_eq!(listed(&kit, &waiting).await, set([shared]));
+    assert_eq!(listed(&kit, &by("tenant")).await, set([]));
+    // A damaged key would never be found: it is refused.
+    let list = List {
+        filter: by("no key"),
+        cursor: None,
+        limit: 1,
+    };
+    let refused = kit.client.list(&list).await;
+    assert!(matches!(refused, Err(BrokerError::Invalid { .. })));
+}
+
 pub(crate) async fn lists_by_age_and_moment(kit: Kit) {
     let old = kit.submit().await;
     let accepted = kit.client.status(old).await.unwrap().submitted_at_ms;

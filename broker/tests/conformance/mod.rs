@@ -298,6 +298,7 @@ macro_rules! suite {
             listing {
                 listing::lists_by_state,
                 listing::lists_by_queue_and_task,
+                listing::lists_by_key,
                 listing::lists_by_age_and_moment,
                 listing::pages_give_everything_that_stays,
                 listing::refuses_a_cursor_that_is_none,
@@ -315,10 +316,14 @@ macro_rules! suite {
                 pausing::a_paused_queue_wakes_nobody_and_a_resume_wakes_at_once,
                 pausing::a_paused_host_takes_nothing_and_others_go_on,
                 pausing::pauses_are_listed_and_outlive_processes,
+                pausing::a_paused_task_stands_aside_until_it_is_resumed,
+                pausing::a_pause_of_a_task_leaves_its_limit_alone,
+                pausing::a_retry_of_a_paused_task_waits_and_a_resume_wakes_at_once,
                 pausing::a_host_hears_what_it_is_told,
             }
             operations {
                 operations::counts_queues,
+                operations::a_queue_keeps_its_results_for_a_time_of_its_own,
                 operations::lists_hosts_that_live,
                 operations::finds_a_fresh_store_sound,
                 operations::the_status_follows_an_invocation,

@@ -1,8 +1,10 @@
 //! What operators see.
 
-use celeriac_broker::{HostInfo, QueueStats, Reserve, State, Verdict};
+use std::time::Duration;
 
-use super::kit::{Kit, request};
+use celeriac_broker::{BrokerError, HostInfo, QueueStats, Reserve, State, Verdict, When};
+
+use super::kit::{Kit, eventually, request};
 
 fn find(queues: &[QueueStats], queue: &str) -> QueueStats {
     queues
@@ -16,7 +18,7 @@ pub(crate) async fn counts_queues(kit: Kit) {
     kit.submit_many(3).await;
     kit.submit_to("other").await;
     let lease = kit.take().await.lease;
-    tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    tokio::time::sleep(Duration::from_millis(5)).await;
     let queues = kit.host.queues().await.unwrap();
     let stats = find(&queues, "default");
     assert_eq!((stats.queued, stats.running), (2, 1));
@@ -28,6 +30,61 @@ pub(crate) async fn counts_queues(kit: Kit) {
     let stats = find(&kit.host.queues().await.unwrap(), "default");
     assert_eq!((stats.queued, stats.running, stats.oldest_ms), (0, 2, 0));
     assert_eq!(stats.taken, 3);
+}
+
+pub(crate) async fn a_queue_keeps_its_results_for_a_time_of_its_own(kit: Kit) {
+    let moment = Duration::from_millis(50);
+    kit.client
+        .set_result_ttl("short", Some(moment))
+        .await
+        .unwrap();
+    let queues = kit.client.queues().await.unwrap();
+    assert_eq!(find(&queues, "short").result_ttl_ms, Some(50));
+    let plain = kit.submit().await;
+    let short = kit.submit_to("short").await;
+    let mut submission = kit.submission("text/run");
+    submission.options.queue = Some("short".to_owned());
+    submission.options.result_ttl_ms = Some(3_600_000);
+    let own = kit.accept(submission).await;
+    let mut submission = kit.submission("text/run");
+    submission.options.queue = Some("short".to_owned());
+    submission.options.start = Some(When::InMs(1));
+    let later = kit.accept(submission).await;
+    // It is fixed when an invocation is accepted.
+    kit.client.set_result_ttl("short", None).await.unwrap();
+    assert_eq!(
+        find(&kit.client.queues().await.unwrap(), "short").result_ttl_ms,
+        None
+    );
+    let usual = kit.submit_to("short").await;
+    let asked = Reserve {
+        queues: vec!["default".to_owned(), "short".to_owned()],
+        ..request()
+    };
+    let mut left = 5;
+    while left > 0 {
+        for taken in kit.reserve_until_some(asked.clone()).await {
+            kit.succeed(&taken.lease).await;
+            left -= 1;
+        }
+    }
+    for gone in [short, later] {
+        eventually(async || {
+            let status = kit.client.status(gone).await;
+            matches!(status, Err(BrokerError::Expired(_)))
+        })
+        .await;
+    }
+    for kept in [plain, own, usual] {
+        assert_eq!(
+            kit.client.status(kept).await.unwrap().state,
+            State::Succeeded
+        );
+    }
+    for (queue, ttl) in [("No Queue", moment), ("short", Duration::ZERO)] {
+        let refused = kit.client.set_result_ttl(queue, Some(ttl)).await;
+        assert!(matches!(refused, Err(BrokerError::Invalid { .. })));
+    }
 }
 
 fn info(request: &Reserve) -> HostInfo {

@@ -1,10 +1,13 @@
-//! Pausing queues and hosts, and telling hosts what to do.
+//! Pausing queues, tasks and hosts, and telling hosts what to do.
 
 use std::time::Duration;
 
-use celeriac_broker::{BrokerError, Control, HostId, HostInfo, Pausable, Reserve, State};
+use celeriac_broker::{
+    BrokerError, Control, HostId, HostInfo, InvocationId, Limit, Pausable, Priority, Reserve,
+    State, When,
+};
 
-use super::kit::{Kit, request, within};
+use super::kit::{Kit, eventually, request, within};
 
 fn queue(name: &str) -> Pausable {
     Pausable::Queue(name.to_owned())
@@ -141,21 +144,26 @@ pub(crate) async fn a_paused_host_takes_nothing_and_others_go_on(kit: Kit) {
 
 pub(crate) async fn pauses_are_listed_and_outlive_processes(kit: Kit) {
     assert!(kit.client.paused().await.unwrap().is_empty());
-    let all = [queue("b"), queue("a"), Pausable::Host(request().host)];
+    let all = [
+        queue("b"),
+        queue("a"),
+        Pausable::Host(request().host),
+        task(),
+    ];
     for what in &all {
         kit.client.pause(what).await.unwrap();
     }
     let again = kit.store.open().await;
     let listed = again.paused().await.unwrap();
     let names: Vec<_> = listed.iter().map(|pause| pause.what.clone()).collect();
-    assert_eq!(names, [queue("a"), queue("b"), all[2].clone()]);
+    assert_eq!(names, [queue("a"), queue("b"), all[2].clone(), task()]);
     assert!(
         listed
             .iter()
             .all(|pause| pause.since_ms > 1_600_000_000_000)
     );
     again.resume(&queue("a")).await.unwrap();
-    assert_eq!(kit.client.paused().await.unwrap().len(), 2);
+    assert_eq!(kit.client.paused().await.unwrap().len(), 3);
 }
 
 pub(crate) async fn a_host_hears_what_it_is_told(kit: Kit) {
@@ -174,4 +182,139 @@ pub(crate) async fn a_host_hears_what_it_is_told(kit: Kit) {
             }
         }
     }
+}
+
+fn task() -> Pausable {
+    Pausable::Task("text".to_owned(), "run".to_owned())
+}
+
+/// Submits `text/slow` to `default`.
+async fn submit_other(kit: &Kit) -> InvocationId {
+    let mut other = kit.submission("text/slow");
+    other.options.queue = Some("default".to_owned());
+    kit.accept(other).await
+}
+
+async fn queued(kit: &Kit, name: &str) -> u64 {
+    let queues = kit.client.queues().await.unwrap();
+    queues
+        .iter()
+        .find(|queue| queue.queue == name)
+        .map_or(0, |queue| queue.queued)
+}
+
+pub(crate) async fn a_paused_task_stands_aside_until_it_is_resumed(kit: Kit) {
+    let running = kit.submit().await;
+    let lease = kit.take().await.lease;
+    assert!(kit.client.pause(&task()).await.unwrap());
+    assert!(!kit.client.pause(&task()).await.unwrap());
+    let mut waiting = kit.submit_many(4).await;
+    let mut fair = kit.submission("text/run");
+    fair.options.fairness_key = Some("tenant".to_owned());
+    waiting.push(kit.accept(fair).await);
+    let mut high = kit.submission("text/run");
+    high.options.priority = Priority::High;
+    let high = kit.accept(high).await;
+    let mut short = kit.submission("text/run");
+    short.options.expires = Some(When::InMs(200));
+    let short = kit.accept(short).await;
+    let elsewhere = kit.submit_to("other").await;
+    let other = submit_other(&kit).await;
+    assert_eq!(kit.take_all().await, [other], "it is in nobody's way");
+    // What runs goes on; what waits is counted, cancelled, and expires.
+    kit.succeed(&lease).await;
+    assert_eq!(
+        kit.client.status(running).await.unwrap().state,
+        State::Succeeded
+    );
+    let gone = waiting.remove(1);
+    kit.client.cancel(gone).await.unwrap();
+    let asked = Reserve {
+        wait: Duration::ZERO,
+        ..request()
+    };
+    eventually(async || {
+        kit.host.reserve(&asked).await.unwrap();
+        kit.client.status(short).await.unwrap().state == State::Expired
+    })
+    .await;
+    assert_eq!(
+        (queued(&kit, "default").await, kit.take_all().await),
+        (5, vec![])
+    );
+    assert!(kit.client.resume(&task()).await.unwrap());
+    assert!(!kit.client.resume(&task()).await.unwrap());
+    let both = Reserve {
+        queues: vec!["default".to_owned(), "other".to_owned()],
+        ..asked
+    };
+    let taken = kit.host.reserve(&both).await.unwrap();
+    let taken: Vec<_> = taken.iter().map(|taken| taken.lease.id).collect();
+    waiting.insert(0, high);
+    waiting.push(elsewhere);
+    assert_eq!(taken, waiting, "in the order in which they came");
+    assert_eq!(kit.store.ordered().await, 0);
+    for wrong in ["No", "a@1"] {
+        let refused = kit
+            .client
+            .pause(&Pausable::Task(wrong.to_owned(), "run".to_owned()))
+            .await;
+        assert!(matches!(refused, Err(BrokerError::Invalid { .. })));
+    }
+}
+
+pub(crate) async fn a_pause_of_a_task_leaves_its_limit_alone(kit: Kit) {
+    let scope = "task:text/run".parse().unwrap();
+    let limit = |concurrency| Limit {
+        concurrency: Some(concurrency),
+        ..Limit::default()
+    };
+    kit.client.set_limit(&scope, Some(&limit(1))).await.unwrap();
+    let ids = kit.submit_many(4).await;
+    let lease = kit.take().await.lease;
+    kit.client.pause(&task()).await.unwrap();
+    // There would be room for one, then for two, then for all.
+    kit.succeed(&lease).await;
+    assert!(kit.take_all().await.is_empty());
+    kit.client.set_limit(&scope, Some(&limit(2))).await.unwrap();
+    assert!(kit.take_all().await.is_empty());
+    kit.client.resume(&task()).await.unwrap();
+    assert_eq!(kit.take_all().await, ids[1..3]);
+    kit.client.pause(&task()).await.unwrap();
+    kit.client.set_limit(&scope, None).await.unwrap();
+    let other = submit_other(&kit).await;
+    assert_eq!(kit.take_all().await, [other]);
+    kit.client.resume(&task()).await.unwrap();
+    assert_eq!(kit.take_all().await, ids[3..]);
+}
+
+pub(crate) async fn a_retry_of_a_paused_task_waits_and_a_resume_wakes_at_once(kit: Kit) {
+    let id = kit.submit().await;
+    let taken = kit.take().await;
+    kit.client.pause(&task()).await.unwrap();
+    kit.retry(&taken, Duration::ZERO).await;
+    // The ticker queues it again; a look at the queue has it stand aside.
+    eventually(async || kit.client.status(id).await.unwrap().state == State::Queued).await;
+    let other = submit_other(&kit).await;
+    assert_eq!(kit.take_all().await, [other]);
+    let host = kit.host.clone();
+    let waiting = tokio::spawn(async move {
+        loop {
+            let reserved = host.reserve(&request()).await.unwrap();
+            if !reserved.is_empty() {
+                return reserved;
+            }
+        }
+    });
+    tokio::time::sleep(Duration::from_millis(30)).await;
+    let begun = std::time::Instant::now();
+    // Another process resumes, and the pause was not this one's either.
+    kit.store.open().await.resume(&task()).await.unwrap();
+    let taken = within(waiting).await.unwrap();
+    assert_eq!((taken[0].lease.id, taken[0].attempt), (id, 2));
+    assert!(
+        begun.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        begun.elapsed()
+    );
 }

@@ -28,11 +28,12 @@ Examples:
   celeriac cancel $a $b $c --json
   celeriac cancel $a --children
   celeriac cancel --queue images --task images/resize --older-than 1h --dry-run
+  celeriac cancel --key tenant-17 --dry-run
   celeriac cancel --state queued --queue reports")]
 pub(crate) struct CancelArgs {
     /// The invocations
-    #[arg(value_name = "ID", required_unless_present_any = ["state", "queue", "task", "older_than", "newer_than"])]
-    #[arg(conflicts_with_all = ["state", "queue", "task", "older_than", "newer_than", "dry_run"])]
+    #[arg(value_name = "ID", required_unless_present_any = ["state", "queue", "task", "key", "older_than", "newer_than"])]
+    #[arg(conflicts_with_all = ["state", "queue", "task", "key", "older_than", "newer_than", "dry_run"])]
     ids: Vec<InvocationId>,
 
     /// Stop also what they have called, and what that has called

@@ -3,12 +3,12 @@
 use std::process::ExitCode;
 
 use celeriac::settings::Settings;
-use celeriac_broker::{Limit, LimitScope, Limited, Rate};
+use celeriac_broker::{Limit, LimitScope, Limited, Pausable, Paused, Rate};
 use clap::{Args, Subcommand};
-use comfy_table::Cell;
+use comfy_table::{Cell, Color};
 use serde_json::json;
 
-use super::{connect::connect, error::CliError, exit::Exit, output::Output};
+use super::{connect::connect, error::CliError, exit::Exit, figures::ago, output::Output};
 
 /// List, set and remove limits that hold across all hosts
 ///
@@ -28,7 +28,7 @@ pub(crate) struct LimitsArgs {
 
 #[derive(Subcommand, Debug)]
 enum Action {
-    /// List the limits that are set
+    /// List the limits that are set, and the tasks that are paused
     #[command(after_help = "Examples:\n  celeriac limits list\n  celeriac limits list --json")]
     List,
     /// Set the limit of a scope, in place of the one that it has
@@ -79,7 +79,11 @@ pub(crate) async fn limits(
     let client = connect(&settings).await?;
     let broker = client.broker();
     match args.action {
-        Action::List => show(&broker.limits().await?, out)?,
+        Action::List => {
+            let mut paused = broker.paused().await?;
+            paused.retain(|pause| matches!(pause.what, Pausable::Task(..)));
+            show(&broker.limits().await?, &paused, out)?;
+        }
         Action::Set { scope, limit } => {
             let limit = Limit {
                 concurrency: limit.concurrency,
@@ -111,35 +115,70 @@ pub(crate) async fn limits(
     Ok(Exit::Success.into())
 }
 
-fn show(limits: &[Limited], out: &Output) -> Result<(), CliError> {
+fn show(limits: &[Limited], paused: &[Paused], out: &Output) -> Result<(), CliError> {
     if out.is_json {
-        return out.document(&json!({ "limits": limits }));
+        return out.document(&json!({ "limits": limits, "paused_tasks": paused }));
     }
-    if limits.is_empty() {
+    if limits.is_empty() && paused.is_empty() {
         out.note("no limit is set: `celeriac limits set SCOPE …` sets one");
         return Ok(());
     }
-    let rows = limits.iter().map(
-        |Limited {
-             scope,
-             limit,
-             running,
-         }| {
-            let rate = limit.rate.map(|rate| match limit.burst {
-                Some(burst) => format!("{rate}, {burst} at once"),
-                None => rate.to_string(),
-            });
-            [
-                Cell::new(scope),
-                Cell::new(running),
-                cell(limit.concurrency),
-                cell(rate),
-                cell(limit.max_queue),
-            ]
-        },
-    );
-    let heads = ["SCOPE", "RUNNING", "CONCURRENCY", "RATE", "MAX QUEUE"];
-    out.table(heads, rows.collect())
+    // What is paused is written as the scope of its limit is.
+    let is_of =
+        |pause: &&Paused, limited: &Limited| pause.what.to_string() == limited.scope.to_string();
+    let mut rows: Vec<_> = limits
+        .iter()
+        .map(|limited| row(limited, paused.iter().find(|pause| is_of(pause, limited))))
+        .collect();
+    let has_limit = |pause: &Paused| limits.iter().any(|limited| is_of(&pause, limited));
+    let others = paused.iter().filter(|pause| !has_limit(pause));
+    rows.extend(others.map(|pause| {
+        let none = || Cell::new("-");
+        [
+            Cell::new(&pause.what),
+            none(),
+            none(),
+            none(),
+            none(),
+            since(Some(pause)),
+        ]
+    }));
+    let heads = [
+        "SCOPE",
+        "RUNNING",
+        "CONCURRENCY",
+        "RATE",
+        "MAX QUEUE",
+        "PAUSED",
+    ];
+    out.table(heads, rows)
+}
+
+fn row(limited: &Limited, pause: Option<&Paused>) -> [Cell; 6] {
+    let Limited {
+        scope,
+        limit,
+        running,
+    } = limited;
+    let rate = limit.rate.map(|rate| match limit.burst {
+        Some(burst) => format!("{rate}, {burst} at once"),
+        None => rate.to_string(),
+    });
+    [
+        Cell::new(scope),
+        Cell::new(running),
+        cell(limit.concurrency),
+        cell(rate),
+        cell(limit.max_queue),
+        since(pause),
+    ]
+}
+
+fn since(pause: Option<&Paused>) -> Cell {
+    match pause {
+        Some(pause) => Cell::new(ago(pause.since_ms)).fg(Color::Yellow),
+        None => Cell::new("-"),
+    }
 }
 
 fn cell(value: Option<impl ToString>) -> Cell {

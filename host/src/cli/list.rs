@@ -1,4 +1,4 @@
-//! `celeriac list`: invocations by state, queue, task and age.
+//! `celeriac list`: invocations by state, queue, task, key and age.
 
 use std::{process::ExitCode, time::Duration};
 
@@ -16,7 +16,7 @@ use super::{
     output::Output,
 };
 
-/// List invocations by state, queue, task and age
+/// List invocations by state, queue, task, key and age
 ///
 /// All that are asked for come, in no particular order on Redis and oldest first on an embedded store; what changes
 /// while they are listed may come twice or not. Without --state running or scheduled every record that is kept is
@@ -27,6 +27,7 @@ Examples:
   celeriac list --state running
   celeriac list --queue images --state queued --older-than 10m
   celeriac list --task shop/checkout --state failed,expired --newer-than 1d --limit 500
+  celeriac list --key tenant-17 --state queued,running
   celeriac list --state queued --json | jq -r '.invocations[].id'")]
 pub(crate) struct ListArgs {
     #[command(flatten)]
@@ -57,6 +58,10 @@ pub(crate) struct FilterArgs {
     #[arg(long, value_name = "TASK")]
     pub(crate) task: Option<TaskFilter>,
 
+    /// Only those with this concurrency key or this fairness key
+    #[arg(long, value_name = "KEY")]
+    pub(crate) key: Option<String>,
+
     /// Only those accepted at least this long ago, such as `1h`
     #[arg(long, value_parser = units::parse_duration, value_name = "DURATION")]
     pub(crate) older_than: Option<Duration>,
@@ -74,6 +79,7 @@ impl FilterArgs {
             states: self.state.clone(),
             queue: self.queue.clone(),
             task: self.task.clone(),
+            key: self.key.clone(),
             older_than_ms: self.older_than.map(ms),
             newer_than_ms: self.newer_than.map(ms),
             ..Filter::default()

@@ -1,23 +1,24 @@
-//! `celeriac pause`, `resume` and `drain`: what operators do to queues and hosts while they work.
+//! `celeriac pause`, `resume` and `drain`: what operators do to queues, tasks and hosts while they work.
 
 use std::process::ExitCode;
 
 use celeriac::settings::Settings;
-use celeriac_broker::{Broker, Control, HostInfo, Pausable};
+use celeriac_broker::{Broker, Control, HostInfo, LimitScope, Pausable};
 use clap::{Args, ValueEnum};
 use serde_json::json;
 
 use super::{connect::connect, error::CliError, exit::Exit, output::Output};
 
-/// Pause a queue or a host: nothing more is taken from it, or by it
+/// Pause a queue, a task or a host: nothing more is taken from it, started of it, or taken by it
 ///
-/// What runs goes on, and what is submitted waits. A pause outlives every process; `celeriac queues` and `celeriac
-/// hosts` show it.
+/// What runs goes on, and what is submitted waits. A pause outlives every process; `celeriac queues`, `celeriac hosts`
+/// and, of tasks, `celeriac limits list` show it. What waits of a paused task is in the way of nothing else in its queue.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
   celeriac pause queue images
-  celeriac pause host web-3-91c2    a live host, or how its name begins")]
+  celeriac pause task images/resize  in every version and every queue
+  celeriac pause host web-3-91c2     a live host, or how its name begins")]
 pub(crate) struct PauseArgs {
     #[command(flatten)]
     target: Target,
@@ -28,6 +29,7 @@ pub(crate) struct PauseArgs {
 #[command(after_help = "\
 Examples:
   celeriac resume queue images
+  celeriac resume task images/resize
   celeriac resume host web-3-91c2")]
 pub(crate) struct ResumeArgs {
     #[command(flatten)]
@@ -51,7 +53,7 @@ struct Target {
     #[arg(value_name = "KIND")]
     kind: Kind,
 
-    /// Its name; of a host how it begins
+    /// Its name: of a task MODULE/TASK, of a host how it begins
     #[arg(value_name = "NAME")]
     name: String,
 }
@@ -60,6 +62,8 @@ struct Target {
 enum Kind {
     /// No host takes anything from it
     Queue,
+    /// No host starts it, in whichever version and queue
+    Task,
     /// It takes nothing from any queue
     Host,
 }
@@ -68,6 +72,7 @@ impl Target {
     async fn find(self, broker: &dyn Broker) -> Result<Pausable, CliError> {
         match self.kind {
             Kind::Queue => Ok(Pausable::Queue(self.name)),
+            Kind::Task => task(&self.name),
             Kind::Host => Ok(Pausable::Host(find_host(broker, &self.name).await?.host)),
         }
     }
@@ -83,6 +88,15 @@ impl Target {
             }
         }
         self.find(broker).await
+    }
+}
+
+/// A task by name: a version of it is not paused alone.
+fn task(name: &str) -> Result<Pausable, CliError> {
+    let remedy = "write MODULE/TASK, such as images/resize: all its versions are meant";
+    match format!("task:{name}").parse::<LimitScope>() {
+        Ok(LimitScope::Task(module, task)) => Ok(Pausable::Task(module, task)),
+        _ => Err(CliError::usage(format!("`{name}` is no task"), remedy)),
     }
 }
 

@@ -1,10 +1,11 @@
 //! `celeriac queues`: what waits, and who serves it.
 
-use std::process::ExitCode;
+use std::{process::ExitCode, time::Duration};
 
-use celeriac::settings::Settings;
+use celeriac::settings::{Settings, units};
 use celeriac_broker::{HostInfo, Pausable, Paused, QueueStats, SYSTEM_QUEUE};
-use clap::Args;
+use celeriac_client::Client;
+use clap::{Args, Subcommand};
 use comfy_table::{Cell, Color};
 use serde_json::{Value, json};
 
@@ -16,22 +17,85 @@ use super::{
     output::Output,
 };
 
-/// List the queues: what waits, what runs, how many hosts serve each
+/// List the queues: what waits, what runs, how many hosts serve each; or change them
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
   celeriac queues
   watch -c celeriac queues
+  celeriac queues set images --result-ttl 1h
   celeriac queues --json | jq '.queues[] | select(.hosts == 0)'")]
-pub(crate) struct QueuesArgs {}
+pub(crate) struct QueuesArgs {
+    #[command(subcommand)]
+    action: Option<Action>,
+}
+
+#[derive(Subcommand, Debug)]
+enum Action {
+    /// Set how long the results of a queue are kept
+    ///
+    /// Of what is handed in to it from now on, by whomever, unless the caller has said how long. Bounds on what waits and runs
+    /// are set by `celeriac limits`.
+    #[command(after_help = "\
+Examples:
+  celeriac queues set images --result-ttl 1h
+  celeriac queues set images --result-ttl default")]
+    Set(SetArgs),
+}
+
+#[derive(Args, Debug)]
+struct SetArgs {
+    /// The queue
+    #[arg(value_name = "QUEUE")]
+    queue: String,
+
+    /// So long, such as `1h`; `default`: as long as the hosts' setting `result_ttl` says
+    #[arg(long, value_name = "DURATION", value_parser = result_ttl)]
+    result_ttl: Ttl,
+}
+
+/// How long results are kept; none: as by default.
+#[derive(Clone, Copy, Debug)]
+struct Ttl(Option<Duration>);
+
+fn result_ttl(text: &str) -> Result<Ttl, String> {
+    match text {
+        "default" => Ok(Ttl(None)),
+        span => units::parse_duration(span).map(|span| Ttl(Some(span))),
+    }
+}
 
 /// Runs the command.
 pub(crate) async fn queues(
-    _: QueuesArgs,
+    args: QueuesArgs,
     settings: Settings,
     out: &Output,
 ) -> Result<ExitCode, CliError> {
     let client = connect(&settings).await?;
+    match args.action {
+        None => list(&client, out).await,
+        Some(Action::Set(args)) => set(&client, &args, out).await,
+    }
+}
+
+async fn set(client: &Client, args: &SetArgs, out: &Output) -> Result<ExitCode, CliError> {
+    let (queue, Ttl(ttl)) = (&args.queue, args.result_ttl);
+    client.broker().set_result_ttl(queue, ttl).await?;
+    let ms = ttl.map(|ttl| u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX));
+    match (out.is_json, ms) {
+        (true, ms) => out.document(&json!({ "queue": queue, "result_ttl_ms": ms }))?,
+        (false, Some(ms)) => out.note(&format!(
+            "results of what is handed in to `{queue}` from now on are kept for {}",
+            span(ms)
+        )),
+        (false, None) => out.note(&format!(
+            "results of what is handed in to `{queue}` from now on are kept as long as by default"
+        )),
+    }
+    Ok(Exit::Success.into())
+}
+
+async fn list(client: &Client, out: &Output) -> Result<ExitCode, CliError> {
     let (mut queues, hosts) = (
         client.broker().queues().await?,
         client.broker().hosts().await?,
@@ -61,6 +125,7 @@ pub(crate) async fn queues(
                 "OLDEST",
                 "HOSTS",
                 "PAUSED",
+                "RESULTS",
             ],
             queues
                 .iter()
@@ -87,11 +152,12 @@ fn document(queue: &QueueStats, hosts: usize, pause: Option<&Paused>) -> Value {
         running,
         oldest_ms,
         taken,
+        result_ttl_ms,
     } = queue;
-    json!({ "queue": queue, "queued": queued, "blocked": blocked, "scheduled": scheduled, "running": running, "oldest_ms": oldest_ms, "taken": taken, "hosts": hosts, "paused_since_ms": pause.map(|pause| pause.since_ms) })
+    json!({ "queue": queue, "queued": queued, "blocked": blocked, "scheduled": scheduled, "running": running, "oldest_ms": oldest_ms, "taken": taken, "hosts": hosts, "paused_since_ms": pause.map(|pause| pause.since_ms), "result_ttl_ms": result_ttl_ms })
 }
 
-fn row(queue: &QueueStats, hosts: usize, pause: Option<&Paused>) -> [Cell; 8] {
+fn row(queue: &QueueStats, hosts: usize, pause: Option<&Paused>) -> [Cell; 9] {
     let hosts_cell = match (hosts, queue.queued) {
         (0, 1..) => Cell::new("none").fg(Color::Red),
         _ => Cell::new(hosts),
@@ -112,5 +178,6 @@ fn row(queue: &QueueStats, hosts: usize, pause: Option<&Paused>) -> [Cell; 8] {
             Some(pause) => Cell::new(ago(pause.since_ms)).fg(Color::Yellow),
             None => Cell::new("-"),
         },
+        Cell::new(queue.result_ttl_ms.map_or("-".to_owned(), span)),
     ]
 }

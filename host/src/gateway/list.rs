@@ -28,6 +28,9 @@ pub(crate) struct Wanted {
     /// Their task: `images` for all of a module, `images/resize` for one.
     #[param(value_type = Option<String>, pattern = "^[a-z0-9][a-z0-9._-]{0,63}(/[a-z0-9][a-z0-9._-]{0,63})?$")]
     task: Option<TaskFilter>,
+    /// Their concurrency key or their fairness key.
+    #[param(pattern = "^[!-~]{1,128}$")]
+    key: Option<String>,
     /// Accepted at least this many milliseconds ago.
     #[param(minimum = 0)]
     older_than_ms: Option<u64>,
@@ -78,6 +81,7 @@ pub(crate) async fn list(
         states: states(wanted.states.as_deref())?,
         queue: wanted.queue,
         task: wanted.task,
+        key: wanted.key,
         older_than_ms: wanted.older_than_ms,
         newer_than_ms: wanted.newer_than_ms,
         since_ms: wanted.since_ms,

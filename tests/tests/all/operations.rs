@@ -96,6 +96,52 @@ async fn a_queue_is_paused_and_a_host_throttled_and_drained() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_task_is_paused_and_others_go_on() -> Result<()> {
+    for stage in both().await? {
+        let _host = stage.host(&[]).await?;
+        stage.push(&["basics"]).await?;
+        let paused = celeriac(&stage, &["pause", "task", "basics/echo"])?;
+        ensure!(paused["what"] == "task:basics/echo", "{paused}");
+        let call = stage.client.task("basics/echo")?;
+        let call = call.concurrency_key("tenant-17");
+        let held = call.submit_all((0..3).map(|number| json!(number))).await?;
+        // What was handed in behind it runs, what is paused does not.
+        let sum: f64 = stage
+            .client
+            .call("basics/add", &json!({ "a": 1, "b": 2 }))
+            .await?;
+        ensure!(sum == 3.0);
+        let limits = celeriac(&stage, &["limits", "list"])?;
+        ensure!(
+            limits["paused_tasks"][0]["what"] == "task:basics/echo",
+            "{limits}"
+        );
+        let of_key = celeriac(&stage, &["list", "--key", "tenant-17", "--state", "queued"])?;
+        ensure!(
+            of_key["invocations"].as_array().map(Vec::len) == Some(3),
+            "{of_key}"
+        );
+        let top = Command::new(binary())
+            .args(["--broker", &stage.url, "top", "--once"])
+            .output()?;
+        let text = String::from_utf8(top.stdout)?;
+        ensure!(text.contains("paused tasks: basics/echo"), "{text}");
+        celeriac(&stage, &["resume", "task", "basics/echo"])?;
+        for (number, handle) in held.iter().enumerate() {
+            ensure!(handle.result::<usize>().await? == number);
+        }
+        let refused = Command::new(binary())
+            .args(["--broker", &stage.url, "pause", "task", "basics@1.0.0/echo"])
+            .output()?;
+        let said = String::from_utf8(refused.stderr)?;
+        ensure!(said.contains("all its versions are meant"), "{said}");
+        let cancelled = celeriac(&stage, &["cancel", "--key", "tenant-17", "--dry-run"])?;
+        ensure!(cancelled["invocations"]["matched"] == 0, "{cancelled}");
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_failure_is_found_mended_and_retried() -> Result<()> {
     for stage in both().await? {
         let _host = stage.host(&[]).await?;

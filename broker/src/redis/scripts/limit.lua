@@ -1,4 +1,5 @@
--- Sets a limit, or removes it. `prefix.lua`, `place.lua` and `limits.lua` stand in front of it.
+-- Sets a limit, or removes it. `prefix.lua`, `place.lua`, `limits.lua` and `limiting.lua`
+-- stand in front of it.
 --
 -- KEYS[1]  key prefix `cel:{p}:`
 -- ARGV     1 scope, 2 limit as JSON ('' = remove it), 3 the queue that it is about, '' for another scope,
@@ -21,9 +22,7 @@ if queue ~= '' then
   -- Reserve takes the mark away where there is no reason for it any more.
   if ARGV[5] == '1' then mark(queue) end
 else
-  redis.call(ARGV[5] == '1' and 'SADD' or 'SREM', P .. 'limiting', scope)
-  redis.call('DEL', P .. 'limited')
-  if redis.call('EXISTS', P .. 'limiting') == 1 then redis.call('RPUSH', P .. 'limited', '1') end
+  note_limiting(scope, ARGV[5] == '1')
 end
 go_on(scope)
 write_places()

@@ -1,6 +1,7 @@
 -- Shared by every script that ends a lease, and by limit: gives back what a limit counts, and has others go on. Prepended
 -- to those scripts, behind `place.lua`, whose write_places() must be called afterwards.
 --
+-- A task that is paused is held back in the same way: its scope has no room then.
 -- A limit's scope is queue:<queue>, task:<module>/<task> or key:<key>. held:<scope> is the set of ids that count against
 -- its concurrency; field g of an invocation names those scopes. What is held back by a task's or a key's limit waits in
 -- lists of its own, q:<queue>:<band> !<scope>, made as those of `place.lua` are; parked:<scope> is the set of queues

@@ -72,7 +72,7 @@ end
 
 local is_limited, barriers, noted = false, {}, {}
 
--- The limit of a scope, with how much room there is; false when it has none.
+-- The limit of a scope, with how much room there is; false when nothing is held back for it.
 local function limit_of(scope, each)
   if barriers[scope] == nil then
     local json = redis.call('HGET', P .. 'limits', scope) or (each and redis.call('HGET', P .. 'limits', each))
@@ -84,13 +84,16 @@ local function limit_of(scope, each)
       local filled = bucket[1] and bucket[1] + (now - bucket[2]) * limit.per_ms or limit.burst
       limit.tokens = math.min(limit.burst, filled)
     end
+    -- A task that is paused has no room, whatever its limit says.
+    limit.is_paused = string.sub(scope, 1, 5) == 'task:' and redis.call('HEXISTS', P .. 'paused', scope) == 1
     limit.scope = scope
-    barriers[scope] = (limit.concurrency or limit.rate) and limit or false
+    barriers[scope] = (limit.concurrency or limit.rate or limit.is_paused) and limit or false
   end
   return barriers[scope]
 end
 
 local function has_room(limit)
+  if limit.is_paused then return false end
   if limit.concurrency and limit.running >= limit.concurrency then return false end
   -- What is lost by rounding must not cost a token.
   return not limit.rate or limit.tokens >= 1 - 1e-6

@@ -7,7 +7,7 @@
 --            name in `names` ('' when a digest is given or the task is built in), digest hex ('' when a name is
 --            given or the task is built in), task, queue ('' = the task's own, else `default`)
 -- then for each invocation, at most 500, nine arguments:
---            id, number of its target (from 1), header JSON, input, waiting client ('' = none), result TTL ms ('' = default),
+--            id, number of its target (from 1), header JSON, input, waiting client ('' = none), result TTL ms ('' = its queue's, else the default),
 --            '' or three moments: when it may start, when it expires, its deadline; each `-`, ms since 1970, or `+` and ms,
 --            '' or the features that it uses: one JSON object (`More`), kept as field m,
 --            '' or what it waits for: f or k (it fails, or is skipped, if they end otherwise) and edges as `follow.lua` has them
@@ -54,11 +54,13 @@ local keys = {}
 for item = 1, count do
   keys[item] = P .. 'i:' .. ARGV[at + (item - 1) * 9]
 end
--- Whether any queue is bounded is asked along with whether anything is known.
-keys[count + 1] = P .. 'max_queue'
+-- Whether any queue is bounded, or keeps results for a time of its own, is asked along with whether anything is known.
+keys[count + 1], keys[count + 2] = P .. 'max_queue', P .. 'retention'
 local known = redis.call('EXISTS', unpack(keys))
 local is_bounded = known > 0 and redis.call('EXISTS', keys[count + 1]) == 1
+local has_ttls = known > 0 and redis.call('EXISTS', keys[count + 2]) == 1
 if is_bounded then known = known - 1 end
+if has_ttls then known = known - 1 end
 
 -- Invocations that wait are looked at this often, in ms, in case something went missing.
 local SWEEP = 600000
@@ -85,6 +87,20 @@ local function bound(queue)
     end
   end
   return bounds[queue]
+end
+
+-- How long the results of a queue are kept, '' for the usual time.
+local ttls = {}
+
+local function ttl_of(queue)
+  if ttls[queue] == nil then ttls[queue] = redis.call('HGET', P .. 'retention', queue) or '' end
+  return ttls[queue]
+end
+
+-- The smaller of two TTLs, where both are given: an author asks for no more than the queue keeps.
+local function least(a, b)
+  if a == '' or b == '' then return a .. b end
+  return tonumber(a) < tonumber(b) and a or b
 end
 
 -- Notes why an invocation is not accepted.
@@ -189,6 +205,7 @@ for item = 1, count do
   elseif is_new and not full[item] then
     seen[id] = true
     local queue, digest, client = queues[target], digests[target], ARGV[at + 4]
+    if has_ttls and ARGV[at + 5] == '' then ttl = least(ttl, ttl_of(queue)) end
     fields[2], fields[4] = stamp .. queue .. ' ' .. ARGV[at + 2], ARGV[at + 3]
     local last = 4
     if digest ~= '' then

@@ -41,7 +41,7 @@ pub(crate) fn draw(frame: &mut Frame<'_>, view: &View, frills: &Frills) {
         Constraint::Length(1),
     ])
     .areas(frame.area());
-    let summary = format!(
+    let mut summary = format!(
         "{}   {} queued   {} of {} running   {} hosts",
         frills.address,
         view.queued,
@@ -49,6 +49,9 @@ pub(crate) fn draw(frame: &mut Frame<'_>, view: &View, frills: &Frills) {
         view.slots,
         view.hosts.len()
     );
+    if !view.paused_tasks.is_empty() {
+        summary += &format!("   paused: {}", view.paused_tasks.join(", "));
+    }
     frame.render_widget(Paragraph::new(summary).style(HEADING), top);
     draw_queues(frame, queues, &view.queues);
     draw_hosts(frame, hosts, &view.hosts);

@@ -257,6 +257,9 @@ fn print(view: &View, out: &Output) -> Result<(), CliError> {
             Cell::new(&host.queues),
         ]
     });
+    if !view.paused_tasks.is_empty() {
+        out.line(&format!("paused tasks: {}", view.paused_tasks.join(", ")))?;
+    }
     out.line("")?;
     out.table(
         [

@@ -28,6 +28,8 @@ pub(crate) struct View {
     pub(crate) queues: Vec<QueueLine>,
     pub(crate) hosts: Vec<HostLine>,
     pub(crate) running: Vec<RunningLine>,
+    /// Tasks that are paused.
+    pub(crate) paused_tasks: Vec<String>,
     /// How many wait for a host, in all queues.
     pub(crate) queued: u64,
     /// How many run.
@@ -92,6 +94,7 @@ impl View {
                 .map(|host| HostLine::of(host, look))
                 .collect(),
             running: look.running.iter().map(RunningLine::of).collect(),
+            paused_tasks: look.paused.iter().filter_map(paused_task).collect(),
             queued: look.queues.iter().map(|queue| queue.queued).sum(),
             in_progress: look.queues.iter().map(|queue| queue.running).sum(),
             slots: look
@@ -141,6 +144,13 @@ fn rates(queue: &QueueStats, look: &Look, before: &Look) -> Option<(f64, f64)> {
 
 fn is_paused<'a>(look: &'a Look, what: &Pausable) -> Option<&'a Paused> {
     look.paused.iter().find(|pause| pause.what == *what)
+}
+
+fn paused_task(pause: &Paused) -> Option<String> {
+    match &pause.what {
+        Pausable::Task(module, task) => Some(format!("{module}/{task}")),
+        _ => None,
+    }
 }
 
 impl HostLine {
@@ -225,10 +235,12 @@ pub(crate) mod tests {
             at: Duration::from_secs(seconds),
             queues: vec![queue],
             hosts: vec![host],
-            paused: vec![Paused {
-                what: Pausable::Queue("images".to_owned()),
-                since_ms: 1,
-            }],
+            paused: [
+                Pausable::Queue("images".to_owned()),
+                Pausable::Task("images".to_owned(), "resize".to_owned()),
+            ]
+            .map(|what| Paused { what, since_ms: 1 })
+            .to_vec(),
             running: Vec::new(),
         }
     }
@@ -243,6 +255,7 @@ pub(crate) mod tests {
         );
         assert_eq!((view.queued, view.in_progress, view.slots), (40, 2, 4));
         assert!(queue.is_paused && queue.hosts == 1);
+        assert_eq!(view.paused_tasks, ["images/resize"]);
         // One look has no rates, and a store that was emptied has none that are negative.
         assert_eq!(View::of(&look(1, 5, 0), None).queues[0].in_per_second, None);
         let fresh = View::of(&look(2, 0, 0), Some(&look(1, 90, 50)));
