@@ -164,10 +164,9 @@ PRIORITIES = ("high", "normal", "low")
 
 def _add_place(options: Options, made: dict[str, Any]) -> None:
     """Where it stands among others."""
-    priority = options.get("priority", "normal")
-    if priority not in PRIORITIES:
-        raise InvalidArgument("priority", repr(priority), "`high`, `normal` or `low`")
-    if priority != "normal":
+    if (priority := options.get("priority")) is not None:
+        if priority not in PRIORITIES:
+            raise InvalidArgument("priority", repr(priority), "`high`, `normal` or `low`")
         made["priority"] = priority
     for name in ("fairness_key", "concurrency_key"):
         if (key := options.get(name)) is not None:
