@@ -213,7 +213,7 @@ pub(crate) async fn a_paused_task_stands_aside_until_it_is_resumed(kit: Kit) {
     fair.options.fairness_key = Some("tenant".to_owned());
     waiting.push(kit.accept(fair).await);
     let mut high = kit.submission("text/run");
-    high.options.priority = Priority::High;
+    high.options.priority = Some(Priority::High);
     let high = kit.accept(high).await;
     let mut short = kit.submission("text/run");
     short.options.expires = Some(When::InMs(200));
