@@ -165,6 +165,35 @@ async def until(fact: object) -> None:
         await asyncio.sleep(0.02)
 
 
+async def test_nothing_is_lost_while_the_broker_comes_and_goes(away: RedisServer, tmp_path: Path) -> None:
+    async with AsyncClient(away.url, connect_timeout=0.3, sweep=2, outbox=tmp_path / "outbox.db") as client:
+        echo = client.task("basics/echo")
+        is_over = False
+
+        async def submit(worker: int) -> list[tuple[str, str, Handle[Any]]]:
+            made: list[tuple[str, str, Handle[Any]]] = []
+            while not is_over:
+                text = f"{worker}/{len(made)}"
+                handle = await echo.delay(text)
+                made.append((text, handle.id, handle))
+                await asyncio.sleep(0.005)
+            return made
+
+        workers = [asyncio.ensure_future(submit(worker)) for worker in range(8)]
+        for _ in range(3):
+            await asyncio.sleep(0.5)
+            away.kill()
+            await asyncio.sleep(0.8)
+            await asyncio.to_thread(away.start)
+        await asyncio.sleep(0.5)
+        is_over = True
+        made = [one for worker in await asyncio.gather(*workers) for one in worker]
+        assert len(made) > 50
+        assert len({id for _, id, _ in made}) == len(made)
+        assert await client.gather(*(handle for _, _, handle in made)) == [text for text, _, _ in made]
+        await until(lambda: not client.outbox.pending())
+
+
 async def test_two_processes_share_it_and_nothing_is_handed_in_twice(away: RedisServer, tmp_path: Path) -> None:
     children = [submitter(away, tmp_path / "outbox.db", 300, "shared") for _ in range(2)]
     away.kill()

@@ -12,7 +12,7 @@ use celeriac_guest::http::{Request, Response};
 use celeriac_guest::{Context, Failure, info, task};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::redirect::{Hop, hop};
 use crate::status::Expected;
@@ -36,6 +36,8 @@ pub struct Dispatch {
     pub body: Option<String>,
     /// The body as Base64, for what is no text.
     pub body_base64: Option<String>,
+    /// The body as JSON, such as what another invocation came to. Sent as `application/json` unless a header says else.
+    pub json: Option<Value>,
     /// Seconds that the request may take, with all its redirects.
     pub timeout: Option<f64>,
     /// How many redirects are followed; 0 by default: the redirect itself is the answer.
@@ -77,11 +79,16 @@ pub fn dispatch(_ctx: &Context, input: Dispatch) -> Result<Dispatched, Failure> 
         .map(Duration::try_from_secs_f64)
         .transpose()
         .map_err(|_| Failure::new("invalid-input", "`timeout` is no number of seconds"))?;
+    let mut headers: Vec<_> = input.headers.into_iter().collect();
+    let is_typed = |(name, _): &(String, String)| name.eq_ignore_ascii_case("content-type");
+    if input.json.is_some() && !headers.iter().any(is_typed) {
+        headers.push(("content-type".to_owned(), "application/json".to_owned()));
+    }
     let mut next = Hop {
         method: input.method,
         url: input.url,
-        headers: input.headers.into_iter().collect(),
-        body: body(input.body, input.body_base64)?,
+        headers,
+        body: body(input.body, input.body_base64, input.json)?,
     };
     let mut followed = 0;
     let response = loop {
@@ -108,17 +115,22 @@ pub fn dispatch(_ctx: &Context, input: Dispatch) -> Result<Dispatched, Failure> 
     Ok(dispatched(next.url, response, started.elapsed()))
 }
 
-fn body(text: Option<String>, base64: Option<String>) -> Result<Vec<u8>, Failure> {
-    match (text, base64) {
-        (Some(_), Some(_)) => Err(Failure::new(
-            "invalid-input",
-            "give `body` or `body_base64`, not both",
-        )),
-        (Some(text), None) => Ok(text.into_bytes()),
-        (None, Some(base64)) => STANDARD
+fn body(
+    text: Option<String>,
+    base64: Option<String>,
+    json: Option<Value>,
+) -> Result<Vec<u8>, Failure> {
+    match (text, base64, json) {
+        (Some(text), None, None) => Ok(text.into_bytes()),
+        (None, Some(base64), None) => STANDARD
             .decode(base64)
             .map_err(|error| Failure::new("invalid-input", format!("`body_base64`: {error}"))),
-        (None, None) => Ok(Vec::new()),
+        (None, None, Some(json)) => Ok(json.to_string().into_bytes()),
+        (None, None, None) => Ok(Vec::new()),
+        _ => Err(Failure::new(
+            "invalid-input",
+            "give one of `body`, `body_base64` and `json`",
+        )),
     }
 }
 
@@ -213,6 +225,32 @@ mod tests {
             (201, Some("body"))
         );
         assert_eq!(dispatched.headers["set-cookie"], "a, b");
+    }
+
+    #[test]
+    fn json_is_sent_as_json_unless_a_header_says_else() {
+        for (headers, expected) in [
+            (json!({}), "application/json"),
+            (
+                json!({"Content-Type": "application/vnd.x+json"}),
+                "application/vnd.x+json",
+            ),
+        ] {
+            let ctx = FakeContext::new().with_http(move |request| {
+                let header = |(name, value): &(String, String)| {
+                    (name.eq_ignore_ascii_case("content-type")).then(|| value.clone())
+                };
+                let types: Vec<_> = request.headers().iter().filter_map(header).collect();
+                assert_eq!(types, [expected]);
+                assert_eq!(request.body_bytes(), br#"{"a":[1]}"#);
+                Ok(answer(200, &[]))
+            });
+            let request = json!({"url": "http://a/", "method": "POST", "headers": headers, "json": {"a": [1]}});
+            dispatch(&ctx, input(request)).unwrap();
+        }
+        let both = json!({"url": "http://a/", "body": "x", "json": 1});
+        let refused = dispatch(&FakeContext::new(), input(both)).unwrap_err();
+        assert_eq!(refused.kind, "invalid-input");
     }
 
     #[test]

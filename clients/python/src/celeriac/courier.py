@@ -51,6 +51,9 @@ class Courier:
         self._namespace: Namespace | None = None
         #: What this session has put in and does not know to be handed in.
         self._own: set[str] = set()
+        #: Batches that are being put in: until they are there, nobody is to look for them.
+        self._writing = 0
+        self._putting: set[asyncio.Task[None]] = set()
         #: What others have put in and somebody here awaits.
         self._watched: set[str] = set()
         self._task: asyncio.Task[None] | None = None
@@ -58,7 +61,7 @@ class Courier:
     @property
     def is_behind(self) -> bool:
         """Whether something of this session's waits: then what comes later goes behind it."""
-        return bool(self._own)
+        return bool(self._own) or self._writing > 0
 
     @property
     def namespace(self) -> Namespace:
@@ -82,15 +85,27 @@ class Courier:
 
     async def take(self, batch: list[Submission]) -> None:
         """Puts a batch in; it is on disk when this returns."""
+        putting = asyncio.ensure_future(self._put(batch))
+        self._putting.add(putting)
+        putting.add_done_callback(self._put_in)
+        # A caller that has stopped waiting does not stop the invocation.
+        await asyncio.shield(putting)
+
+    def _put_in(self, putting: asyncio.Task[None]) -> None:
+        self._putting.discard(putting)
+        if not putting.cancelled() and (error := putting.exception()) is not None:
+            logger.debug("the outbox %s has not taken a submission: %s", self.outbox.path, error)
+
+    async def _put(self, batch: list[Submission]) -> None:
         ids = {submission.id for submission in batch}
-        # Before it is written: what is submitted meanwhile goes behind it.
-        self._own |= ids
+        # Counted before it is written: what is submitted meanwhile goes behind it.
+        self._writing += 1
         try:
             address = self._session.transport.address
             await asyncio.to_thread(self.outbox.add, batch, address, self.namespace.key)
-        except BaseException:
-            self._own -= ids
-            raise
+        finally:
+            self._writing -= 1
+        self._own |= ids
         for id in ids:
             slot = self._session.mailbox.slot(id)
             if slot is not None:
@@ -137,7 +152,8 @@ class Courier:
             try:
                 await self._session.open()
                 has_moved = await self._turn()
-                if not self._own and not self._watched and not await self._has_waiting():
+                # Asked last: meanwhile more may have been put in.
+                if not await self._has_waiting() and not self.is_behind and not self._watched:
                     return
             except (ClientClosed, ReferenceError):
                 return

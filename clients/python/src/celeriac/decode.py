@@ -1,4 +1,4 @@
-"""From an output to the type that the caller asked for: plain JSON, dataclasses, typed dicts, pydantic models.
+"""From an output to the type that the caller asked for: plain values, dataclasses, typed dicts, pydantic models.
 
 One conversion for everything but pydantic models, so that a type means the same with and without pydantic. It
 is strict: a text is never taken for a number. Only a whole number where a float is asked for becomes one.
@@ -47,19 +47,21 @@ def decode(payload: Payload, output: Decoder, id: str) -> Any:
 
 
 def _plain(payload: Payload) -> Any:
-    return json.loads(payload.data) if payload.is_json else payload.data
+    return payload.value()
 
 
 def _model(model: Any, payload: Payload) -> Any:
-    if not payload.is_json:
-        raise ValueError(f"it is {payload.content_type}, not JSON: ask for `bytes`")
-    return model.model_validate_json(payload.data)
+    return model.model_validate_json(payload.data) if payload.is_json else model.model_validate(_document(payload))
 
 
 def _typed(output: Any, payload: Payload) -> Any:
-    if not payload.is_json:
-        raise ValueError(f"it is {payload.content_type}, not JSON: ask for `bytes`")
-    return convert(json.loads(payload.data), output, "output")
+    return convert(_document(payload), output, "output")
+
+
+def _document(payload: Payload) -> Any:
+    if not payload.is_json and not payload.is_msgpack:
+        raise ValueError(f"it is {payload.content_type}, neither JSON nor MessagePack: ask for `bytes`")
+    return payload.value()
 
 
 def _is_model(kind: Any) -> bool:

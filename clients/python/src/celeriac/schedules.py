@@ -105,7 +105,7 @@ class Schedules:
         payload = encode(input, task_ref(task).text)
         body: dict[str, Any] = {"task": task, "catch_up": catch_up, "overlap": overlap, "options": wire(options)}
         if payload.content_type == JSON:
-            body["input"] = payload.json()
+            body["input"] = payload.value()
         else:
             body |= {"input_base64": base64.b64encode(payload.data).decode(), "content_type": payload.content_type}
         given = {"cron": cron, "zone": zone, "every": None if every is None else f"{span_ms('every', every)}ms"}

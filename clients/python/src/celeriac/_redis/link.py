@@ -198,6 +198,9 @@ class Link:
         if isinstance(error, redis.exceptions.AuthenticationError) or word in ("NOAUTH", "WRONGPASS"):
             remedy = "put the right user and password into the URL: redis://USER:PASSWORD@HOST"
             return BrokerUnfit(self.address, text, remedy)
+        if "certificate verify failed" in text:
+            remedy = "name the authority that certified it: rediss://HOST/?ssl_ca_certs=FILE, or SSL_CERT_FILE"
+            return BrokerUnfit(self.address, text, remedy)
         if isinstance(error, redis.exceptions.NoPermissionError) or word == "NOPERM":
             remedy = "allow this user all commands on keys and channels `cel:*`, or use another user"
             return BrokerUnfit(self.address, text, remedy)
