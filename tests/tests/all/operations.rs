@@ -3,7 +3,7 @@
 use std::{process::Command, time::Duration};
 
 use anyhow::{Context, Result, ensure};
-use celeriac_broker::testing::AofMode;
+use celeriac_broker::{Limit, testing::AofMode};
 use celeriac_client::{Code, State};
 use celeriac_tests::{Stage, binary, until};
 use serde_json::{Value, json};
@@ -151,10 +151,14 @@ async fn a_queue_is_moved_and_renamed() -> Result<()> {
         let other = stage.client.task("basics/noop")?.queue("old").detached();
         other.submit_all((0..300).map(|_| json!(null))).await?;
         celeriac(&stage, &["queues", "set", "old", "--result-ttl", "2h"])?;
-        celeriac(
-            &stage,
-            &["limits", "set", "queue:old", "--concurrency", "3"],
-        )?;
+        let limit = Limit {
+            concurrency: Some(3),
+            ..Limit::default()
+        };
+        let broker = stage.client.broker();
+        broker
+            .set_limit(&"queue:old".parse()?, Some(&limit))
+            .await?;
         let schedule = [
             "schedules",
             "add",
