@@ -10,9 +10,9 @@ use tokio::sync::mpsc;
 use crate::{
     BrokerError, CancelResult, ClientId, Control, DeadList, DeadPage, Digest, Event, EventKind,
     HostId, InvocationId, KeyValueStats, Lease, Limit, LimitScope, Limited, List, Listing,
-    ModuleName, ModuleRecord, ModuleRef, Namespace, Outcome, Pausable, Paused, Publication, Put,
-    Renewed, Reply, Request, Reserve, Reserved, Schedule, ScheduleRecord, Settled, Settlement,
-    Status, Submission, check_name,
+    ModuleName, ModuleRecord, ModuleRef, MoveStep, Namespace, Outcome, Pausable, Paused,
+    Publication, Put, Renewed, Reply, Request, Reserve, Reserved, Schedule, ScheduleRecord,
+    Settled, Settlement, Status, Submission, check_name,
 };
 
 /// Moves invocations through their states. Every call is atomic and bounded; each may be repeated
@@ -365,6 +365,36 @@ pub trait Broker: Debug + Send + Sync + 'static {
     /// # Errors
     /// `Invalid` for a queue's name that is none, or a time of less than a millisecond.
     async fn set_result_ttl(&self, queue: &str, ttl: Option<Duration>) -> Result<(), BrokerError>;
+
+    /// Moves what waits in a queue for a host, what a limit holds back and a paused task included, to the end of another:
+    /// one step, bounded. What comes before goes first; a bound on what may wait there does not hold for it. `cursor` is
+    /// that of the step before; none for the first.
+    ///
+    /// # Errors
+    /// `Invalid` for names that are none, the hosts' own queue, twice the same one, and a cursor that is none.
+    async fn move_queued(
+        &self,
+        from: &str,
+        to: &str,
+        cursor: Option<&str>,
+    ) -> Result<MoveStep, BrokerError>;
+
+    /// Moves these, as far as they wait in the one queue (for a host, a time or others), to the end of the other, in
+    /// this order; how many. With `with_running`, what runs too: it goes on, and comes back to the other queue. At most
+    /// `MAX_MOVED`.
+    ///
+    /// # Errors
+    /// `Invalid` as by `move_queued`, and for more than that.
+    async fn move_these(
+        &self,
+        from: &str,
+        to: &str,
+        ids: &[InvocationId],
+        with_running: bool,
+    ) -> Result<u64, BrokerError>;
+
+    /// Has `queues` leave out a queue in which nothing waits, until it is used again; whether it does.
+    async fn forget_queue(&self, queue: &str) -> Result<bool, BrokerError>;
 
     /// Has no host take anything from a queue, or a host take nothing, or no host start a task, until `resume`; whether
     /// it was not paused already. What runs goes on. A paused queue wakes nobody. What waits of a paused task stands aside,

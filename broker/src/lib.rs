@@ -28,6 +28,7 @@ mod listing;
 mod manifest;
 mod module;
 mod more;
+mod moving;
 mod name;
 mod once;
 #[cfg(feature = "openapi")]
@@ -74,6 +75,7 @@ pub use self::{
         UploadReport,
     },
     module::{Admit, ModuleName, ModuleRecord, Publication},
+    moving::{MAX_MOVED, MoveStep},
     name::{BUILT_IN_MODULE, MAX_NAME_BYTES, ModuleRef, TaskRef, check_name},
     once::{OnConflict, Scope, Unique},
     outcome::{Code, Failure, LimitHit, Outcome, OutcomeHead, Usage},

@@ -267,8 +267,8 @@ fn put_off(tx: &Tx<'_>, note: &Note) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Takes up again what was put off; whether there was anything.
-pub(super) fn take_up(tx: &mut Tx<'_>) -> Result<bool, Fault> {
+/// Takes up again what was put off.
+pub(super) fn take_up(tx: &mut Tx<'_>) -> Result<(), Fault> {
     let sql = "DELETE FROM untold WHERE seq IN (SELECT seq FROM untold ORDER BY seq LIMIT ?1)
          RETURNING id, state, told, ttl";
     let entries = query_all(tx.db, sql, [ENTRIES], |found| {
@@ -279,7 +279,6 @@ pub(super) fn take_up(tx: &mut Tx<'_>) -> Result<bool, Fault> {
             row::count(found, 3),
         ))
     })?;
-    let is_any = !entries.is_empty();
     for (id, state, told, ttl_ms) in entries {
         let Some(id) = id else { continue };
         tx.note(match state.as_deref() {
@@ -293,7 +292,7 @@ pub(super) fn take_up(tx: &mut Tx<'_>) -> Result<bool, Fault> {
             None => Note::LetGo { child: id, ttl_ms },
         });
     }
-    Ok(is_any)
+    Ok(())
 }
 
 /// Whether something was put off.

@@ -122,7 +122,8 @@ pub(super) fn park(
     enter(tx, (&main, lane.as_deref()), place, in_front)
 }
 
-fn parked_list(queue: &str, band: u8, scope: &str) -> String {
+/// The list of what a limit holds back.
+pub(super) fn parked_list(queue: &str, band: u8, scope: &str) -> String {
     format!("{queue}:{band} !{scope}")
 }
 

@@ -322,10 +322,12 @@ fn take_row(
         found.dealt.extend(let_go_by);
         return Ok(());
     }
-    let holds = match admit(tx, id, row, found)? {
+    let more = row::bytes(row, 14).map(|more| More::read(Some(&more)));
+    let holds = match admit(tx, id, row, more.as_ref(), found)? {
         Ok(holds) => holds,
         Err(scope) => {
-            hold_back(row, (id, fare, let_go_by), scope, found);
+            let more = more.unwrap_or_default();
+            hold_back(row, (id, fare, let_go_by), (scope, more), found);
             return Ok(());
         }
     };
@@ -342,8 +344,8 @@ fn take_row(
         )?,
     };
     fare.taken += 1;
-    if let Some(more) = row::bytes(row, 14) {
-        once::taken(tx, id, &More::read(Some(&more)))?;
+    if let Some(more) = &more {
+        once::taken(tx, id, more)?;
     }
     let record = read_record(tx, id, row)?;
     found.bytes += record.as_ref().map_or(0, |record| record.input.len());
@@ -368,21 +370,22 @@ fn admit(
     tx: &Tx<'_>,
     id: InvocationId,
     row: &rusqlite::Row<'_>,
+    more: Option<&More>,
     found: &mut Yield,
 ) -> Result<Result<bool, String>, Fault> {
     if !found.limits.are_any {
         return Ok(Ok(false));
     }
     let (header, queue) = (row::bytes(row, 5).unwrap_or_default(), row::text(row, 16));
-    let more = More::read(row::bytes(row, 14).as_deref());
-    let queue = queue.unwrap_or_default();
-    found.limits.admit(tx, id, &queue, (&header, &more))
+    let (queue, none) = (queue.unwrap_or_default(), More::default());
+    let what = (header.as_slice(), more.unwrap_or(&none));
+    found.limits.admit(tx, id, &queue, what)
 }
 
 fn hold_back(
     row: &rusqlite::Row<'_>,
     (id, fare, let_go_by): (InvocationId, Fare, Option<String>),
-    scope: String,
+    (scope, more): (String, More),
     found: &mut Yield,
 ) {
     let was_let_go = let_go_by.as_ref() == Some(&scope);
@@ -393,7 +396,7 @@ fn hold_back(
         id,
         fare,
         since: row::count(row, 8),
-        more: More::read(row::bytes(row, 14).as_deref()),
+        more,
         scope,
         was_let_go,
     });

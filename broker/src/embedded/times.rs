@@ -85,20 +85,31 @@ pub(super) fn schedule(
     Ok(())
 }
 
+/// Takes an invocation that waits for a host out of its list; how it has fared, and since when it has waited.
+pub(super) fn leave_ready(tx: &mut Tx<'_>, id: InvocationId) -> Result<Option<(Fare, u64)>, Fault> {
+    let ready = tx.query(
+        "DELETE FROM ready WHERE (list, pos) = (SELECT coalesce(list, queue), pos FROM invocations WHERE id = ?1) AND id = ?1
+         RETURNING taken, given_back, crashes, list, scope, since",
+        [id.as_bytes()],
+        |found| {
+            let (list, scope) = (row::text(found, 3), row::text(found, 4));
+            Ok((Fare::read(found, 0), list, scope, row::count(found, 5)))
+        },
+    )?;
+    let Some((fare, list, scope, since)) = ready else {
+        return Ok(None);
+    };
+    place::left(tx, list.as_deref().unwrap_or_default())?;
+    if let Some(scope) = scope {
+        limits::go_on(tx, &scope)?;
+    }
+    Ok(Some((fare, since)))
+}
+
 /// Takes an invocation that waits out of wherever it waits; how it has fared.
 pub(super) fn take_out(tx: &mut Tx<'_>, id: InvocationId) -> Result<Option<Fare>, Fault> {
     tx.execute("DELETE FROM ends WHERE id = ?1", [id.as_bytes()])?;
-    let ready = tx.query(
-        "DELETE FROM ready WHERE (list, pos) = (SELECT coalesce(list, queue), pos FROM invocations WHERE id = ?1) AND id = ?1
-         RETURNING taken, given_back, crashes, list, scope",
-        [id.as_bytes()],
-        |found| Ok((Fare::read(found, 0), row::text(found, 3), row::text(found, 4))),
-    )?;
-    if let Some((fare, list, scope)) = ready {
-        place::left(tx, list.as_deref().unwrap_or_default())?;
-        if let Some(scope) = scope {
-            limits::go_on(tx, &scope)?;
-        }
+    if let Some((fare, _)) = leave_ready(tx, id)? {
         return Ok(Some(fare));
     }
     let scheduled = tx.query(

@@ -22,6 +22,7 @@ mod lease;
 mod limits;
 mod list;
 mod modules;
+mod moving;
 mod operations;
 mod outcome;
 mod pause;
@@ -54,9 +55,9 @@ use crate::{
     Broker, BrokerError, CancelResult, Caps, Check, ClientId, Control, DeadLetters, DeadList,
     DeadPage, Digest, Event, EventKind, HostId, HostInfo, InvocationId, KeyValueStats, Lease,
     Limit, LimitScope, Limited, List, Listing, MAX_CHUNK, MAX_CHUNK_BYTES, ModuleName,
-    ModuleRecord, ModuleRef, Namespace, Outcome, Pausable, Paused, Publication, Put, QueueStats,
-    Renewed, Reply, Request, Reserve, Reserved, Schedule, ScheduleRecord, Settled, Settlement,
-    Status, Submission, callback, priority::AGEING, verdict,
+    ModuleRecord, ModuleRef, MoveStep, Namespace, Outcome, Pausable, Paused, Publication, Put,
+    QueueStats, Renewed, Reply, Request, Reserve, Reserved, Schedule, ScheduleRecord, Settled,
+    Settlement, Status, Submission, callback, priority::AGEING, verdict,
 };
 
 /// The layout of the keys that this version reads and writes.
@@ -543,6 +544,29 @@ impl Broker for RedisBroker {
 
     async fn set_result_ttl(&self, queue: &str, ttl: Option<Duration>) -> Result<(), BrokerError> {
         operations::set_result_ttl(self, queue, ttl).await
+    }
+
+    async fn move_queued(
+        &self,
+        from: &str,
+        to: &str,
+        cursor: Option<&str>,
+    ) -> Result<MoveStep, BrokerError> {
+        moving::queued(self, (from, to), cursor).await
+    }
+
+    async fn move_these(
+        &self,
+        from: &str,
+        to: &str,
+        ids: &[InvocationId],
+        with_running: bool,
+    ) -> Result<u64, BrokerError> {
+        moving::these(self, (from, to), ids, with_running).await
+    }
+
+    async fn forget_queue(&self, queue: &str) -> Result<bool, BrokerError> {
+        moving::forget(self, queue).await
     }
 
     async fn pause(&self, what: &Pausable) -> Result<bool, BrokerError> {

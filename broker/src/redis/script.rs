@@ -43,6 +43,8 @@ scripts! {
     QUEUE = ["queue.lua"];
     PAUSE = ["prefix.lua", "limiting.lua", "pause.lua"];
     RESUME = ["prefix.lua", "place.lua", "limits.lua", "limiting.lua", "resume.lua"];
+    MOVE = ["prefix.lua", "due.lua", "place.lua", "limits.lua", "move.lua"];
+    FORGET = ["forget.lua"];
     LIMIT = ["prefix.lua", "place.lua", "limits.lua", "limiting.lua", "limit.lua"];
     GO_ON = ["prefix.lua", "place.lua", "limits.lua", "go_on.lua"];
     SCHEDULES = ["schedules.lua"];

@@ -25,6 +25,7 @@ pub(crate) mod leases;
 pub(crate) mod limiting;
 pub(crate) mod listing;
 pub(crate) mod modules;
+pub(crate) mod moving;
 pub(crate) mod once;
 pub(crate) mod operations;
 pub(crate) mod ordering;
@@ -320,6 +321,17 @@ macro_rules! suite {
                 pausing::a_pause_of_a_task_leaves_its_limit_alone,
                 pausing::a_retry_of_a_paused_task_waits_and_a_resume_wakes_at_once,
                 pausing::a_host_hears_what_it_is_told,
+            }
+            moving {
+                moving::what_waits_for_a_host_moves_in_its_order,
+                moving::thousands_move_in_steps,
+                moving::what_waits_for_a_time_or_for_others_moves,
+                moving::what_is_held_back_moves_too,
+                moving::some_are_picked_out_and_the_others_stay,
+                moving::what_runs_comes_back_to_the_new_queue_when_asked,
+                moving::bounds_and_pauses_hold_on_both_sides,
+                moving::a_queue_is_forgotten_when_nothing_is_in_it,
+                moving::nothing_is_lost_or_doubled_by_moves,
             }
             operations {
                 operations::counts_queues,

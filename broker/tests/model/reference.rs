@@ -27,6 +27,8 @@ pub(crate) enum Stand {
 #[derive(Clone, Debug)]
 pub(crate) struct Invocation {
     pub(crate) stand: Stand,
+    /// The number of its queue.
+    pub(crate) queue: usize,
     pub(crate) attempts: u32,
     pub(crate) crashes: u32,
     pub(crate) is_unwanted: bool,
@@ -70,6 +72,8 @@ pub(crate) enum Cancelled {
 #[derive(Debug, Default)]
 pub(crate) struct Model {
     pub(crate) now: u32,
+    /// Whether the task is paused: nothing of it is handed out.
+    pub(crate) is_paused: bool,
     pub(crate) invocations: Vec<Invocation>,
     pub(crate) leases: Vec<Given>,
     /// Who has an idempotency key, and with which input.
@@ -83,6 +87,7 @@ impl Invocation {
         let at = |minutes: Option<u8>| minutes.map(|minutes| now + u32::from(minutes));
         Self {
             stand: Stand::Blocked,
+            queue: 0,
             starts: at(wish.delay),
             parents,
             is_skipped: wish.is_skipped,
@@ -239,6 +244,9 @@ impl Model {
 
     /// How many can be taken.
     pub(crate) fn available(&self) -> usize {
+        if self.is_paused {
+            return 0;
+        }
         let queued = |invocation: &&Invocation| invocation.stand == Stand::Queued;
         self.invocations.iter().filter(queued).count()
     }
@@ -336,5 +344,30 @@ impl Model {
         };
         self.settle_down();
         answer
+    }
+
+    /// Whether it was in the one queue and is in the other now.
+    pub(crate) fn move_one(
+        &mut self,
+        invocation: usize,
+        (from, to): (usize, usize),
+        with_running: bool,
+    ) -> bool {
+        let invocation = &mut self.invocations[invocation];
+        let runs = matches!(invocation.stand, Stand::Running { .. });
+        let is_moved = invocation.queue == from && (invocation.waits() || (with_running && runs));
+        if is_moved {
+            invocation.queue = to;
+        }
+        is_moved
+    }
+
+    /// How many that wait for a host were in the one queue and are in the other now.
+    pub(crate) fn move_queued(&mut self, (from, to): (usize, usize)) -> u64 {
+        let is_there = |invocation: &&mut Invocation| {
+            invocation.queue == from && invocation.stand == Stand::Queued
+        };
+        let found = self.invocations.iter_mut().filter(is_there);
+        found.map(|invocation| invocation.queue = to).count() as u64
     }
 }

@@ -4,8 +4,8 @@ use std::{collections::HashMap, time::Duration};
 
 use celeriac_broker::{
     Admit, After, Attempt, Broker, BrokerError, CancelResult, Code, Digest, Ending, HostId,
-    InvocationId, Lease, On, OnUnmet, Options, Outcome, Payload, Reserve, Reserved, SYSTEM_QUEUE,
-    Settled, Settlement, State, Status, Submission, Unique, When,
+    InvocationId, Lease, On, OnUnmet, Options, Outcome, Pausable, Payload, Reserve, Reserved,
+    SYSTEM_QUEUE, Settled, Settlement, State, Status, Submission, Unique, When,
 };
 use futures_util::future::join_all;
 
@@ -16,7 +16,7 @@ use crate::{
     step::{Step, Wish},
 };
 
-const QUEUE: &str = "model";
+const QUEUES: [&str; 2] = ["model", "model-other"];
 
 /// What differs, in words.
 type Check<T = ()> = Result<T, String>;
@@ -58,7 +58,7 @@ pub(crate) async fn run<E: Engine>(engine: &E, steps: &[Step]) -> Check {
         }
     }
     if result.is_ok() {
-        result = run.compare_queue().await;
+        result = run.compare_queues().await;
     }
     // The next sequence finds nothing of this one.
     run.clear().await;
@@ -108,6 +108,16 @@ impl<E: Engine> Run<'_, E> {
                 same("the id", answer, id)
             }
             Step::Cancel(index) if invocations > 0 => self.cancel(index.index(invocations)).await,
+            Step::Pause(is_paused) => self.pause(*is_paused).await,
+            Step::Move {
+                invocation,
+                is_back,
+                with_running,
+            } if invocations > 0 => {
+                let invocation = invocation.index(invocations);
+                self.move_one(invocation, *is_back, *with_running).await
+            }
+            Step::MoveQueued { is_back } => self.move_queued(*is_back).await,
             Step::Renew { lease, minutes } if leases > 0 => {
                 self.renew(lease.index(leases), *minutes).await
             }
@@ -172,7 +182,7 @@ impl<E: Engine> Run<'_, E> {
                 } else {
                     OnUnmet::Fail
                 },
-                queue: Some(QUEUE.to_owned()),
+                queue: Some(QUEUES[0].to_owned()),
                 start: when(wish.delay),
                 expires: when(wish.expires),
                 deadline: when(wish.deadline),
@@ -212,7 +222,9 @@ impl<E: Engine> Run<'_, E> {
     async fn reserve(&mut self, host: usize, max: usize, lease: u8) -> Check {
         let request = Reserve {
             host: self.hosts[host].clone(),
-            queues: vec![SYSTEM_QUEUE.to_owned(), QUEUE.to_owned()],
+            queues: [SYSTEM_QUEUE, QUEUES[0], QUEUES[1]]
+                .map(str::to_owned)
+                .to_vec(),
             max,
             lease: minutes(lease),
             wait: Duration::ZERO,
@@ -331,6 +343,50 @@ impl<E: Engine> Run<'_, E> {
         )
     }
 
+    async fn pause(&mut self, is_paused: bool) -> Check {
+        let has_changed = match is_paused {
+            true => self.broker().pause(&task()).await.unwrap(),
+            false => self.broker().resume(&task()).await.unwrap(),
+        };
+        let was_paused = std::mem::replace(&mut self.model.is_paused, is_paused);
+        same(
+            "whether that changed anything",
+            has_changed,
+            was_paused != is_paused,
+        )
+    }
+
+    async fn move_one(&mut self, number: usize, is_back: bool, with_running: bool) -> Check {
+        let (from, to) = direction(is_back);
+        let ids = [self.submissions[number].id];
+        let (first, other) = (QUEUES[from], QUEUES[to]);
+        let moved = self
+            .broker()
+            .move_these(first, other, &ids, with_running)
+            .await
+            .unwrap();
+        let is_moved = self.model.move_one(number, (from, to), with_running);
+        same("how many were moved", moved, u64::from(is_moved))
+    }
+
+    async fn move_queued(&mut self, is_back: bool) -> Check {
+        let ((from, to), mut moved, mut cursor) = (direction(is_back), 0, None);
+        loop {
+            let step = self
+                .broker()
+                .move_queued(QUEUES[from], QUEUES[to], cursor.as_deref())
+                .await
+                .unwrap();
+            moved += step.moved;
+            cursor = step.cursor;
+            if cursor.is_none() {
+                break;
+            }
+        }
+        let expected = self.model.move_queued((from, to));
+        same("how many were moved", moved, expected)
+    }
+
     async fn cancel(&mut self, number: usize) -> Check {
         let answer = self
             .broker()
@@ -372,6 +428,7 @@ impl<E: Engine> Run<'_, E> {
         };
         let of = |what: &str| format!("{what} of invocation {number}");
         same(&of("the state"), status.state, state)?;
+        same(&of("the queue"), status.queue.as_str(), QUEUES[model.queue])?;
         same(&of("the attempts"), status.attempts, model.attempts)?;
         same(&of("the crashes"), status.crashes, model.crashes)?;
         same(
@@ -386,31 +443,32 @@ impl<E: Engine> Run<'_, E> {
         Ok(())
     }
 
-    /// What waits and runs is counted once.
-    async fn compare_queue(&self) -> Check {
-        let count = |is: fn(&Stand) -> bool| {
-            let stands = self
-                .model
-                .invocations
-                .iter()
-                .map(|invocation| invocation.stand);
-            stands.filter(is).count() as u64
-        };
-        let queued = count(|stand| *stand == Stand::Queued);
-        let scheduled = count(|stand| matches!(stand, Stand::Scheduled { .. }));
-        let running = count(|stand| matches!(stand, Stand::Running { .. }));
-        same(
-            "what waits and runs",
-            self.counts().await,
-            (queued, scheduled, running),
-        )
+    /// What waits and runs is counted once, in its queue.
+    async fn compare_queues(&self) -> Check {
+        for (number, queue) in QUEUES.iter().enumerate() {
+            let count = |is: fn(&Stand) -> bool| {
+                let there = self.model.invocations.iter();
+                let there = there.filter(|invocation| invocation.queue == number);
+                there.filter(|invocation| is(&invocation.stand)).count() as u64
+            };
+            let blocked = count(|stand| *stand == Stand::Blocked);
+            let queued = count(|stand| *stand == Stand::Queued);
+            let scheduled = count(|stand| matches!(stand, Stand::Scheduled { .. }));
+            let running = count(|stand| matches!(stand, Stand::Running { .. }));
+            same(
+                &format!("what waits and runs in `{queue}`"),
+                self.counts(queue).await,
+                (blocked, queued, scheduled, running),
+            )?;
+        }
+        Ok(())
     }
 
-    async fn counts(&self) -> (u64, u64, u64) {
+    async fn counts(&self, queue: &str) -> (u64, u64, u64, u64) {
         let queues = self.broker().queues().await.unwrap();
-        let queue = queues.into_iter().find(|stats| stats.queue == QUEUE);
-        queue.map_or((0, 0, 0), |stats| {
-            (stats.queued, stats.scheduled, stats.running)
+        let queue = queues.into_iter().find(|stats| stats.queue == queue);
+        queue.map_or((0, 0, 0, 0), |stats| {
+            (stats.blocked, stats.queued, stats.scheduled, stats.running)
         })
     }
 
@@ -423,6 +481,7 @@ impl<E: Engine> Run<'_, E> {
             .iter()
             .map(|(taken, _)| Settlement::end(taken.lease.clone(), success()));
         let _ = self.broker().settle(settlements.collect()).await;
+        let _ = self.broker().resume(&task()).await;
     }
 
     async fn nothing_is_left(&self) -> Check {
@@ -436,7 +495,24 @@ impl<E: Engine> Run<'_, E> {
             module.invocations,
             0,
         )?;
-        same("what is left of the queue", self.counts().await, (0, 0, 0))
+        for queue in QUEUES {
+            let left = self.counts(queue).await;
+            same("what is left of the queues", left, (0, 0, 0, 0))?;
+        }
+        Ok(())
+    }
+}
+
+/// The task that all of them call.
+fn task() -> Pausable {
+    Pausable::Task("text".to_owned(), "run".to_owned())
+}
+
+/// The numbers of the queues to move from and to.
+fn direction(is_back: bool) -> (usize, usize) {
+    match is_back {
+        true => (1, 0),
+        false => (0, 1),
     }
 }
 

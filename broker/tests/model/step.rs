@@ -23,6 +23,16 @@ pub(crate) enum Step {
     Release(Index),
     /// Somebody cancels.
     Cancel(Index),
+    /// An operator pauses the task, or resumes it.
+    Pause(bool),
+    /// An operator moves one from the one queue to the other, or the other way round; what runs too, or not.
+    Move {
+        invocation: Index,
+        is_back: bool,
+        with_running: bool,
+    },
+    /// An operator moves everything that waits for a host.
+    MoveQueued { is_back: bool },
     /// Time passes; hosts that have not renewed are dead, and what is due falls due.
     Jump(u8),
 }
@@ -91,6 +101,13 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (index(), 0..4_u8).prop_map(|(lease, pause)| Step::Retry { lease, pause }),
         2 => index().prop_map(Step::Release),
         2 => index().prop_map(Step::Cancel),
+        1 => any::<bool>().prop_map(Step::Pause),
+        2 => (index(), any::<bool>(), any::<bool>()).prop_map(|(invocation, is_back, with_running)| Step::Move {
+            invocation,
+            is_back,
+            with_running,
+        }),
+        1 => any::<bool>().prop_map(|is_back| Step::MoveQueued { is_back }),
         4 => (1..6_u8).prop_map(Step::Jump),
     ]
 }

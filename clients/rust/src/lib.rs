@@ -31,6 +31,7 @@ mod handle;
 mod listing;
 mod mailbox;
 mod modules;
+mod moving;
 mod schedules;
 mod submitter;
 
@@ -52,5 +53,6 @@ pub use self::{
     flow::Flow,
     handle::{Handle, gather},
     listing::BulkCancel,
+    moving::{BulkMove, Move, Renamed},
     schedules::{Applied, Apply, Change, Schedules},
 };

@@ -25,6 +25,7 @@ mod log_line;
 mod logging;
 mod logs;
 mod modules;
+mod moving;
 mod new;
 mod outcome;
 mod output;

@@ -14,6 +14,7 @@ use super::{
     error::CliError,
     exit::Exit,
     figures::{ago, span},
+    moving::{self, MoveArgs, RenameArgs},
     output::Output,
 };
 
@@ -24,6 +25,8 @@ Examples:
   celeriac queues
   watch -c celeriac queues
   celeriac queues set images --result-ttl 1h
+  celeriac queues move images slow --task images/rebuild --dry-run
+  celeriac queues rename images pictures
   celeriac queues --json | jq '.queues[] | select(.hosts == 0)'")]
 pub(crate) struct QueuesArgs {
     #[command(subcommand)]
@@ -41,6 +44,26 @@ Examples:
   celeriac queues set images --result-ttl 1h
   celeriac queues set images --result-ttl default")]
     Set(SetArgs),
+    /// Move what waits in a queue to another, behind what is there
+    ///
+    /// What waits for a host, for its time, or for others. All of it keeps its order; what filters pick out goes in the order in
+    /// which it was submitted. What runs stays, and so do its retries. It is done in steps: when it is cut short, what was
+    /// moved is there, the rest is where it was, and the same command goes on.
+    #[command(after_help = "\
+Examples:
+  celeriac queues move images slow
+  celeriac queues move images slow --task images/rebuild --older-than 1h --dry-run
+  celeriac queues move default tenant-17 --key tenant-17")]
+    Move(MoveArgs),
+    /// Give a queue another name: all of it is moved, its settings and schedules go along
+    ///
+    /// Its limit, its pause, its result TTL, unless the new queue has such a setting itself; and the schedules that name it.
+    /// What runs goes on, and comes back to the new queue. Hosts have to serve the new name, callers and tasks to name it: what
+    /// is handed in to the old one later waits there.
+    #[command(after_help = "\
+Examples:
+  celeriac queues rename images pictures")]
+    Rename(RenameArgs),
 }
 
 #[derive(Args, Debug)]
@@ -75,6 +98,8 @@ pub(crate) async fn queues(
     match args.action {
         None => list(&client, out).await,
         Some(Action::Set(args)) => set(&client, &args, out).await,
+        Some(Action::Move(args)) => moving::move_queue(&client, args, out).await,
+        Some(Action::Rename(args)) => moving::rename(&client, args, out).await,
     }
 }
 

@@ -3,7 +3,7 @@
 use std::{process::Command, time::Duration};
 
 use anyhow::{Context, Result, ensure};
-use celeriac_broker::testing::AofMode;
+use celeriac_broker::{Limit, testing::AofMode};
 use celeriac_client::{Code, State};
 use celeriac_tests::{Stage, binary, until};
 use serde_json::{Value, json};
@@ -137,6 +137,88 @@ async fn a_task_is_paused_and_others_go_on() -> Result<()> {
         ensure!(said.contains("all its versions are meant"), "{said}");
         let cancelled = celeriac(&stage, &["cancel", "--key", "tenant-17", "--dry-run"])?;
         ensure!(cancelled["invocations"]["matched"] == 0, "{cancelled}");
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_queue_is_moved_and_renamed() -> Result<()> {
+    for stage in both().await? {
+        let host = stage.host(&["--queues", "new"]).await?;
+        stage.push(&["basics"]).await?;
+        let echo = stage.client.task("basics/echo")?.queue("old");
+        let waiting = echo.submit_all((0..5).map(|number| json!(number))).await?;
+        let other = stage.client.task("basics/noop")?.queue("old").detached();
+        other.submit_all((0..300).map(|_| json!(null))).await?;
+        celeriac(&stage, &["queues", "set", "old", "--result-ttl", "2h"])?;
+        let limit = Limit {
+            concurrency: Some(3),
+            ..Limit::default()
+        };
+        let broker = stage.client.broker();
+        broker
+            .set_limit(&"queue:old".parse()?, Some(&limit))
+            .await?;
+        let schedule = [
+            "schedules",
+            "add",
+            "nightly",
+            "basics/noop",
+            "--cron",
+            "0 3 * * *",
+            "--queue",
+            "old",
+        ];
+        celeriac(&stage, &schedule)?;
+
+        let some = ["queues", "move", "old", "aside", "--task", "basics/noop"];
+        let dry = celeriac(&stage, &[some.as_slice(), &["--dry-run"]].concat())?;
+        ensure!(
+            dry["is_dry"] == true && dry["invocations"]["matched"] == 300,
+            "{dry}"
+        );
+        let moved = celeriac(&stage, &some)?;
+        ensure!(moved["invocations"]["moved"] == 300, "{moved}");
+        let renamed = celeriac(&stage, &["queues", "rename", "old", "new"])?;
+        ensure!(
+            renamed["moved"] == 5 && renamed["is_gone"] == true,
+            "{renamed}"
+        );
+        ensure!(
+            renamed["settings"] == json!(["limit", "result_ttl"]),
+            "{renamed}"
+        );
+        ensure!(renamed["schedules"] == json!(["nightly"]), "{renamed}");
+        for (number, handle) in waiting.iter().enumerate() {
+            ensure!(handle.result::<usize>().await? == number);
+        }
+        let queues = celeriac(&stage, &["queues"])?;
+        let queue = |name: &str| {
+            let queues = queues["queues"].as_array().cloned().unwrap_or_default();
+            queues.into_iter().find(|queue| queue["queue"] == name)
+        };
+        ensure!(queue("old").is_none(), "{queues}");
+        let new = queue("new").context("no queue `new`")?;
+        ensure!(new["result_ttl_ms"] == 7_200_000, "{new}");
+        ensure!(queue("aside").context("no queue `aside`")?["queued"] == 300);
+        let limits = celeriac(&stage, &["limits", "list"])?;
+        ensure!(limits["limits"][0]["scope"] == "queue:new", "{limits}");
+        let nightly = stage.client.schedules().get("nightly").await?;
+        ensure!(nightly.schedule.options.queue.as_deref() == Some("new"));
+
+        let back = celeriac(&stage, &["queues", "move", "aside", "new"])?;
+        ensure!(back["invocations"]["moved"] == 300, "{back}");
+        until(PATIENCE, "what was moved has run", || async {
+            let queues = stage.client.broker().queues().await?;
+            Ok(queues.iter().all(|queue| queue.queued + queue.running == 0))
+        })
+        .await?;
+        let refused = Command::new(binary())
+            .args(["--broker", &stage.url, "queues", "move", "new", "celeriac"])
+            .output()?;
+        let said = String::from_utf8(refused.stderr)?;
+        ensure!(said.contains("the hosts' own"), "{said}");
+        drop(host);
     }
     Ok(())
 }

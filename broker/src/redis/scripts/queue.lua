@@ -18,9 +18,9 @@ local function first(list)
     -- 64 is @: the turn of a key.
     if string.byte(id) == 64 then id = redis.call('LINDEX', list .. ' ' .. id, 0) or id end
     local record = redis.pcall('HMGET', P .. 'i:' .. id, 's', 'h', 'n')
-    local submitted = string.match(record[2] or '', '^(%d+) ')
-    -- 113 is q.
-    if submitted and (not record[1] or string.byte(record[1]) == 113) then
+    local submitted, queue = string.match(record[2] or '', '^(%d+) (%S+) ')
+    -- 113 is q. What was moved to another queue has left its id behind.
+    if submitted and queue == ARGV[1] and (not record[1] or string.byte(record[1]) == 113) then
       return math.max(tonumber(submitted), tonumber(record[3] or 0))
     end
   end

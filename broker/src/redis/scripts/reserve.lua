@@ -13,7 +13,7 @@
 --          then for each invocation: id, token, field h, digest hex or '', input (nil when the record is damaged),
 --          '' or, of one that was taken before or has times: `<crashes> <deadline> <start>` with 0 for none, a line feed,
 --          and its trail (JSON, or nothing)
--- Bounds   100 leases reaped; 1000 ids skipped that are queued no more (cancelled or expired while they waited)
+-- Bounds   100 leases reaped; 1000 ids skipped that are queued here no more (cancelled, expired or moved while they waited)
 -- Writes   i:<id>, leases, q:<queue>:<band>, wake:<queue>, hosts, stale, due; where there are bands or keys:
 --            q:<queue>:<band> @<key>, special:<queue>, aside, turns; for what it ends: uses, e:<id>, reply:<client>.
 
@@ -158,13 +158,20 @@ local function park(queue, id, more, limit, in_front)
   if redis.call('SADD', P .. 'parked:' .. limit.scope, queue) == 1 then redis.call('SADD', P .. 'waiting', limit.scope) end
 end
 
--- False when the id stands in its list for nothing; when there is no room for it, the limit and field m.
-local function take(id)
+-- Whether a header, `<ms> <queue> <JSON>`, names this queue: what was moved to another one leaves its id behind.
+local function is_of(header, queue)
+  -- Times have 13 digits until the year 2286.
+  return string.find(header, ' ' .. queue .. ' ', 14, true) == 14 or string.match(header, '^%d+ (%S+) ') == queue
+end
+
+-- False when the id stands in the list of this queue for nothing; when there is no room for it, the limit and field m.
+local function take(id, queue)
   local key = P .. 'i:' .. id
   local record = redis.pcall('HMGET', key, 's', 'h', 'i', 'd', 't', 'm')
   local state, times, extra = record[1], record[5], ''
   -- No state means queued as submitted, 113 is q, queued again; no header means no record.
   if record.err or not record[2] or (state and string.byte(state) ~= 113) then return false end
+  if not is_of(record[2], queue) then return false end
   local token, attempt = first_token, 0
   if state then
     local n, attempts = string.match(state, '%.(%d+)%.(%d+)$')
@@ -232,7 +239,7 @@ local stales = {}
 -- Takes an id that was popped from a list of this queue. `scope` is the limit that has let it go, if one has: the next
 -- one follows when it is dealt with, unless there is no room for more.
 local function take_popped(queue, band, id, scope)
-  local taken_or_limit, more = take(id)
+  local taken_or_limit, more = take(id, queue)
   if not taken_or_limit then
     stales[queue] = (stales[queue] or 0) + 1
     skips = skips - 1
