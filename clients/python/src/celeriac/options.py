@@ -89,12 +89,12 @@ class Options(TypedDict, total=False):
     after: Sequence[HasId | str | After]
     #: What becomes of it when one of these ends otherwise: `fail`, the default, or `skip`.
     on_unmet: Literal["fail", "skip"]
-    #: A task that is run, or a URL that is told, when it has succeeded: at the broker, whatever happens here.
-    on_success: str
+    #: Tasks that are run, or URLs that are told, when it has succeeded: at the broker, whatever happens here.
+    on_success: str | Sequence[str]
     #: The same when it has failed beyond all retries, or expired.
-    on_failure: str
+    on_failure: str | Sequence[str]
     #: The same at any end.
-    on_complete: str
+    on_complete: str | Sequence[str]
     #: Keeps the result this long after the end.
     result_ttl: Span
     #: Makes submitting repeatable, across processes and restarts: the same key with the same task and input is the
@@ -201,7 +201,10 @@ def _add_ends(options: Options, made: dict[str, Any]) -> None:
     if options.get("on_unmet", "fail") != "fail":
         made["on_unmet"] = options["on_unmet"]
     follows = (("success", "on_success"), ("failure", "on_failure"), ("done", "on_complete"))
-    callbacks = [{"on": on, "to": options[name]} for on, name in follows if options.get(name)]  # type: ignore[literal-required]
+    callbacks = []
+    for on, name in follows:
+        given: Any = options.get(name) or ()
+        callbacks += [{"on": on, "to": to} for to in ([given] if isinstance(given, str) else given)]
     for callback in callbacks:
         if "://" not in callback["to"]:
             task_ref(callback["to"])
