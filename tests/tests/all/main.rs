@@ -20,6 +20,7 @@ mod gateway;
 mod gateway_contract;
 mod gateway_hostile;
 mod gateway_schedules;
+mod gateway_tls;
 mod idle;
 mod operations;
 mod policy;
