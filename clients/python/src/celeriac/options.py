@@ -79,6 +79,8 @@ class Options(TypedDict, total=False):
     retry_on: Sequence[str]
     #: Stops an attempt after this long.
     timeout: Span
+    #: Asks an attempt to come to an end after this long: the task is told, and `timeout` stops it if it goes on.
+    soft_timeout: Span
     #: Stops an attempt after this much fuel; about one unit per wasm instruction.
     fuel: int
     #: Stops an attempt that wants more memory than this many bytes.
@@ -138,8 +140,6 @@ def wire(options: Options) -> dict[str, Any]:
         check_name("queue", queue)
         made["queue"] = queue
     _add_place(options, made)
-    if (timeout := options.get("timeout")) is not None:
-        made["timeout_ms"] = span_ms("timeout", timeout)
     for name, on_wire in (("fuel", "fuel"), ("memory", "memory_bytes"), ("retry", "retries"), ("backoff", "backoff")):
         if (value := options.get(name)) is not None:
             made[on_wire] = value
@@ -153,9 +153,19 @@ def wire(options: Options) -> dict[str, Any]:
     _add_ends(options, made)
     if (ttl := options.get("result_ttl")) is not None:
         made["result_ttl_ms"] = span_ms("result_ttl", ttl)
-    if limits := options.get("limits"):
-        made["limits"] = dict(limits)
+    _add_limits(options, made)
     return made
+
+
+def _add_limits(options: Options, made: dict[str, Any]) -> None:
+    """What an attempt may use, beside what has a field of its own."""
+    if (timeout := options.get("timeout")) is not None:
+        made["timeout_ms"] = span_ms("timeout", timeout)
+    limits = dict(options.get("limits") or {})
+    if (soft_timeout := options.get("soft_timeout")) is not None:
+        limits["soft_timeout"] = span_ms("soft_timeout", soft_timeout)
+    if limits:
+        made["limits"] = limits
 
 
 #: The bands of a queue, the highest first, as the stores number them.
