@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
 use crate::{
-    BrokerError, CancelResult, ClientId, Control, DeadList, DeadPage, Digest, Event, EventKind,
-    HostId, InvocationId, KeyValueStats, Lease, Limit, LimitScope, Limited, List, Listing,
-    ModuleName, ModuleRecord, ModuleRef, MoveStep, Namespace, Outcome, Pausable, Paused,
+    BrokerError, CancelResult, ClientId, Control, DeadLetter, DeadList, DeadPage, Digest, Event,
+    EventKind, HostId, InvocationId, KeyValueStats, Lease, Limit, LimitScope, Limited, List,
+    Listing, ModuleName, ModuleRecord, ModuleRef, MoveStep, Namespace, Outcome, Pausable, Paused,
     Publication, Put, Renewed, Reply, Request, Reserve, Reserved, Schedule, ScheduleRecord,
     Settled, Settlement, Status, Submission, check_name,
 };
@@ -135,6 +135,9 @@ pub trait Broker: Debug + Send + Sync + 'static {
     /// # Errors
     /// `Invalid` for a cursor that is none.
     async fn dead_letters(&self, list: &DeadList) -> Result<DeadPage, BrokerError>;
+
+    /// One dead letter; none when the invocation is none, or no longer.
+    async fn dead_letter(&self, id: InvocationId) -> Result<Option<DeadLetter>, BrokerError>;
 
     /// Says which invocation takes a dead letter's place, before it is submitted. Whoever is named first stays, so
     /// that a retry that is repeated is the same retry. None: there is no such dead letter.

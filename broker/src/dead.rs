@@ -29,6 +29,7 @@ impl Default for DeadLetters {
 
 /// Which dead letters are asked for. Everything that is set must hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct DeadFilter {
     /// Their task.
@@ -74,6 +75,7 @@ pub struct DeadList {
 
 /// A dead letter in a list.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct DeadLetter {
     /// When it failed for good, by the broker's clock: milliseconds since the Unix epoch.
     pub died_at_ms: u64,

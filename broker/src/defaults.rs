@@ -94,10 +94,7 @@ mod tests {
             ..TaskOptions::default()
         };
         for (options, text) in [
-            (
-                all,
-                r#"mail {"band":2,"expires":1,"deadline":2,"ttl":3}"#,
-            ),
+            (all, r#"mail {"band":2,"expires":1,"deadline":2,"ttl":3}"#),
             (rest, r#" {"band":2,"expires":1,"deadline":2,"ttl":3}"#),
             (queue, "mail"),
             (TaskOptions::default(), ""),

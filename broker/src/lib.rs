@@ -53,6 +53,7 @@ pub use self::{
     callback::{Callback, Target, WEBHOOK_TASK, Webhook},
     connect::{StoreOptions, connect, connect_with, require_fit},
     dead::{DeadFilter, DeadLetter, DeadLetters, DeadList, DeadPage, Request, Retry},
+    defaults::TaskDefaults,
     dependency::{After, MAX_CHAIN, MAX_DEPENDENTS, MAX_PARENTS, On, OnUnmet},
     digest::Digest,
     error::BrokerError,
@@ -69,7 +70,6 @@ pub use self::{
     },
     limit::{Limit, LimitScope, Limited, Rate},
     listing::{Filter, List, Listing, MAX_LISTED, TaskFilter},
-    defaults::TaskDefaults,
     manifest::{
         Admitted, Finding, Manifest, Need, TaskInfo, TaskOptions, Ungranted, UngrantedNeed,
         UploadReport,

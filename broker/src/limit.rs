@@ -79,10 +79,14 @@ impl Serialize for LimitScope {
 
 /// So many starts in so long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
 pub struct Rate {
     /// How many.
+    #[cfg_attr(feature = "openapi", schema(minimum = 1))]
     pub count: u32,
-    /// In so many milliseconds.
+    /// In so many milliseconds, a day at most.
+    #[cfg_attr(feature = "openapi", schema(minimum = 1, maximum = 86_400_000))]
     pub per_ms: u64,
 }
 
@@ -124,15 +128,18 @@ impl FromStr for Rate {
 
 /// What is bounded; what is none is not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct Limit {
     /// So many may run at once, on all hosts together.
+    #[cfg_attr(feature = "openapi", schema(minimum = 1))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub concurrency: Option<u32>,
     /// So many attempts may start in so long.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rate: Option<Rate>,
     /// So many may start at once after a pause; without it what the rate allows in a second, at least one.
+    #[cfg_attr(feature = "openapi", schema(minimum = 1))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub burst: Option<u32>,
     /// So many may wait in a queue, for a host or for a time; what is submitted beyond is refused with `Overloaded`.
@@ -169,6 +176,13 @@ impl Limit {
         }
         if self.burst == Some(0) || (self.burst.is_some() && self.rate.is_none()) {
             return invalid("burst", "at least 1, and a rate along with it");
+        }
+        if let Some(Rate { count, per_ms }) = self.rate
+            && (count == 0 || !(1..=MAX_RATE_MS).contains(&per_ms))
+        {
+            let got = format!("{count} in {per_ms} ms");
+            let expected = "at least 1, in a millisecond to a day";
+            return Err(BrokerError::invalid("rate", &got, expected));
         }
         if self.max_queue.is_some() && scope.queue().is_none() {
             let expected = "a scope `queue:NAME`: only queues are bounded";
@@ -260,5 +274,13 @@ mod tests {
             ..Limit::default()
         };
         assert!(none.checked(&queue).is_err());
+        for (count, per_ms) in [(0, 1000), (1, 0), (1, MAX_RATE_MS + 1)] {
+            let rate = Some(Rate { count, per_ms });
+            let limit = Limit {
+                rate,
+                ..Limit::default()
+            };
+            assert!(limit.checked(&queue).is_err(), "{count} in {per_ms}");
+        }
     }
 }

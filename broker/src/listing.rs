@@ -13,6 +13,7 @@ pub const MAX_LISTED: usize = 500;
 
 /// Which invocations are meant. Everything that is set must hold; nothing set means all.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct Filter {
     /// Where they stand; empty: anywhere.

@@ -10,7 +10,8 @@ use utoipa::{
 };
 
 use crate::{
-    Backoff, CatchUp, ClientId, Digest, HostId, InvocationId, ModuleRef, TaskRef, When,
+    Backoff, CatchUp, ClientId, Digest, HostId, InvocationId, LimitScope, ModuleRef, TaskFilter,
+    TaskRef, When,
     callback::Target,
     when::{MAX_AT_MS, MAX_IN_MS},
 };
@@ -143,5 +144,21 @@ schema!(
         "What becomes of times that passed while nobody could fire: `skip`, `one` (once for all of them, which is the default), or `all N`.",
         "^(skip|one|all ([1-9][0-9]?|100))$",
         "one",
+    )
+);
+schema!(
+    LimitScope,
+    text(
+        "What a limit is about: `queue:NAME`, `task:MODULE/TASK`, `key:KEY`, or `key:*` for each key without one of its own.",
+        format!("^(queue:{NAME}|task:{NAME}/{NAME}|key:[!-~]{{1,128}})$"),
+        "queue:images",
+    )
+);
+schema!(
+    TaskFilter,
+    text(
+        "Tasks: `images` for all of a module, `images/resize` for one, in any version; `images@1.2.0/resize` for exactly that.",
+        format!("^({NAME}(@({NAME}|{DIGEST}))?|{DIGEST})(/{NAME})?$"),
+        "images/resize",
     )
 );

@@ -144,6 +144,28 @@ pub(super) async fn list(
     Ok(page)
 }
 
+/// One dead letter.
+pub(super) async fn one(
+    broker: &EmbeddedBroker,
+    id: InvocationId,
+) -> Result<Option<DeadLetter>, BrokerError> {
+    let now = broker.clock.now();
+    let alive = now.saturating_sub(millis(broker.options.dead_letters.ttl));
+    let read = move |db: &Connection| {
+        let sql = "SELECT at FROM dead WHERE id = ?1 AND at > ?2";
+        let died = query(db, sql, (id.as_bytes(), alive), |found| {
+            Ok(row::count(found, 0))
+        })?;
+        Ok(died.zip(read_status(db, id, now)?))
+    };
+    let found = broker.reader.run(read).await?;
+    let letter = |(died_at_ms, raw)| {
+        let status = to_status(id, raw)?;
+        Ok(DeadLetter { died_at_ms, status })
+    };
+    found.map(letter).transpose()
+}
+
 type Found = (InvocationId, u64, Option<super::outcome::Raw>);
 
 async fn step(

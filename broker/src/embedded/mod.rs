@@ -65,12 +65,12 @@ use self::{
     switchboard::Switchboard, ticker::Ticker, writer::Writer,
 };
 use crate::{
-    Broker, BrokerError, CancelResult, Caps, Check, ClientId, Control, DeadLetters, DeadList,
-    DeadPage, Digest, Event, EventKind, HostId, HostInfo, InvocationId, KeyValueStats, Lease,
-    Limit, LimitScope, Limited, List, Listing, ModuleName, ModuleRecord, ModuleRef, MoveStep,
-    Namespace, Outcome, Pausable, Paused, Publication, Put, QueueStats, Renewed, Reply, Request,
-    Reserve, Reserved, Schedule, ScheduleRecord, Settled, Settlement, Status, Submission, callback,
-    priority::AGEING,
+    Broker, BrokerError, CancelResult, Caps, Check, ClientId, Control, DeadLetter, DeadLetters,
+    DeadList, DeadPage, Digest, Event, EventKind, HostId, HostInfo, InvocationId, KeyValueStats,
+    Lease, Limit, LimitScope, Limited, List, Listing, ModuleName, ModuleRecord, ModuleRef,
+    MoveStep, Namespace, Outcome, Pausable, Paused, Publication, Put, QueueStats, Renewed, Reply,
+    Request, Reserve, Reserved, Schedule, ScheduleRecord, Settled, Settlement, Status, Submission,
+    callback, priority::AGEING,
 };
 
 /// The longest time to keep a result: ten years.
@@ -339,6 +339,10 @@ impl Broker for EmbeddedBroker {
 
     async fn dead_letters(&self, list: &DeadList) -> Result<DeadPage, BrokerError> {
         dead::list(self, list).await
+    }
+
+    async fn dead_letter(&self, id: InvocationId) -> Result<Option<DeadLetter>, BrokerError> {
+        dead::one(self, id).await
     }
 
     async fn claim_dead_letter(

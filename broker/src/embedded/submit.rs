@@ -18,8 +18,8 @@ use super::{
 };
 use crate::{
     After, BrokerError, Caps, ClientId, DEFAULT_QUEUE, Header, InvocationId, ModuleRef, Namespace,
-    OnUnmet, SYSTEM_QUEUE, Submission, TaskDefaults, TaskRef, When, broker::check_chunk, invocation::not_running,
-    defaults::Rest, more::More,
+    OnUnmet, SYSTEM_QUEUE, Submission, TaskDefaults, TaskRef, When, broker::check_chunk,
+    defaults::Rest, invocation::not_running, more::More,
 };
 
 /// Payloads above this many bytes are stored apart: SQLite keeps a row of about this size on its page.

@@ -5,7 +5,8 @@ use ::redis::{Value, cmd};
 use super::{
     CHUNK, RedisBroker, key,
     list::{READ, read},
-    outcome::split_header,
+    operations::now_ms,
+    outcome::{split_header, status},
     script::{DEAD_CLAIM, DEAD_DROP, DEAD_LIST},
     value::{self, damaged},
 };
@@ -82,6 +83,27 @@ pub(super) async fn list(broker: &RedisBroker, list: &DeadList) -> Result<DeadPa
     }
     page.cursor = last.map(write_cursor);
     Ok(page)
+}
+
+/// One dead letter. The set keeps what has run out for a while: the time decides.
+pub(super) async fn one(
+    broker: &RedisBroker,
+    id: InvocationId,
+) -> Result<Option<DeadLetter>, BrokerError> {
+    let mut ask = cmd("ZSCORE");
+    ask.arg(key("dead", "")).arg(id.to_string());
+    let died_at_ms = match broker.link.run(&ask).await? {
+        Value::Nil => return Ok(None),
+        at => value::count(&at),
+    };
+    if died_at_ms.saturating_add(broker.dead_ttl_ms()) <= now_ms(broker).await? {
+        return Ok(None);
+    }
+    match status(broker, id).await {
+        Ok(status) => Ok(Some(DeadLetter { died_at_ms, status })),
+        Err(BrokerError::NotFound(_) | BrokerError::Expired(_)) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// The letters after `last`, with the times of their ends.

@@ -52,9 +52,9 @@ use self::{
     ticker::Ticker,
 };
 use crate::{
-    Broker, BrokerError, CancelResult, Caps, Check, ClientId, Control, DeadLetters, DeadList,
-    DeadPage, Digest, Event, EventKind, HostId, HostInfo, InvocationId, KeyValueStats, Lease,
-    Limit, LimitScope, Limited, List, Listing, MAX_CHUNK, MAX_CHUNK_BYTES, ModuleName,
+    Broker, BrokerError, CancelResult, Caps, Check, ClientId, Control, DeadLetter, DeadLetters,
+    DeadList, DeadPage, Digest, Event, EventKind, HostId, HostInfo, InvocationId, KeyValueStats,
+    Lease, Limit, LimitScope, Limited, List, Listing, MAX_CHUNK, MAX_CHUNK_BYTES, ModuleName,
     ModuleRecord, ModuleRef, MoveStep, Namespace, Outcome, Pausable, Paused, Publication, Put,
     QueueStats, Renewed, Reply, Request, Reserve, Reserved, Schedule, ScheduleRecord, Settled,
     Settlement, Status, Submission, callback, priority::AGEING, verdict,
@@ -361,6 +361,10 @@ impl Broker for RedisBroker {
 
     async fn dead_letters(&self, list: &DeadList) -> Result<DeadPage, BrokerError> {
         dead::list(self, list).await
+    }
+
+    async fn dead_letter(&self, id: InvocationId) -> Result<Option<DeadLetter>, BrokerError> {
+        dead::one(self, id).await
     }
 
     async fn claim_dead_letter(

@@ -96,6 +96,11 @@ pub(crate) async fn failures_are_kept_and_found(kit: Kit) {
     };
     assert_eq!(ids(&kit, &before).await.last(), Some(&trapped));
     assert_eq!(all[2].status, kit.client.status(trapped).await.unwrap());
+    let one = kit.client.dead_letter(trapped).await.unwrap();
+    assert_eq!(one.as_ref(), Some(&all[2]));
+    for none in [cancelled, lease.id, Namespace::generate().issue(0)] {
+        assert_eq!(kit.client.dead_letter(none).await.unwrap(), None);
+    }
 }
 
 pub(crate) async fn pages_go_from_the_newest_to_the_oldest(kit: Kit) {
@@ -196,6 +201,7 @@ pub(crate) async fn a_retry_takes_the_letters_place_once(kit: Kit) {
     let again = retry.submission(first, &status, request);
     kit.accept(again).await;
     client.drop_dead_letters(&[id]).await.unwrap();
+    assert_eq!(client.dead_letter(id).await.unwrap(), None);
     assert_eq!(client.claim_dead_letter(id, second).await.unwrap(), None);
     let taken = kit.take().await;
     assert_eq!(

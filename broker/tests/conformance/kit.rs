@@ -9,7 +9,8 @@ use async_trait::async_trait;
 use celeriac_broker::{
     Admit, Attempt, Broker, BrokerError, Caps, ClientId, Code, DeadLetters, Digest, Ending,
     EventKind, HostId, InvocationId, Lease, LogRecord, ModuleRef, Options, Outcome, Payload,
-    Priority, Publication, Reply, Reserve, Reserved, SYSTEM_QUEUE, Settled, Settlement, Submission, TaskDefaults, TaskOptions, Usage,
+    Priority, Publication, Reply, Reserve, Reserved, SYSTEM_QUEUE, Settled, Settlement, Submission,
+    TaskDefaults, TaskOptions, Usage,
 };
 use tokio::sync::mpsc;
 

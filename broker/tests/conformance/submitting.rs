@@ -181,6 +181,7 @@ pub(crate) async fn a_task_has_defaults_and_its_callers_go_over_them(kit: Kit) {
         kit.succeed(&taken.lease).await;
     }
     assert_eq!(order, [normal, urgent, plain, shared]);
-    eventually(async || matches!(kit.client.status(plain).await, Err(BrokerError::Expired(_)))).await;
+    eventually(async || matches!(kit.client.status(plain).await, Err(BrokerError::Expired(_))))
+        .await;
     assert!(kit.client.status(urgent).await.is_ok());
 }

@@ -134,6 +134,13 @@ async def test_each_limit_has_its_exception(client: AsyncClient) -> None:
         await client.call("basics/alloc", {"mib": 64}, memory=8 << 20)
 
 
+async def test_a_soft_timeout_lets_the_task_leave_in_good_order(client: AsyncClient) -> None:
+    slept = await client.call("basics/sleep", {"seconds": 60, "steps": 1200}, soft_timeout="300ms", output=Slept)
+    assert slept.cancelled
+    with pytest.raises(InvalidArgument, match="soft_timeout"):
+        await client.submit("basics/sleep", {"seconds": 1}, soft_timeout=-1)
+
+
 async def test_unknown_tasks_are_refused_when_they_are_submitted(client: AsyncClient) -> None:
     with pytest.raises(NoSuchTask, match="celeriac modules show basics"):
         await client.submit("basics/nope")

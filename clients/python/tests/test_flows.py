@@ -82,7 +82,13 @@ async def test_waiting_for_what_exists(client: AsyncClient) -> None:
 
 
 async def test_a_task_follows_an_end_at_the_broker(client: AsyncClient) -> None:
-    handle = await client.submit("basics/add", {"a": 1, "b": 2}, on_success="basics/echo", on_failure="basics/noop")
+    handle = await client.submit(
+        "basics/add",
+        {"a": 1, "b": 2},
+        on_success=["basics/echo"],
+        on_failure="basics/noop",
+        on_complete=("basics/echo",),
+    )
     assert await handle == 3
     transport = client.session().transport
     follower = client.handle(transport.namespace.derive(handle.id, 0))
@@ -91,6 +97,8 @@ async def test_a_task_follows_an_end_at_the_broker(client: AsyncClient) -> None:
     other = client.handle(transport.namespace.derive(handle.id, 1))
     with pytest.raises(Skipped):
         await other.result(20)
+    third = client.handle(transport.namespace.derive(handle.id, 2))
+    assert (await third.result(20))["id"] == handle.id
     with pytest.raises(NoSuchTask):
         await client.submit("basics/noop", on_complete="basics/nope")
     with pytest.raises(InvalidArgument):

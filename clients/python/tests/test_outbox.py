@@ -125,10 +125,14 @@ sys.stdin.readline()
 
 
 def submitter(server: RedisServer, path: Path, count: int, queue: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", SUBMITTER, server.url, str(path), str(count), queue]
-    child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    child = started(SUBMITTER, server.url, str(path), str(count), queue)
     assert said(child) == "open"
     return child
+
+
+def started(program: str, *arguments: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", program, *arguments]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
 def said(child: subprocess.Popen[str]) -> str:
@@ -218,6 +222,40 @@ async def test_two_processes_share_it_and_nothing_is_handed_in_twice(away: Redis
     for child in children:
         child.kill()
         child.communicate()
+
+
+FORKING = """
+import os, sys
+from celeriac import Client
+
+client = Client(sys.argv[1], connect_timeout=0.2, outbox=sys.argv[2])
+print(client.call("basics/echo", "before"), flush=True)
+sys.stdin.readline()
+print(client.submit("basics/echo", "parent").id, flush=True)
+child = os.fork()
+if child == 0:
+    print(client.submit("basics/echo", "child").id, flush=True)
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+print(client.submit("basics/echo", "parent again").id, flush=True)
+sys.stdin.readline()
+"""
+
+
+async def test_a_child_after_a_fork_has_a_connection_of_its_own(away: RedisServer, tmp_path: Path) -> None:
+    process = started(FORKING, away.url, str(tmp_path / "outbox.db"))
+    assert said(process) == "before"
+    away.kill()
+    go_on(process)
+    ids = [said(process) for _ in range(3)]
+    process.kill()
+    process.communicate()
+    outbox = Outbox(tmp_path / "outbox.db")
+    assert [waiting.id for waiting in outbox.pending()] == ids
+    away.start()
+    async with AsyncClient(away.url, outbox=outbox) as client:
+        results = [await client.handle(id).result(60) for id in ids]
+        assert results == ["parent", "child", "parent again"]
 
 
 async def test_a_refusal_is_told_to_everybody_and_kept(

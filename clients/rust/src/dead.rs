@@ -1,6 +1,8 @@
 //! Dead letters: what has failed for good, to be looked at, retried or dropped.
 
-use celeriac_broker::{DeadFilter, DeadList, DeadPage, InvocationId, MAX_LISTED, Request, Retry};
+use celeriac_broker::{
+    DeadFilter, DeadLetter, DeadList, DeadPage, InvocationId, MAX_LISTED, Request, Retry,
+};
 
 use crate::{Client, Error};
 
@@ -22,6 +24,14 @@ impl Client {
     /// `Error::Broker`.
     pub async fn dead_letters(&self, list: &DeadList) -> Result<DeadPage, Error> {
         Ok(self.shared.broker.dead_letters(list).await?)
+    }
+
+    /// One dead letter; none when the invocation is none, or no longer.
+    ///
+    /// # Errors
+    /// `Error::Broker`.
+    pub async fn dead_letter(&self, id: InvocationId) -> Result<Option<DeadLetter>, Error> {
+        Ok(self.shared.broker.dead_letter(id).await?)
     }
 
     /// What was handed in with an invocation that has not succeeded.
@@ -75,25 +85,48 @@ impl Client {
         let mut all = BulkDead::default();
         let mut list = first(filter);
         loop {
-            let page = self.dead_letters(&list).await?;
-            for letter in &page.letters {
-                let retry = Retry {
-                    input: None,
-                    is_latest,
-                };
-                all.matched += 1;
-                match self.retry_dead_letter(letter.status.id, retry).await {
-                    Ok(successor) => all.done += u64::from(successor.is_some()),
-                    Err(Error::Broker(error)) if !error.is_transient() => all.refused += 1,
-                    Err(error) => return Err(error),
-                }
-            }
+            list.cursor = self.retry_page(&list, is_latest, &mut all).await?;
             progress(&all);
-            list.cursor = page.cursor;
             if list.cursor.is_none() {
                 return Ok(all);
             }
         }
+    }
+
+    /// Retries the dead letters of one page; what it came to, and where the next page begins.
+    ///
+    /// # Errors
+    /// `Error::Broker` when the broker does not answer; what was retried before stays so.
+    pub async fn retry_dead_page(
+        &self,
+        list: &DeadList,
+        is_latest: bool,
+    ) -> Result<(BulkDead, Option<String>), Error> {
+        let mut all = BulkDead::default();
+        let cursor = self.retry_page(list, is_latest, &mut all).await?;
+        Ok((all, cursor))
+    }
+
+    async fn retry_page(
+        &self,
+        list: &DeadList,
+        is_latest: bool,
+        all: &mut BulkDead,
+    ) -> Result<Option<String>, Error> {
+        let page = self.dead_letters(list).await?;
+        for letter in &page.letters {
+            let retry = Retry {
+                input: None,
+                is_latest,
+            };
+            all.matched += 1;
+            match self.retry_dead_letter(letter.status.id, retry).await {
+                Ok(successor) => all.done += u64::from(successor.is_some()),
+                Err(Error::Broker(error)) if !error.is_transient() => all.refused += 1,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(page.cursor)
     }
 
     /// Drops every dead letter that a filter asks for; `progress` hears of each page.

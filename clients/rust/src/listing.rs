@@ -68,14 +68,10 @@ impl Client {
     /// `Error::Broker`; what was stopped before it stays stopped.
     pub async fn cancel_matching(
         &self,
-        mut filter: Filter,
+        filter: Filter,
         is_dry: bool,
         mut progress: impl FnMut(&BulkCancel),
     ) -> Result<BulkCancel, Error> {
-        if filter.states.is_empty() {
-            filter.states = Filter::UNFINISHED.to_vec();
-        }
-        let spares_system = filter.queue.is_none();
         let mut list = List {
             filter,
             cursor: None,
@@ -83,24 +79,54 @@ impl Client {
         };
         let mut done = BulkCancel::default();
         loop {
-            let mut page = self.list(&list).await?;
-            page.invocations
-                .retain(|status| !(spares_system && status.queue == SYSTEM_QUEUE));
-            done.matched += page.invocations.len() as u64;
-            if !is_dry {
-                self.cancel_page(&page.invocations, &mut done).await?;
-            }
+            list.cursor = self.cancel_some(&list, is_dry, &mut done).await?;
             progress(&done);
-            list.cursor = page.cursor;
             if list.cursor.is_none() {
                 return Ok(done);
             }
         }
     }
 
-    async fn cancel_page(&self, page: &[Status], done: &mut BulkCancel) -> Result<(), Error> {
-        let cancels = page.iter().map(|status| async move {
-            match self.shared.broker.cancel(status.id).await {
+    /// The same of one page; what it came to, and where the next page begins.
+    ///
+    /// # Errors
+    /// `Error::Broker`; what was stopped before it stays stopped.
+    pub async fn cancel_page(
+        &self,
+        list: &List,
+        is_dry: bool,
+    ) -> Result<(BulkCancel, Option<String>), Error> {
+        let mut done = BulkCancel::default();
+        let cursor = self.cancel_some(list, is_dry, &mut done).await?;
+        Ok((done, cursor))
+    }
+
+    async fn cancel_some(
+        &self,
+        list: &List,
+        is_dry: bool,
+        done: &mut BulkCancel,
+    ) -> Result<Option<String>, Error> {
+        let mut list = list.clone();
+        if list.filter.states.is_empty() {
+            list.filter.states = Filter::UNFINISHED.to_vec();
+        }
+        let spares_system = list.filter.queue.is_none();
+        let mut page = self.list(&list).await?;
+        page.invocations
+            .retain(|status| !(spares_system && status.queue == SYSTEM_QUEUE));
+        done.matched += page.invocations.len() as u64;
+        if !is_dry {
+            self.cancel_all(&page.invocations, done).await?;
+        }
+        Ok(page.cursor)
+    }
+
+    async fn cancel_all(&self, page: &[Status], done: &mut BulkCancel) -> Result<(), Error> {
+        let broker = &self.shared.broker;
+        let ids: Vec<_> = page.iter().map(|status| status.id).collect();
+        let cancels = ids.into_iter().map(|id| async move {
+            match broker.cancel(id).await {
                 Ok(result) => Ok(Some(result)),
                 // Its record has gone since: it had ended.
                 Err(BrokerError::Expired(_) | BrokerError::NotFound(_)) => Ok(None),

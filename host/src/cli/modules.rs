@@ -164,12 +164,14 @@ fn schema(what: &str, schema: Option<&Value>) -> Vec<String> {
 /// The author's defaults, in one line.
 fn options(task: &TaskInfo) -> String {
     let set = &task.options;
-    let span = |ms: Option<u64>| {
-        ms.map(|ms| units::show_duration(std::time::Duration::from_millis(ms)))
-    };
+    let span =
+        |ms: Option<u64>| ms.map(|ms| units::show_duration(std::time::Duration::from_millis(ms)));
     let parts = [
         ("queue", set.queue.as_deref().map(harmless)),
-        ("priority", set.priority.map(|priority| priority.to_string())),
+        (
+            "priority",
+            set.priority.map(|priority| priority.to_string()),
+        ),
         ("expires", span(set.expires_ms)),
         ("deadline", span(set.deadline_ms)),
         ("result ttl", span(set.result_ttl_ms)),

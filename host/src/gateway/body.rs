@@ -148,6 +148,13 @@ fn too_large(cap: u64, setting: &str) -> Problem {
     )
 }
 
+/// Whether a body comes with a request, or may come.
+pub(crate) fn is_there(headers: &HeaderMap) -> bool {
+    headers.contains_key(header::CONTENT_TYPE)
+        || headers.contains_key(header::TRANSFER_ENCODING)
+        || announced(headers).is_some_and(|length| length > 0)
+}
+
 /// Refuses a body that does not say that it is JSON: such a request can come from any web page without being asked for.
 pub(crate) fn require_json(headers: &HeaderMap) -> Result<(), Problem> {
     let content_type = headers

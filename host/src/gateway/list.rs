@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::{Json, extract::State};
-use celeriac_broker::{Filter, List, State as InvocationState, Status, TaskFilter};
+use celeriac_broker::{Filter, List, MAX_LISTED, State as InvocationState, Status, TaskFilter};
 use serde::{Deserialize, Serialize, de::IntoDeserializer as _};
 use utoipa::{IntoParams, ToSchema};
 
@@ -69,14 +69,7 @@ pub(crate) async fn list(
     State(api): State<Arc<Api>>,
     Query(wanted): Query<Wanted>,
 ) -> Result<Json<Page>, Problem> {
-    let limit = wanted.limit.unwrap_or(PAGE);
-    if !(1..=celeriac_broker::MAX_LISTED).contains(&limit) {
-        let most = celeriac_broker::MAX_LISTED;
-        return Err(Problem::new(
-            "malformed",
-            format!("`limit` is from 1 to {most}"),
-        ));
-    }
+    let limit = page_limit(wanted.limit, PAGE)?;
     let filter = Filter {
         states: states(wanted.states.as_deref())?,
         queue: wanted.queue,
@@ -97,6 +90,17 @@ pub(crate) async fn list(
         invocations: page.invocations,
         cursor: page.cursor,
     }))
+}
+
+/// How many are on a page.
+pub(super) fn page_limit(wanted: Option<usize>, usual: usize) -> Result<usize, Problem> {
+    match wanted.unwrap_or(usual) {
+        limit @ 1..=MAX_LISTED => Ok(limit),
+        _ => Err(Problem::new(
+            "malformed",
+            format!("`limit` is from 1 to {MAX_LISTED}"),
+        )),
+    }
 }
 
 fn states(text: Option<&str>) -> Result<Vec<InvocationState>, Problem> {

@@ -7,14 +7,18 @@
 //! # Layout
 //! - [`Gateway`]: from start to drain; `listener` has the socket, `tls` the certificate.
 //! - `guard` and [`tokens`]: who may do what. `body`, `extract`, `input`: what is taken. `problem`: what is refused, and how.
-//! - `submit`, `result`, `list`, `sse`, `modules`, `schedules`, `operations`: the requests. `openapi`: the document about them.
+//! - `submit`, `result`, `list`, `bulk`, `sse`, `modules`, `schedules`, `dead`, `operations`, `control`, `limits`: the requests. `openapi`: the document about them.
 
 mod api;
 mod body;
+mod bulk;
+mod control;
+mod dead;
 mod extract;
 mod fields;
 mod guard;
 mod input;
+mod limits;
 mod list;
 mod listener;
 mod modules;
@@ -211,7 +215,8 @@ fn group(scope: Scope) -> Routes {
         Scope::Submit => routes
             .routes(routes!(submit::submit))
             .routes(routes!(submit::batch))
-            .routes(routes!(result::cancel)),
+            .routes(routes!(result::cancel))
+            .routes(routes!(dead::retry)),
         Scope::Read => routes
             .routes(routes!(list::list))
             .routes(routes!(result::status))
@@ -227,7 +232,11 @@ fn group(scope: Scope) -> Routes {
             .routes(routes!(operations::hosts))
             .routes(routes!(operations::store))
             .routes(routes!(schedules::list))
-            .routes(routes!(schedules::show)),
+            .routes(routes!(schedules::show))
+            .routes(routes!(dead::list))
+            .routes(routes!(dead::show))
+            .routes(routes!(limits::list))
+            .routes(routes!(limits::show)),
         Scope::Upload => routes.routes(routes!(modules::upload)),
         Scope::Admin => routes
             .routes(routes!(modules::remove))
@@ -235,7 +244,18 @@ fn group(scope: Scope) -> Routes {
             .routes(routes!(schedules::remove))
             .routes(routes!(schedules::pause))
             .routes(routes!(schedules::resume))
-            .routes(routes!(schedules::run)),
+            .routes(routes!(schedules::run))
+            .routes(routes!(dead::retry_many))
+            .routes(routes!(dead::remove))
+            .routes(routes!(bulk::cancel))
+            .routes(routes!(control::pause_queue))
+            .routes(routes!(control::resume_queue))
+            .routes(routes!(control::pause_host))
+            .routes(routes!(control::resume_host))
+            .routes(routes!(control::drain_host))
+            .routes(routes!(control::change_host))
+            .routes(routes!(limits::set))
+            .routes(routes!(limits::remove)),
     }
 }
 
@@ -291,7 +311,13 @@ fn with_cors(routes: Router<Arc<Api>>, origins: &[String]) -> Router<Arc<Api>> {
     }
     let cors = CorsLayer::new()
         .allow_origin(origins)
-        .allow_methods([Method::GET, Method::POST, Method::PUT, Method::DELETE])
+        .allow_methods([
+            Method::GET,
+            Method::POST,
+            Method::PUT,
+            Method::PATCH,
+            Method::DELETE,
+        ])
         .allow_headers([
             header::AUTHORIZATION,
             header::CONTENT_TYPE,

@@ -28,6 +28,7 @@ use super::problem::{CODES, Document, PROBLEM_JSON};
         (name = "invocations", description = "Hand in, follow, await, cancel"),
         (name = "modules", description = "What can be run"),
         (name = "schedules", description = "What is submitted again and again"),
+        (name = "dead letters", description = "What has failed for good"),
         (name = "operations", description = "How it is going"),
     )
 )]
@@ -75,6 +76,11 @@ pub(super) fn document(openapi: &utoipa::openapi::OpenApi) -> Value {
     bound(&mut document);
     exclude_both_inputs(&mut document);
     leave_open(&mut document);
+    if let Some(schema) = document.pointer_mut(OPTIONAL_BODY)
+        && let Some(object) = schema.pointer("/oneOf/0").cloned()
+    {
+        *schema = object;
+    }
     if let Some(pattern) = document.pointer_mut("/components/schemas/Backoff/pattern") {
         *pattern = BACKOFF.into();
     }
@@ -86,6 +92,10 @@ pub(super) fn document(openapi: &utoipa::openapi::OpenApi) -> Value {
     document
 }
 
+/// A body that may be left out, which derived schemas take for one that may be null.
+const OPTIONAL_BODY: &str =
+    "/paths/~1v1~1dead-letters~1{id}~1retry/post/requestBody/content/application~1json/schema";
+
 /// A back-off as it is written, for authors' manifests as for callers.
 const BACKOFF: &str = r"^([0-9.]+(d|h|m|s|ms))+(, ?([0-9.]+(d|h|m|s|ms))+)*$|^exponential\(([0-9.]+(d|h|m|s|ms))+, ?([0-9.]+(d|h|m|s|ms))+\)$";
 
@@ -95,6 +105,8 @@ const ANY_JSON: &[&str] = &[
     "/components/schemas/Ended/properties/output",
     "/components/schemas/PutSchedule/properties/input",
     "/components/schemas/Schedule/properties/input",
+    "/components/schemas/RetryLetter/properties/input",
+    "/components/schemas/WholeLetter/allOf/1/properties/input",
 ];
 
 /// Numbers in Rust have a largest value, which the document says too.
@@ -115,7 +127,7 @@ fn bound_number(schema: &mut Map<String, Value>) {
         Some("int32") => json!(u32::MAX),
         _ => return,
     };
-    if schema.get("minimum") == Some(&json!(0)) {
+    if schema.get("minimum").is_some_and(Value::is_u64) {
         schema.entry("maximum").or_insert(maximum);
     }
 }
@@ -140,7 +152,7 @@ fn leave_open(part: &mut Value) {
 }
 
 /// What has an input: JSON or bytes, which derived schemas cannot say.
-const WITH_INPUT: &[&str] = &["Submit", "PutSchedule"];
+const WITH_INPUT: &[&str] = &["Submit", "PutSchedule", "RetryLetter"];
 
 fn exclude_both_inputs(document: &mut Value) {
     for name in WITH_INPUT {

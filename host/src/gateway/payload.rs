@@ -34,6 +34,11 @@ pub(super) struct Input {
 }
 
 impl Input {
+    /// Whether nothing is said.
+    pub(super) const fn is_absent(&self) -> bool {
+        self.json.is_none() && self.base64.is_none() && self.content_type.is_none()
+    }
+
     /// What is said; nothing is null.
     pub(super) fn payload(self) -> Result<Payload, Problem> {
         payload(self.json, self.base64.as_deref(), self.content_type)

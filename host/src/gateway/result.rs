@@ -15,7 +15,7 @@ use celeriac_broker::{
 };
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 use super::{
     api::Api,
@@ -173,17 +173,32 @@ pub(crate) struct Cancelled {
     result: CancelResult,
 }
 
+/// How far a cancel goes.
+#[derive(Clone, Copy, Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct Reach {
+    /// Stop also what it has called, and what that has called.
+    #[serde(default)]
+    #[param(required = false)]
+    children: bool,
+}
+
 /// Stop an invocation
 #[utoipa::path(
     post, path = "/invocations/{id}/cancel", tag = "invocations", operation_id = "cancel",
-    params(("id" = InvocationId, Path, description = "The invocation")), security(("token" = ["submit"])),
+    params(("id" = InvocationId, Path, description = "The invocation"), Reach), security(("token" = ["submit"])),
     responses((status = 200, description = "What it came to", body = Cancelled), Refusals)
 )]
 pub(crate) async fn cancel(
     State(api): State<Arc<Api>>,
     Path(id): Path<InvocationId>,
+    Query(reach): Query<Reach>,
 ) -> Result<Json<Cancelled>, Problem> {
-    let result = api.broker.cancel(id).await?;
+    let result = match reach.children {
+        true => api.broker.cancel_with_children(id).await?,
+        false => api.broker.cancel(id).await?,
+    };
     Ok(Json(Cancelled { result }))
 }
 

@@ -12,8 +12,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use celeriac_broker::{
-    CatchUp, MAX_LISTED, Options, Overlap, Put, Run, Schedule, ScheduleRecord, TaskRef, Timing,
-    check_name,
+    CatchUp, Options, Overlap, Put, Run, Schedule, ScheduleRecord, TaskRef, Timing, check_name,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -23,6 +22,7 @@ use super::{
     api::Api,
     body,
     extract::{Path, Query, Wait},
+    list::page_limit,
     openapi::Refusals,
     payload::{Input, present},
     problem::Problem,
@@ -247,11 +247,7 @@ pub(crate) async fn list(
     State(api): State<Arc<Api>>,
     Query(wanted): Query<Wanted>,
 ) -> Result<Json<Schedules>, Problem> {
-    let limit = wanted.limit.unwrap_or(PAGE);
-    if !(1..=MAX_LISTED).contains(&limit) {
-        let message = format!("`limit` is from 1 to {MAX_LISTED}");
-        return Err(Problem::new("malformed", message));
-    }
+    let limit = page_limit(wanted.limit, PAGE)?;
     if let Some(cursor) = &wanted.cursor {
         check_name("cursor", cursor)?;
     }

@@ -201,6 +201,14 @@ pub(crate) async fn json(api: &Api, request: Request) -> Result<body::Held, Prob
     body::read(&api.bodies, request, api.json_cap(), "caps.input").await
 }
 
+/// The same of a body that may be left out; then it is empty.
+pub(crate) async fn json_if_any(api: &Api, request: Request) -> Result<body::Held, Problem> {
+    if body::is_there(request.headers()) {
+        body::require_json(request.headers())?;
+    }
+    body::read(&api.bodies, request, api.json_cap(), "caps.input").await
+}
+
 impl Submit {
     /// What it says, in the broker's form.
     fn prepare(self, api: &Api) -> Result<Submission, Problem> {

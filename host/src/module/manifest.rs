@@ -272,7 +272,11 @@ mod tests {
         task.invocations.result_ttl = Some(60.0);
         let options = tasks(vec![task.clone()]).unwrap().remove(0).options;
         assert_eq!(options.priority, Some(Priority::Low));
-        let times = (options.expires_ms, options.deadline_ms, options.result_ttl_ms);
+        let times = (
+            options.expires_ms,
+            options.deadline_ms,
+            options.result_ttl_ms,
+        );
         assert_eq!(times, (Some(500), Some(3_600_000), Some(60_000)));
 
         task.invocations.priority = Some("urgent".to_owned());
@@ -282,7 +286,10 @@ mod tests {
         for seconds in [f64::NAN, -1.0, 0.0, 1e10] {
             task.invocations.expires = Some(seconds);
             let report = tasks(vec![task.clone()]).unwrap_err();
-            assert!(report.findings[0].message.contains("`expires`"), "{report:?}");
+            assert!(
+                report.findings[0].message.contains("`expires`"),
+                "{report:?}"
+            );
         }
     }
 

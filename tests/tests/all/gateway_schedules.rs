@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::gateway::{host, token};
 
 /// A host with the sample module, asked by somebody who may do everything.
-async fn served(stage: &Stage) -> Result<(HostProcess, Http)> {
+pub(crate) async fn served(stage: &Stage) -> Result<(HostProcess, Http)> {
     let (host, http) = host(stage, &["--set", "http.tokens=always"]).await?;
     stage.push(&["basics"]).await?;
     let token = token(stage, &Scope::ALL).await?;

@@ -61,13 +61,23 @@ async fn the_service_file_starts_reloads_and_drains_a_host() -> Result<()> {
         .stderr(fs::File::create(&log)?);
     let host = HostProcess::spawn(&mut command)?;
     let store = dir.path().join("state/celeriac");
-    until(PATIENCE, "the store is where the service has its state", || async {
-        Ok(store.join("celeriac.db").exists() || fs::read_dir(&store).is_ok_and(|mut files| files.next().is_some()))
-    })
+    until(
+        PATIENCE,
+        "the store is where the service has its state",
+        || async {
+            Ok(store.join("celeriac.db").exists()
+                || fs::read_dir(&store).is_ok_and(|mut files| files.next().is_some()))
+        },
+    )
     .await?;
     let client = Client::connect(&format!("embedded:{}", store.display())).await?;
     until(PATIENCE, "the host is known", || async {
-        Ok(client.broker().hosts().await?.iter().any(|known| known.pid == host.pid()))
+        Ok(client
+            .broker()
+            .hosts()
+            .await?
+            .iter()
+            .any(|known| known.pid == host.pid()))
     })
     .await?;
     client.push(sample("basics")?, "basics").await?;
@@ -81,9 +91,16 @@ async fn the_service_file_starts_reloads_and_drains_a_host() -> Result<()> {
     let running = client
         .submit("basics/sleep", &json!({"seconds": 0.5, "steps": 1}))
         .await?;
-    until(PATIENCE, "it runs", || async { Ok(running.status().await?.attempts == 1) }).await?;
+    until(PATIENCE, "it runs", || async {
+        Ok(running.status().await?.attempts == 1)
+    })
+    .await?;
     host.signal(Signal::TERM);
-    assert!(host.wait(PATIENCE).await?.success(), "{}", fs::read_to_string(&log)?);
+    assert!(
+        host.wait(PATIENCE).await?.success(),
+        "{}",
+        fs::read_to_string(&log)?
+    );
     assert_eq!(running.outcome().await?.code, Code::Ok);
     assert!(dir.path().join("cache/celeriac").is_dir());
     Ok(())
@@ -113,10 +130,17 @@ fn systemd_takes_the_service_file() -> Result<()> {
         .0
         .replace("/usr/local/bin/celeriac", &binary().display().to_string());
     fs::write(&unit, text)?;
-    match Command::new("systemd-analyze").arg("verify").arg(&unit).output() {
+    match Command::new("systemd-analyze")
+        .arg("verify")
+        .arg(&unit)
+        .output()
+    {
         Ok(said) => {
             let stderr = String::from_utf8_lossy(&said.stderr);
-            let about_us: Vec<&str> = stderr.lines().filter(|line| line.contains("celeriac.service")).collect();
+            let about_us: Vec<&str> = stderr
+                .lines()
+                .filter(|line| line.contains("celeriac.service"))
+                .collect();
             assert!(said.status.success() && about_us.is_empty(), "{stderr}");
         }
         Err(_) => eprintln!("skipped: systemd-analyze is not installed"),

@@ -9,6 +9,7 @@
 """
 
 from .client import AsyncClient
+from .dead_letters import BulkRetry, DeadFilter, DeadLetter
 from .errors import (
     BrokerUnavailable,
     BrokerUnfit,
@@ -29,6 +30,7 @@ from .errors import (
     LimitHit,
     MemoryLimit,
     ModuleRefused,
+    NoDeadLetter,
     NoSuchModule,
     NoSuchParent,
     NoSuchSchedule,
@@ -66,6 +68,7 @@ __all__ = [
     "BrokerUnavailable",
     "BrokerUnfit",
     "BulkCancel",
+    "BulkRetry",
     "CancelResult",
     "Cancelled",
     "CeleriacError",
@@ -73,6 +76,8 @@ __all__ = [
     "ClientClosed",
     "Conflict",
     "Damaged",
+    "DeadFilter",
+    "DeadLetter",
     "DeadlineExceeded",
     "DecodeError",
     "DependencyFailed",
@@ -90,6 +95,7 @@ __all__ = [
     "LogRecord",
     "MemoryLimit",
     "ModuleRefused",
+    "NoDeadLetter",
     "NoSuchModule",
     "NoSuchParent",
     "NoSuchSchedule",

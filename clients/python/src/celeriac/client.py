@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import os
 import weakref
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 from typing_extensions import Self, TypeVar, Unpack
 
+from .dead_letters import DeadLetters
 from .decode import Decoder, decoder
-from .errors import CeleriacError, ModuleRefused, PayloadTooLarge, TaskFailed
+from .errors import CeleriacError, PayloadTooLarge
 from .flow import Flow, Step
 from .gather import as_completed, gather, wait_all
 from .handle import Handle
 from .ids import check_id
 from .listing import BulkCancel, Filter, cancel_matching, wanted
-from .names import BUILT_IN, TaskRef, module_ref, task_ref
+from .modules import push
+from .names import TaskRef, task_ref
 from .options import Options, wire
 from .outbox import Outbox
 from .payload import encode
@@ -37,9 +37,6 @@ T = TypeVar("T")
 
 #: The largest input that brokers take unless they are told otherwise.
 INPUT_BYTES = 8 << 20
-
-#: Seconds that an uploader waits for a host to admit: a large module takes seconds to compile.
-ADMISSION_PATIENCE = 300.0
 
 #: The variable that names the broker, as for the command line.
 URL_VARIABLE = "CELERIAC_BROKER"
@@ -229,6 +226,11 @@ class AsyncClient:
         """What is submitted again and again; over a gateway (http://…)."""
         return Schedules(self)
 
+    @property
+    def dead_letters(self) -> DeadLetters:
+        """What has failed for good; over a gateway (http://…)."""
+        return DeadLetters(self)
+
     # ---- modules ---------------------------------------------------------------------------------
 
     async def push(self, module: str | os.PathLike[str] | bytes, name: str | None = None) -> dict[str, Any]:
@@ -237,27 +239,7 @@ class AsyncClient:
         A path is read; without a name its file's is taken. Returns what the module says about itself. Raises
         `ModuleRefused` with every finding; then nothing has changed.
         """
-        if isinstance(module, bytes):
-            data = module
-        else:
-            path = Path(module)
-            data = await asyncio.to_thread(path.read_bytes)
-            name = name or path.stem
-        module_ref(name or "")
-        transport = (await self.open()).transport
-        admitted = await transport.upload(data, name or "")
-        if admitted is not None:
-            return admitted
-        digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
-        handle = await self.submit(f"{BUILT_IN}/admit", {"digest": digest, "name": name})
-        try:
-            manifest: dict[str, Any] = await handle.result(ADMISSION_PATIENCE)
-        except TaskFailed as error:
-            findings = error.details.get("findings") if isinstance(error.details, dict) else None
-            if not findings:
-                raise
-            raise ModuleRefused(findings) from error
-        return manifest
+        return await push(self, module, name)
 
     async def manifest(self, module: str) -> dict[str, Any]:
         """What a module says about itself: its tasks with their schemas, options and needs."""

@@ -206,12 +206,21 @@ class NoSuchSchedule(CeleriacError):
         self.name = name
 
 
+class NoDeadLetter(CeleriacError):
+    """The invocation is no dead letter, or no longer."""
+
+    def __init__(self, id: str) -> None:
+        remedy = "it was retried or dropped, has expired, or has not failed: `handle.status()` tells"
+        super().__init__(f"invocation {id} is no dead letter: {remedy}")
+        self.id = id
+
+
 class GatewayNeeded(CeleriacError):
     """Hosts work this out, so it is asked of one, over HTTP."""
 
     def __init__(self, address: str, path: str) -> None:
-        what = path.removeprefix("/v1/").partition("/")[0]
-        remedy = f"connect to a host's gateway (http://…, https://…), or use `celeriac {what}`"
+        what = path.removeprefix("/v1/").partition("/")[0].replace("-", " ")
+        remedy = f"connect to a host's gateway (http://…, https://…), or use `celeriac {what.partition(' ')[0]}`"
         super().__init__(f"{what} cannot be worked on over {address.partition(':')[0]}://: {remedy}")
         self.address = address
 

@@ -87,7 +87,7 @@ def wanted(asked: Filter) -> Wanted:
             made[f"{name}_ms"] = span_ms(name, span)
     for name in ("since", "until"):
         if (moment := asked.get(name)) is not None:
-            made[f"{name}_ms"] = _moment(name, moment)
+            made[f"{name}_ms"] = moment_ms(name, moment)
     return Wanted(**made)
 
 
@@ -100,7 +100,8 @@ def _states(states: State | str | Iterable[State | str]) -> tuple[State, ...]:
         raise InvalidArgument("states", ", ".join(map(str, given)), f"some of {known}") from None
 
 
-def _moment(name: str, moment: Any) -> int:
+def moment_ms(name: str, moment: Any) -> int:
+    """A moment in milliseconds since 1970."""
     if not isinstance(moment, datetime.datetime) or moment.tzinfo is None:
         raise InvalidArgument(name, str(moment), "a datetime with its zone")
     return max(0, int(moment.timestamp() * 1000))

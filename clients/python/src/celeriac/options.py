@@ -79,6 +79,8 @@ class Options(TypedDict, total=False):
     retry_on: Sequence[str]
     #: Stops an attempt after this long.
     timeout: Span
+    #: Asks an attempt to come to an end after this long: the task is told, and `timeout` stops it if it goes on.
+    soft_timeout: Span
     #: Stops an attempt after this much fuel; about one unit per wasm instruction.
     fuel: int
     #: Stops an attempt that wants more memory than this many bytes.
@@ -89,12 +91,12 @@ class Options(TypedDict, total=False):
     after: Sequence[HasId | str | After]
     #: What becomes of it when one of these ends otherwise: `fail`, the default, or `skip`.
     on_unmet: Literal["fail", "skip"]
-    #: A task that is run, or a URL that is told, when it has succeeded: at the broker, whatever happens here.
-    on_success: str
+    #: Tasks that are run, or URLs that are told, when it has succeeded: at the broker, whatever happens here.
+    on_success: str | Sequence[str]
     #: The same when it has failed beyond all retries, or expired.
-    on_failure: str
+    on_failure: str | Sequence[str]
     #: The same at any end.
-    on_complete: str
+    on_complete: str | Sequence[str]
     #: Keeps the result this long after the end.
     result_ttl: Span
     #: Makes submitting repeatable, across processes and restarts: the same key with the same task and input is the
@@ -138,8 +140,6 @@ def wire(options: Options) -> dict[str, Any]:
         check_name("queue", queue)
         made["queue"] = queue
     _add_place(options, made)
-    if (timeout := options.get("timeout")) is not None:
-        made["timeout_ms"] = span_ms("timeout", timeout)
     for name, on_wire in (("fuel", "fuel"), ("memory", "memory_bytes"), ("retry", "retries"), ("backoff", "backoff")):
         if (value := options.get(name)) is not None:
             made[on_wire] = value
@@ -153,9 +153,19 @@ def wire(options: Options) -> dict[str, Any]:
     _add_ends(options, made)
     if (ttl := options.get("result_ttl")) is not None:
         made["result_ttl_ms"] = span_ms("result_ttl", ttl)
-    if limits := options.get("limits"):
-        made["limits"] = dict(limits)
+    _add_limits(options, made)
     return made
+
+
+def _add_limits(options: Options, made: dict[str, Any]) -> None:
+    """What an attempt may use, beside what has a field of its own."""
+    if (timeout := options.get("timeout")) is not None:
+        made["timeout_ms"] = span_ms("timeout", timeout)
+    limits = dict(options.get("limits") or {})
+    if (soft_timeout := options.get("soft_timeout")) is not None:
+        limits["soft_timeout"] = span_ms("soft_timeout", soft_timeout)
+    if limits:
+        made["limits"] = limits
 
 
 #: The bands of a queue, the highest first, as the stores number them.
@@ -200,7 +210,10 @@ def _add_ends(options: Options, made: dict[str, Any]) -> None:
     if options.get("on_unmet", "fail") != "fail":
         made["on_unmet"] = options["on_unmet"]
     follows = (("success", "on_success"), ("failure", "on_failure"), ("done", "on_complete"))
-    callbacks = [{"on": on, "to": options[name]} for on, name in follows if options.get(name)]  # type: ignore[literal-required]
+    callbacks = []
+    for on, name in follows:
+        given: Any = options.get(name) or ()
+        callbacks += [{"on": on, "to": to} for to in ([given] if isinstance(given, str) else given)]
     for callback in callbacks:
         if "://" not in callback["to"]:
             task_ref(callback["to"])

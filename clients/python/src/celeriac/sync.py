@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, overload
 from typing_extensions import Self, TypeVar, Unpack
 
 from .client import AsyncClient
+from .dead_letters import SyncDeadLetters
 from .gather import as_completed, gather
 from .portal import Portal
 from .schedules import SyncSchedules
@@ -183,6 +184,11 @@ class Client:
     def schedules(self) -> SyncSchedules:
         """What is submitted again and again; over a gateway (http://…)."""
         return SyncSchedules(self)
+
+    @property
+    def dead_letters(self) -> SyncDeadLetters:
+        """What has failed for good; over a gateway (http://…)."""
+        return SyncDeadLetters(self)
 
     def push(self, module: str | os.PathLike[str] | bytes, name: str | None = None) -> dict[str, Any]:
         """Uploads a module and has a host admit it; then `name` (`images` or `images@1.2.0`) points to it."""

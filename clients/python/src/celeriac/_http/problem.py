@@ -14,6 +14,7 @@ from ..errors import (
     IdempotencyConflict,
     InvalidArgument,
     ModuleRefused,
+    NoDeadLetter,
     NoSuchModule,
     NoSuchParent,
     NoSuchSchedule,
@@ -35,10 +36,11 @@ def exception(problem: dict[str, Any], address: str, *, id: str = "", task: str 
         "expired": lambda: ResultExpired(id),
         "no_module": lambda: NoSuchModule(task.rpartition("/")[0] or task),
         "no_task": lambda: NoSuchTask(task),
+        "no_dead_letter": lambda: NoDeadLetter(task),
         "no_schedule": lambda: NoSuchSchedule(task),
         "no_parent": lambda: NoSuchParent(_first_id(detail)),
-        "idempotency_conflict": lambda: IdempotencyConflict(*_key_and_id(detail)),
-        "not_unique": lambda: NotUnique(*_key_and_id(detail)),
+        "idempotency_conflict": lambda: IdempotencyConflict(_key(detail), problem.get("existing") or ""),
+        "not_unique": lambda: NotUnique(_key(detail), problem.get("existing") or ""),
         "unauthorized": lambda: BrokerUnfit(address, detail, "pass a token: `token=…`, or the variable CELERIAC_TOKEN"),
         "forbidden": lambda: BrokerUnfit(address, detail, "use a token that has the scope: `celeriac token new`"),
         "unfit": lambda: BrokerUnfit(address, detail, "see `celeriac doctor`"),
@@ -65,10 +67,10 @@ def _first_id(text: str) -> str:
     return found[0] if found else ""
 
 
-def _key_and_id(text: str) -> tuple[str, str]:
-    """The key that a message is about, whatever stands in it, and the id of the invocation that has it."""
-    found = re.search(rf"key `(.*)` (?:belongs to|is held by) invocation ({ID})", text)
-    return (found[1], found[2]) if found else ("", "")
+def _key(text: str) -> str:
+    """The key that a message is about, whatever stands in it."""
+    found = re.search(r"key `(.*)` (?:belongs to|is held by) invocation ", text)
+    return found[1] if found else ""
 
 
 def _with_fields(detail: str, problem: dict[str, Any]) -> str:
