@@ -71,7 +71,7 @@ pub(crate) async fn what_waits_for_a_host_moves_in_its_order(kit: Kit) {
     let lease = kit.take().await.lease;
     let of = async |priority, key: Option<&str>| {
         let mut submission = kit.submission("text/run");
-        submission.options.priority = priority;
+        submission.options.priority = Some(priority);
         submission.options.fairness_key = key.map(str::to_owned);
         kit.accept(submission).await
     };
@@ -375,7 +375,7 @@ pub(crate) async fn nothing_is_lost_or_doubled_by_moves(kit: Kit) {
                     let mut submission = kit.submission("text/run");
                     let options = &mut submission.options;
                     options.queue = Some(from.to_owned());
-                    options.priority = Priority::ALL[dice.roll(3)];
+                    options.priority = Some(Priority::ALL[dice.roll(3)]);
                     options.fairness_key = (dice.roll(2) == 0).then(|| "f".to_owned());
                     options.concurrency_key = (dice.roll(2) == 0).then(|| "k".to_owned());
                     waiting.push(kit.accept(submission).await);
