@@ -35,6 +35,7 @@ from celeriac import (
 from celeriac.options import now_ms
 from celeriac.outbox import aged
 from celeriac.testing import Host, RedisServer
+from celeriac.testing.host import binary
 from celeriac.testing.process import free_port
 
 
@@ -231,13 +232,14 @@ from celeriac import Client
 client = Client(sys.argv[1], connect_timeout=0.2, outbox=sys.argv[2])
 print(client.call("basics/echo", "before"), flush=True)
 sys.stdin.readline()
-print(client.submit("basics/echo", "parent").id, flush=True)
-child = os.fork()
-if child == 0:
-    print(client.submit("basics/echo", "child").id, flush=True)
-    os._exit(0)
-assert os.waitpid(child, 0)[1] == 0
-print(client.submit("basics/echo", "parent again").id, flush=True)
+for n in range(8):
+    # The parent's own thread is at the file all the while.
+    print(client.submit("basics/echo", f"parent {n}").id, flush=True)
+    child = os.fork()
+    if child == 0:
+        print(client.submit("basics/echo", f"child {n}").id, flush=True)
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
 sys.stdin.readline()
 """
 
@@ -247,7 +249,7 @@ async def test_a_child_after_a_fork_has_a_connection_of_its_own(away: RedisServe
     assert said(process) == "before"
     away.kill()
     go_on(process)
-    ids = [said(process) for _ in range(3)]
+    ids = [said(process) for _ in range(16)]
     process.kill()
     process.communicate()
     outbox = Outbox(tmp_path / "outbox.db")
@@ -255,7 +257,7 @@ async def test_a_child_after_a_fork_has_a_connection_of_its_own(away: RedisServe
     away.start()
     async with AsyncClient(away.url, outbox=outbox) as client:
         results = [await client.handle(id).result(60) for id in ids]
-        assert results == ["parent", "child", "parent again"]
+        assert results == [f"{who} {n}" for n in range(8) for who in ("parent", "child")]
 
 
 async def test_a_refusal_is_told_to_everybody_and_kept(
@@ -286,6 +288,28 @@ async def test_a_refusal_is_told_to_everybody_and_kept(
         assert client.outbox.discard(wrong.id)
         assert not client.outbox.discard(wrong.id)
         assert client.outbox.refused() == []
+
+
+async def test_a_queue_that_is_full_is_no_refusal(
+    away: RedisServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def limit(most: str) -> None:
+        command = [binary(), "limits", "set", "queue:narrow", "--max-queue", most, "--broker", away.url]
+        subprocess.run(command, check=True, capture_output=True)
+
+    limit("2")
+    async with AsyncClient(away.url, connect_timeout=0.3, outbox=tmp_path / "outbox.db") as client:
+        away.kill()
+        handles = await client.task("basics/echo").submit_all(range(4), queue="narrow")
+        away.start()
+        await until(lambda: len(client.outbox.pending()) == 2)
+        await until(lambda: any("takes no more" in record.getMessage() or "overloaded" in record.getMessage()
+                                for record in caplog.records))  # fmt: skip
+        limit("10")
+        await until(lambda: not client.outbox.pending())
+        assert client.outbox.refused() == []
+        assert {status.id async for status in client.list(queue="narrow")} == {handle.id for handle in handles}
+        assert len([record for record in caplog.records if "cannot be handed in now" in record.getMessage()]) == 1
 
 
 async def test_a_key_may_lead_to_another_at_hand_in(away: RedisServer, tmp_path: Path) -> None:

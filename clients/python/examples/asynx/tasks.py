@@ -7,7 +7,7 @@ import hashlib
 import logging
 import sqlite3
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from forms import REPORT, Callback, NewTask, timing
 from store import Row, Store
@@ -34,8 +34,9 @@ STATUSES = {
     State.CANCELLED: "revoked",
 }
 
+End = Literal["success", "failure", "done"]
 #: The ends that callbacks are about.
-ENDS = (("on_success", "success"), ("on_failure", "failure"), ("on_complete", "done"))
+ENDS: tuple[tuple[str, End], ...] = (("on_success", "success"), ("on_failure", "failure"), ("on_complete", "done"))
 
 Place = tuple[str, str]
 
@@ -67,8 +68,9 @@ class Tasks:
         """Hands in a task with all that follows it."""
         if new.schedule is not None:
             return await self._schedule(place, new, new.schedule)
-        if new.cname and self._store.find((place[0], place[1]), "cname", new.cname):
-            await self._check_no_schedule(place, new.cname)
+        row = self._store.find(place, "cname", new.cname) if new.cname else None
+        if row is not None and row.schedule is not None:
+            raise TaskAlreadyExists(f'task "{new.cname}" exists already: schedule {row.schedule}')
         flow = self._client.flow()
         steps: list[tuple[Step[Any], Callback, int | None]] = []
         self._add(flow, steps, place, new, None)
@@ -93,7 +95,7 @@ class Tasks:
         steps: list[tuple[Step[Any], Callback, int | None]],
         place: Place,
         task: Callback,
-        above: tuple[int, str] | None,
+        above: tuple[int, End] | None,
     ) -> None:
         """Adds a task to the flow, and the tasks that follow it; `above` is what it follows, and its end."""
         options: Options = {"queue": queue_of(place)}
@@ -115,7 +117,7 @@ class Tasks:
         after = []
         if above is not None:
             options["on_unmet"] = "skip"
-            after = [After(steps[above[0]][0], above[1])]  # type: ignore[arg-type]
+            after = [After(steps[above[0]][0], above[1])]
         chained = None if above is None else steps[above[0]][1]
         step = flow.add(self._dispatch.options(**options), dispatched(place, task, chained), after=after)
         steps.append((step, task, None if above is None else above[0]))
@@ -144,11 +146,6 @@ class Tasks:
             self._store.delete(row)
             raise
         return await self.document(row)
-
-    async def _check_no_schedule(self, place: Place, cname: str) -> None:
-        row = self._store.find(place, "cname", cname)
-        if row is not None and row.schedule is not None:
-            raise TaskAlreadyExists(f'task "{cname}" exists already: schedule {row.schedule}')
 
     async def _is_live(self, row: Row) -> bool:
         try:
@@ -232,12 +229,17 @@ class Tasks:
 
     async def _report(self, row: Row, handle: Handle[Any]) -> None:
         """Writes the end of a task into the application's log, once, also when this process was away meanwhile."""
-        outcome = await handle.outcome()
+        name = f"{row.app}/{row.queue}/{row.cname or row.id}"
+        try:
+            outcome = await handle.outcome()
+        except UnknownInvocation as error:
+            logger.warning("%s: nobody knows any more what it came to: %s", name, error)
+            self._store.reported(row)
+            return
         end = {"success": "on_success", "failure": "on_failure"}.get(STATUSES[outcome.state], "")
         if REPORT in (row.document.get(end), row.document.get("on_complete")):
             request, failure = row.document["request"], outcome.failure
             why = f": {failure.message}" if failure else ""
-            name = f"{row.app}/{row.queue}/{row.cname or row.id}"
             level = logging.INFO if outcome.is_success else logging.WARNING
             logger.log(level, "%s %s %s: %s%s", name, request["method"], request["url"], outcome.code, why)
         self._store.reported(row)

@@ -56,6 +56,8 @@ class Courier:
         self._putting: set[asyncio.Task[None]] = set()
         #: What others have put in and somebody here awaits.
         self._watched: set[str] = set()
+        #: What kind of trouble was logged last.
+        self._trouble: type[Exception] | None = None
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -160,10 +162,10 @@ class Courier:
             except BrokerUnavailable:
                 pass
             except (CeleriacError, OSError) as error:
-                logger.warning("what waits in the outbox %s cannot be handed in now: %s", self.outbox.path, error)
+                self._note(error)
                 pause = BACK_OFF[1]
             if has_moved:
-                pause = BACK_OFF[0]
+                pause, self._trouble = BACK_OFF[0], None
             await asyncio.sleep(pause)
             pause = min(pause * 2, BACK_OFF[1])
 
@@ -199,7 +201,9 @@ class Courier:
         for entry, answer in zip(ours, await self._session.submitter.submit_all(sent)):
             if isinstance(answer, BrokerUnavailable):
                 is_away = answer
-            elif not isinstance(answer, NOT_NOW):
+            elif isinstance(answer, NOT_NOW):
+                self._note(answer)
+            else:
                 answers[entry.submission.id] = answer
         await asyncio.to_thread(self.outbox.settle, answers)
         for entry, _ in batch:
@@ -209,6 +213,12 @@ class Courier:
         if is_away is not None:
             raise is_away
         return bool(answers)
+
+    def _note(self, error: Exception) -> None:
+        """Logs why something goes on waiting although the broker answers: once for each kind of trouble."""
+        if type(error) is not self._trouble:
+            self._trouble = type(error)
+            logger.warning("what waits in the outbox %s cannot be handed in now: %s", self.outbox.path, error)
 
     async def _report(self, entry: Entry, error: CeleriacError) -> None:
         one = entry.submission

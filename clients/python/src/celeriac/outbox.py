@@ -13,6 +13,7 @@ import json
 import os
 import sqlite3
 import threading
+import weakref
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -115,10 +116,10 @@ class Outbox:
         self.max_age_ms = span_ms("max_age", max_age)
         #: Called with each refusal, in the process that was told of it.
         self.on_refused = on_refused
-        self._process = 0
-        self._lock = threading.RLock()
+        self._lock = threading.Lock()
         self._turn = threading.Lock()
         self._connection: sqlite3.Connection | None = None
+        _outboxes.add(self)
 
     @classmethod
     def of(cls, outbox: Outbox | str | os.PathLike[str] | None) -> Outbox | None:
@@ -278,11 +279,7 @@ class Outbox:
 
     @contextlib.contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
-        """One transaction. A connection must not be taken across a fork."""
-        if self._process != os.getpid():
-            _abandoned.append(self._connection)
-            self._process, self._connection = os.getpid(), None
-            self._lock, self._turn = threading.RLock(), threading.Lock()
+        """One transaction."""
         with self._lock:
             try:
                 if self._connection is None:
@@ -325,5 +322,31 @@ def aged(entry: Entry, now: int) -> dict[str, Any]:
     return options
 
 
-#: Connections of a parent process: kept, so that nothing of them is closed here.
-_abandoned: list[object] = []
+_outboxes: weakref.WeakSet[Outbox] = weakref.WeakSet()
+#: Those that wait for a fork to be over.
+_held: list[Outbox] = []
+
+
+def _before_fork() -> None:
+    """Closes every file: SQLite must not be taken across a fork, where its locks would never be released."""
+    for outbox in list(_outboxes):
+        outbox._lock.acquire()
+        if outbox._connection is not None:
+            outbox._connection.close()
+            outbox._connection = None
+        _held.append(outbox)
+
+
+def _after_fork() -> None:
+    while _held:
+        _held.pop()._lock.release()
+
+
+def _in_child() -> None:
+    _after_fork()
+    for outbox in list(_outboxes):
+        # A thread that is not here any more may have had the turn.
+        outbox._turn = threading.Lock()
+
+
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_in_child)
