@@ -25,6 +25,7 @@ mod policy;
 mod retries;
 mod runaway;
 mod schedules;
+mod soak;
 mod syscalls;
 mod time;
 mod upload;

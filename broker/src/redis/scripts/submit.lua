@@ -1,5 +1,6 @@
 -- Accepts a batch of invocations: resolves each distinct target once, pins its digest, queues in order, or schedules.
--- `dead.lua`, `due.lua`, `place.lua`, `ended.lua`, `finish.lua`, `follow.lua`, `join.lua` and `once.lua` stand in front of it.
+-- `place.lua`, `rest_open.lua`, `dead.lua`, `due.lua`, `ended.lua`, `finish.lua`, `follow.lua`, `join.lua`, `once.lua` and
+-- `submit_rest.lua` stand in front of it.
 --
 -- KEYS[1]  key prefix `cel:{p}:`
 -- ARGV[1]  retention (see `dead.lua`), [2] reply stream TTL ms, [3] reply stream cap in entries
@@ -158,9 +159,9 @@ for item = 1, count do
   local is_new = not seen[id] and (known == 0 or redis.call('EXISTS', keys[item]) == 0)
   local refusal, parents, chain = refusals[target], nil, nil
   local more = ARGV[at + 7] ~= '' and cjson.decode(ARGV[at + 7]) or nil
-  if is_new and not refusal and more then refusal = clash(more) end
-  if is_new and not refusal and ARGV[at + 8] ~= '' then refusal, parents, chain = check_parents(ARGV[at + 8]) end
-  if is_new and not refusal and not full[item] and more and more.parent and not is_called(id, more.parent) then
+  if is_new and not refusal and more then refusal = rest().clash(more) end
+  if is_new and not refusal and ARGV[at + 8] ~= '' then refusal, parents, chain = rest().check_parents(ARGV[at + 8]) end
+  if is_new and not refusal and not full[item] and more and more.parent and not rest().is_called(id, more.parent) then
     refusal = 14
   end
   if refusal then
@@ -194,7 +195,7 @@ for item = 1, count do
     end
     local pending, unmet = 0, nil
     if parents then
-      pending, unmet = join(id, parents)
+      pending, unmet = rest().join(id, parents)
       fields[last + 1], fields[last + 2] = 'j', string.sub(ARGV[at + 8], 1, 1) .. chain
       last = last + 2
     end
@@ -207,13 +208,13 @@ for item = 1, count do
       if unmet then hopeless[#hopeless + 1] = {id, unmet} end
     end
     redis.call('HSET', keys[item], unpack(fields, 1, last))
-    if more then claim(id, more) end
+    if more then rest().claim(id, more) end
     used[queue] = true
-    if first < math.huge then due(id, first) end
+    if first < math.huge then rest().due(id, first) end
     if is_blocked then
-      count_blocked(queue, 1)
+      rest().count_blocked(queue, 1)
     elseif waits then
-      scheduled(queue, 1)
+      rest().scheduled(queue, 1)
     else
       place(queue, id, more, false)
     end
@@ -227,13 +228,17 @@ end
 for digest, more in pairs(uses) do
   redis.call('HINCRBY', P .. 'uses', digest, more)
 end
-write_dues(now)
-for _, item in ipairs(hopeless) do
-  local id, parent = unpack(item)
-  end_unmet(id, read(id), parent.id, parent.letter)
+if made then
+  made.write_dues(now)
+  for _, item in ipairs(hopeless) do
+    local id, parent = unpack(item)
+    made.end_unmet(id, made.read(id), parent.id, parent.letter)
+  end
+  made.follow_up(200)
 end
-follow_up(200)
 write_places()
-write_dues(now)
-trim_dead(now)
+if made then
+  made.write_dues(now)
+  made.trim_dead(now)
+end
 return refused
