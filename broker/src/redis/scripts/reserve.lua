@@ -158,12 +158,6 @@ local function park(queue, id, more, limit, in_front)
   if redis.call('SADD', P .. 'parked:' .. limit.scope, queue) == 1 then redis.call('SADD', P .. 'waiting', limit.scope) end
 end
 
--- Whether a header, `<ms> <queue> <JSON>`, names this queue: what was moved to another one leaves its id behind.
-local function is_of(header, queue)
-  -- Times have 13 digits until the year 2286.
-  return string.find(header, ' ' .. queue .. ' ', 14, true) == 14 or string.match(header, '^%d+ (%S+) ') == queue
-end
-
 -- False when the id stands in the list of this queue for nothing; when there is no room for it, the limit and field m.
 local function take(id, queue)
   local key = P .. 'i:' .. id
@@ -171,7 +165,10 @@ local function take(id, queue)
   local state, times, extra = record[1], record[5], ''
   -- No state means queued as submitted, 113 is q, queued again; no header means no record.
   if record.err or not record[2] or (state and string.byte(state) ~= 113) then return false end
-  if not is_of(record[2], queue) then return false end
+  -- What was moved to another queue leaves its id behind: `<ms> <queue> <JSON>` names that one. Times have 13 digits until 2286.
+  if string.find(record[2], ' ' .. queue .. ' ', 14, true) ~= 14 and string.match(record[2], '^%d+ (%S+) ') ~= queue then
+    return false
+  end
   local token, attempt = first_token, 0
   if state then
     local n, attempts = string.match(state, '%.(%d+)%.(%d+)$')
