@@ -90,11 +90,6 @@ end
 -- How long the results of a queue are kept, '' for the usual time.
 local ttls = {}
 
-local function ttl_of(queue)
-  if ttls[queue] == nil then ttls[queue] = redis.call('HGET', P .. 'retention', queue) or '' end
-  return ttls[queue]
-end
-
 -- Notes why an invocation is not accepted.
 local function refuse(item, reason)
   refused[#refused + 1], refused[#refused + 2] = item, reason
@@ -171,7 +166,10 @@ for item = 1, count do
   elseif is_new and not full[item] then
     seen[id] = true
     local queue, digest, client, ttl = queues[target], digests[target], ARGV[at + 4], ARGV[at + 5]
-    if ttl == '' and has_ttls then ttl = ttl_of(queue) end
+    if ttl == '' and has_ttls then
+      ttls[queue] = ttls[queue] or redis.call('HGET', P .. 'retention', queue) or ''
+      ttl = ttls[queue]
+    end
     fields[2], fields[4] = stamp .. queue .. ' ' .. ARGV[at + 2], ARGV[at + 3]
     local last = 4
     if digest ~= '' then
