@@ -77,6 +77,12 @@ bench: need-rust need-redis need-peers tasks ## benchmarks, one JSON line each; 
 	$(CARGO) build $(PROGRAMS)
 	target/release/bench $(NAME)
 
+# TIME is 60 for fuzzing, in seconds: here it is a span, 30m unless it is said.
+.PHONY: soak
+soak: need-rust need-redis tasks ## hosts and Redis killed under a mixed load for TIME=30m, and every invocation accounted for; SEED=… repeats one
+	$(CARGO) build $(PROGRAMS)
+	target/release/soak --time $(if $(filter command line environment,$(origin TIME)),$(TIME),30m) $(if $(SEED),--seed $(SEED))
+
 # In memory, as some targets write a file for each input. What is found goes beside the committed corpus.
 .PHONY: fuzz
 fuzz: need-rust need-fuzz ## fuzz every target for TIME=60 seconds each; TARGET=… picks some

@@ -64,7 +64,9 @@ pub(super) async fn forget(broker: &EmbeddedBroker, queue: &str) -> Result<bool,
              AND NOT EXISTS (SELECT 1 FROM scheduled WHERE queue = ?1)
              AND NOT EXISTS (SELECT 1 FROM blocked WHERE queue = ?1)
              AND NOT EXISTS (SELECT 1 FROM leases l JOIN invocations i ON i.id = l.id WHERE i.queue = ?1)";
-        if tx.execute(sql, [&queue])? == 0 {
+        tx.execute(sql, [&queue])?;
+        let known = "SELECT 1 FROM queues WHERE queue = ?1";
+        if tx.query(known, [&queue], |_| Ok(()))?.is_some() {
             return Ok(false);
         }
         for sql in [

@@ -26,10 +26,12 @@ macro_rules! scripts {
 }
 
 scripts! {
-    SUBMIT = ["submit_head.lua", "dead.lua", "due.lua", "place.lua", "ended.lua", "finish.lua", "follow.lua", "join.lua", "once.lua",
-              "submit.lua"];
-    RESERVE = ["reserve_head.lua", "dead.lua", "due.lua", "place.lua", "limits.lua", "ended.lua", "finish.lua", "follow.lua", "reserve.lua"];
-    SETTLE = ["settle_head.lua", "dead.lua", "due.lua", "place.lua", "limits.lua", "ended.lua", "finish.lua", "follow.lua", "settle.lua"];
+    SUBMIT = ["submit_head.lua", "place.lua", "rest_open.lua", "dead.lua", "due.lua", "ended.lua", "finish.lua", "follow.lua",
+              "join.lua", "once.lua", "defaults.lua", "submit_rest.lua", "submit.lua"];
+    RESERVE = ["reserve_head.lua", "rest_open.lua", "dead.lua", "due.lua", "place.lua", "limits.lua", "ended.lua", "finish.lua",
+               "follow.lua", "reserve_bands.lua", "reserve.lua"];
+    SETTLE = ["settle_head.lua", "rest_open.lua", "dead.lua", "due.lua", "place.lua", "limits.lua", "ended.lua", "finish.lua",
+              "follow.lua", "settle_rest.lua", "settle.lua"];
     TICK = ["release_head.lua", "dead.lua", "due.lua", "place.lua", "limits.lua", "ended.lua", "finish.lua", "follow.lua", "tick.lua"];
     RELEASE = ["release_head.lua", "dead.lua", "due.lua", "place.lua", "limits.lua", "ended.lua", "finish.lua", "follow.lua", "release.lua"];
     RENEW = ["renew.lua"];
@@ -50,8 +52,8 @@ scripts! {
     SCHEDULES = ["schedules.lua"];
     SCHEDULE_PUT = ["schedule_put.lua"];
     SCHEDULE_CHANGE = ["schedule_change.lua"];
-    FIRE = ["submit_head.lua", "dead.lua", "due.lua", "place.lua", "ended.lua", "finish.lua", "follow.lua", "join.lua",
-            "once.lua", "fire_open.lua", "submit.lua", "fire.lua"];
+    FIRE = ["submit_head.lua", "place.lua", "rest_open.lua", "dead.lua", "due.lua", "ended.lua", "finish.lua", "follow.lua",
+            "join.lua", "once.lua", "defaults.lua", "submit_rest.lua", "fire_open.lua", "submit.lua", "fire.lua"];
     LIST = ["list.lua"];
     DEAD_LIST = ["dead_list.lua"];
     DEAD_CLAIM = ["dead_claim.lua"];

@@ -292,6 +292,7 @@ pub(crate) async fn a_queue_is_forgotten_when_nothing_is_in_it(kit: Kit) {
     assert!(kit.client.forget_queue("old").await.unwrap());
     let queues = kit.client.queues().await.unwrap();
     assert!(queues.iter().all(|queue| queue.queue != "old"));
+    assert!(kit.client.forget_queue("old").await.unwrap(), "again");
     // Whoever hands in to it makes it a queue again.
     let again = kit.submit_to("old").await;
     assert_eq!(waits(&kit, "old").await.0, 1);

@@ -107,6 +107,12 @@ pub(crate) async fn rename(
         return Ok(Exit::Success.into());
     }
     out.line(&summary(&renamed))?;
+    if renamed.moved == 0 && renamed.settings.is_empty() && renamed.schedules.is_empty() {
+        out.note(&format!(
+            "there was nothing in `{}`: `celeriac queues` lists the queues",
+            args.old
+        ));
+    }
     if !renamed.is_gone {
         out.note(&format!(
             "`{}` has got new invocations meanwhile: tell whoever hands in to it, and rename once more",

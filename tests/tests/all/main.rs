@@ -31,6 +31,7 @@ mod retries;
 mod runaway;
 mod schedules;
 mod service;
+mod soak;
 mod syscalls;
 mod time;
 mod upload;

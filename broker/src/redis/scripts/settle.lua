@@ -1,6 +1,6 @@
 -- Ends attempts, each under its token: with its outcome, of which whoever waits is told, or by scheduling the next
--- attempt. The hot path. `dead.lua`, `due.lua`, `place.lua`, `ended.lua`, `finish.lua` and `follow.lua`
--- stand in front of it.
+-- attempt. The hot path. `rest_open.lua`, `dead.lua`, `due.lua`, `place.lua`, `limits.lua`, `ended.lua`, `finish.lua`,
+-- `follow.lua` and `settle_rest.lua` stand in front of it.
 --
 -- KEYS[1]  key prefix `cel:{p}:`
 -- ARGV     1 retention (see `dead.lua`), 2 reply stream TTL ms, 3 reply stream cap in entries; then for each settlement, at most 500:
@@ -36,10 +36,10 @@ end
 if #held == 0 then return stale end
 redis.call('ZREM', P .. 'leases', unpack(held))
 for at, record in pairs(records) do
-  if record[11] then give_back(ARGV[at], record[11]) end
+  if record[11] then rest().give_back(ARGV[at], record[11]) end
 end
 
-local uses, entries = {}, {}
+local uses, entries, usual_ttl = {}, {}, string.match(retention, '^%d+')
 
 local function flush(client, entry)
   local stream = P .. 'reply:' .. client
@@ -72,10 +72,10 @@ local function retry(id, key, token, wait, trail)
   local record = redis.call('HMGET', key, 'x', 't', 'h')
   local queue = string.match(record[3] or '', '^%d+ (%S+) ')
   if record[1] or not queue then return false end
-  local starts, deadline = clock() + tonumber(wait), tonumber(string.match(record[2] or '', ' (%d+)$') or 0)
+  local starts, deadline = rest().clock() + tonumber(wait), tonumber(string.match(record[2] or '', ' (%d+)$') or 0)
   redis.call('HSET', key, 's', 'w' .. token, 'n', string.format('%.0f', starts), 'a', trail)
-  due(id, deadline > 0 and math.min(starts, deadline) or starts)
-  scheduled(queue, 1)
+  rest().due(id, deadline > 0 and math.min(starts, deadline) or starts)
+  rest().scheduled(queue, 1)
   return true
 end
 
@@ -99,10 +99,10 @@ for at = 4, #ARGV, 6 do
     else
       redis.call('HSET', key, 's', state, 'r', result, 'i', '', 'o', output)
     end
-    local ttl = record[4] or result_ttl
+    local ttl = record[4] or usual_ttl
     -- 102 is f.
     if string.byte(letter) == 102 then
-      ttl = bury(id, ttl, clock())
+      ttl = rest().bury(id, ttl, rest().clock())
     end
     redis.call('PEXPIRE', key, ttl)
     if record[5] then redis.call('PEXPIRE', P .. 'e:' .. id, ttl) end
@@ -121,7 +121,7 @@ for at = 4, #ARGV, 6 do
       local what = {d = digest, w = waiters, l = record[4], e = record[5], b = record[7], j = record[8], u = record[9],
         y = record[10]}
       what.more = is_read and more or nil
-      ended(id, letter, what)
+      rest().ended(id, letter, what)
     end
   end
 end
@@ -135,10 +135,12 @@ for digest, fewer in pairs(uses) do
     redis.call('HDEL', P .. 'uses', digest)
   end
 end
-follow_up(200)
-write_places()
-if now then
-  write_dues(now)
-  trim_dead(now)
+if made then
+  made.follow_up(200)
+  made.write_places()
+end
+if made and now then
+  made.write_dues(now)
+  made.trim_dead(now)
 end
 return stale

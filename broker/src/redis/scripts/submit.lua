@@ -1,5 +1,6 @@
 -- Accepts a batch of invocations: resolves each distinct target once, pins its digest, queues in order, or schedules.
--- `dead.lua`, `due.lua`, `place.lua`, `ended.lua`, `finish.lua`, `follow.lua`, `join.lua` and `once.lua` stand in front of it.
+-- `place.lua`, `rest_open.lua`, `dead.lua`, `due.lua`, `ended.lua`, `finish.lua`, `follow.lua`, `join.lua`, `once.lua`,
+-- `defaults.lua` and `submit_rest.lua` stand in front of it.
 --
 -- KEYS[1]  key prefix `cel:{p}:`
 -- ARGV[1]  retention (see `dead.lua`), [2] reply stream TTL ms, [3] reply stream cap in entries
@@ -40,9 +41,9 @@ for target = 1, target_count do
       refusals[target] = 2
     else
       -- See TaskDefaults.
-      local own, rest = string.match(module[2], '^(%S*) ?(.*)$')
+      local own, json = string.match(module[2], '^(%S*) ?(.*)$')
       if queue == '' then queue = own end
-      if rest ~= '' then defaults[target] = cjson.decode(rest) end
+      if json ~= '' then defaults[target] = cjson.decode(json) end
     end
   end
   digests[target] = digest
@@ -91,17 +92,6 @@ end
 
 -- How long the results of a queue are kept, '' for the usual time.
 local ttls = {}
-
-local function ttl_of(queue)
-  if ttls[queue] == nil then ttls[queue] = redis.call('HGET', P .. 'retention', queue) or '' end
-  return ttls[queue]
-end
-
--- The smaller of two TTLs, where both are given: an author asks for no more than the queue keeps.
-local function least(a, b)
-  if a == '' or b == '' then return a .. b end
-  return tonumber(a) < tonumber(b) and a or b
-end
 
 -- Notes why an invocation is not accepted.
 local function refuse(item, reason)
@@ -161,41 +151,19 @@ local function time_fields(times, last)
   return last, starts > 0, first
 end
 
--- Milliseconds behind the moment when an invocation may start.
-local function behind(starts, span)
-  local in_ms = starts == '-' and '0' or string.match(starts, '^%+(%d+)$')
-  if in_ms then return string.format('+%.0f', in_ms + span) end
-  return string.format('%.0f', math.max(tonumber(starts), now) + span)
-end
-
--- What a task says of its invocations where their callers do not: result TTL, times and features with that.
-local function with_defaults(own, ttl, times, more)
-  if ttl == '' and own.ttl then ttl = string.format('%.0f', own.ttl) end
-  if own.expires or own.deadline then
-    local starts, expires, deadline = string.match(times ~= '' and times or '- - -', '^(%S+) (%S+) (%S+)$')
-    if expires == '-' and own.expires then expires = behind(starts, own.expires) end
-    if deadline == '-' and own.deadline then deadline = behind(starts, own.deadline) end
-    times = starts .. ' ' .. expires .. ' ' .. deadline
-  end
-  if own.band and more == '' then
-    more = string.format('{"band":%d}', own.band)
-  elseif own.band and not cjson.decode(more).band then
-    more = string.format('{"band":%d,', own.band) .. string.sub(more, 2)
-  end
-  return ttl, times, more
-end
-
 for item = 1, count do
   local id = ARGV[at]
   local target = tonumber(ARGV[at + 1])
   local ttl, times, features = ARGV[at + 5], ARGV[at + 6], ARGV[at + 7]
-  if defaults[target] then ttl, times, features = with_defaults(defaults[target], ttl, times, features) end
+  if defaults[target] then
+    ttl, times, features = rest().with_defaults(defaults[target], ttl, times, features)
+  end
   local is_new = not seen[id] and (known == 0 or redis.call('EXISTS', keys[item]) == 0)
   local refusal, parents, chain = refusals[target], nil, nil
   local more = features ~= '' and cjson.decode(features) or nil
-  if is_new and not refusal and more then refusal = clash(more) end
-  if is_new and not refusal and ARGV[at + 8] ~= '' then refusal, parents, chain = check_parents(ARGV[at + 8]) end
-  if is_new and not refusal and not full[item] and more and more.parent and not is_called(id, more.parent) then
+  if is_new and not refusal and more then refusal = rest().clash(more) end
+  if is_new and not refusal and ARGV[at + 8] ~= '' then refusal, parents, chain = rest().check_parents(ARGV[at + 8]) end
+  if is_new and not refusal and not full[item] and more and more.parent and not rest().is_called(id, more.parent) then
     refusal = 14
   end
   if refusal then
@@ -205,7 +173,10 @@ for item = 1, count do
   elseif is_new and not full[item] then
     seen[id] = true
     local queue, digest, client = queues[target], digests[target], ARGV[at + 4]
-    if has_ttls and ARGV[at + 5] == '' then ttl = least(ttl, ttl_of(queue)) end
+    if has_ttls and ARGV[at + 5] == '' then
+      ttls[queue] = ttls[queue] or redis.call('HGET', P .. 'retention', queue) or ''
+      ttl = rest().least(ttl, ttls[queue])
+    end
     fields[2], fields[4] = stamp .. queue .. ' ' .. ARGV[at + 2], ARGV[at + 3]
     local last = 4
     if digest ~= '' then
@@ -229,7 +200,7 @@ for item = 1, count do
     end
     local pending, unmet = 0, nil
     if parents then
-      pending, unmet = join(id, parents)
+      pending, unmet = rest().join(id, parents)
       fields[last + 1], fields[last + 2] = 'j', string.sub(ARGV[at + 8], 1, 1) .. chain
       last = last + 2
     end
@@ -242,13 +213,13 @@ for item = 1, count do
       if unmet then hopeless[#hopeless + 1] = {id, unmet} end
     end
     redis.call('HSET', keys[item], unpack(fields, 1, last))
-    if more then claim(id, more) end
+    if more then rest().claim(id, more) end
     used[queue] = true
-    if first < math.huge then due(id, first) end
+    if first < math.huge then rest().due(id, first) end
     if is_blocked then
-      count_blocked(queue, 1)
+      rest().count_blocked(queue, 1)
     elseif waits then
-      scheduled(queue, 1)
+      rest().scheduled(queue, 1)
     else
       place(queue, id, more, false)
     end
@@ -262,13 +233,17 @@ end
 for digest, more in pairs(uses) do
   redis.call('HINCRBY', P .. 'uses', digest, more)
 end
-write_dues(now)
-for _, item in ipairs(hopeless) do
-  local id, parent = unpack(item)
-  end_unmet(id, read(id), parent.id, parent.letter)
+if made then
+  made.write_dues(now)
+  for _, item in ipairs(hopeless) do
+    local id, parent = unpack(item)
+    made.end_unmet(id, made.read(id), parent.id, parent.letter)
+  end
+  made.follow_up(200)
 end
-follow_up(200)
 write_places()
-write_dues(now)
-trim_dead(now)
+if made then
+  made.write_dues(now)
+  made.trim_dead(now)
+end
 return refused
