@@ -3,6 +3,8 @@
 //! Retrying one is submitting what was submitted before, and takes the scope `submit`. Retrying all that a filter asks for,
 //! and dropping, which takes evidence away, take `admin`.
 
+mod form;
+
 use std::sync::Arc;
 
 use axum::{
@@ -12,21 +14,20 @@ use axum::{
     response::Response,
 };
 use celeriac_broker::{
-    Code, DeadFilter, DeadLetter, DeadList, InvocationId, MAX_LISTED, Options, Retry, TaskFilter,
-    WEBHOOK_TASK, check_name,
+    DeadFilter, DeadLetter, DeadList, InvocationId, MAX_LISTED, Retry, WEBHOOK_TASK,
 };
 use celeriac_client::BulkDead;
-use serde::{Deserialize, Serialize, de::IntoDeserializer as _};
-use serde_json::value::RawValue;
-use utoipa::{IntoParams, ToSchema};
 
+use self::form::{
+    DeadLetters, Retried, RetryLetter, RetryLetters, Wanted, WholeLetter, checked, codes,
+};
 use super::{
     api::Api,
     body,
     extract::{Path, Query, Wait},
     list::page_limit,
     openapi::Refusals,
-    payload::{Input, present},
+    payload::Input,
     problem::Problem,
     result::{Ended, embed},
     submit::{Accepted, answer, json, json_if_any},
@@ -34,113 +35,6 @@ use super::{
 
 /// Dead letters on a page, or retried by one request, unless the caller says otherwise.
 const PAGE: usize = 50;
-
-/// Which dead letters are meant: everything that is given must hold.
-#[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub(crate) struct Wanted {
-    /// Their task: `images` for all of a module, `images/resize` for one.
-    #[param(value_type = Option<String>, pattern = "^[a-z0-9][a-z0-9._-]{0,63}(/[a-z0-9][a-z0-9._-]{0,63})?$")]
-    task: Option<TaskFilter>,
-    /// Their queue.
-    #[param(pattern = "^[a-z0-9][a-z0-9._-]{0,63}$")]
-    queue: Option<String>,
-    /// What they failed with, with commas between, such as `trap,deadline`.
-    #[param(pattern = "^[a-z_]{1,40}(,[a-z_]{1,40})*$")]
-    codes: Option<String>,
-    /// Failed at this moment or later: milliseconds since the Unix epoch.
-    #[param(minimum = 0)]
-    since_ms: Option<u64>,
-    /// Failed before this moment: milliseconds since the Unix epoch.
-    #[param(minimum = 0)]
-    until_ms: Option<u64>,
-    /// How many on a page; left out: 50.
-    #[param(minimum = 1, maximum = 500)]
-    limit: Option<usize>,
-    /// The `cursor` of the page before.
-    cursor: Option<String>,
-}
-
-/// A page of dead letters, newest first.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct DeadLetters {
-    letters: Vec<DeadLetter>,
-    /// Where the next page begins. A page may be short, or empty, and not be the last: only no cursor means that.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    cursor: Option<String>,
-}
-
-/// A dead letter with what was handed in.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct WholeLetter {
-    /// When and how it failed, with the attempts before the last.
-    #[serde(flatten)]
-    letter: DeadLetter,
-    /// How it was to be run.
-    options: Options,
-    /// Its input, when it is JSON.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Object>, nullable)]
-    input: Option<Box<RawValue>>,
-    /// Its input, when it is not JSON.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    input_base64: Option<String>,
-    /// The input's media type.
-    content_type: String,
-}
-
-/// How a dead letter is retried. Without an input it is retried with its own.
-#[derive(Debug, Default, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct RetryLetter {
-    /// Another input, any JSON.
-    #[serde(default, deserialize_with = "present")]
-    #[schema(value_type = Option<Object>, nullable)]
-    input: Option<Box<RawValue>>,
-    /// Another input, when it is not JSON.
-    #[schema(pattern = "^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$")]
-    input_base64: Option<String>,
-    /// The media type of `input_base64`; left out: `application/octet-stream`.
-    #[schema(pattern = "^[!-.0-~]{1,60}/[!-~][ -~]{0,119}$", example = "image/png")]
-    content_type: Option<String>,
-    /// Run what the task's name points to now, instead of the module that failed.
-    #[serde(default)]
-    #[schema(required = false)]
-    latest: bool,
-}
-
-/// Which dead letters are retried, a page by each request.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct RetryLetters {
-    /// Those that everything in here holds for; something must be given.
-    #[serde(deserialize_with = "body::object")]
-    filter: DeadFilter,
-    /// Run what the tasks' names point to now, instead of the modules that failed.
-    #[serde(default)]
-    #[schema(required = false)]
-    latest: bool,
-    /// How many by this request; left out: 50.
-    #[schema(minimum = 1, maximum = 500)]
-    limit: Option<usize>,
-    /// The `cursor` of the answer before.
-    cursor: Option<String>,
-}
-
-/// What retrying came to.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct Retried {
-    /// Those that the filter asked for.
-    matched: u64,
-    /// Those that were retried.
-    done: u64,
-    /// Those that could not be, such as for want of their module: they stay.
-    refused: u64,
-    /// Where the next request goes on: only no cursor means that these were the last.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    cursor: Option<String>,
-}
 
 /// What has failed for good, newest first
 #[utoipa::path(
@@ -168,27 +62,6 @@ pub(crate) async fn list(
         letters: page.letters,
         cursor: page.cursor,
     }))
-}
-
-fn codes(text: Option<&str>) -> Result<Vec<Code>, Problem> {
-    let code = |word: &str| {
-        let read: Result<_, serde::de::value::Error> = Code::deserialize(word.into_deserializer());
-        read.map_err(|error| Problem::new("invalid", format!("`codes`: {error}")))
-    };
-    let words = text.into_iter().flat_map(|text| text.split(','));
-    words.map(code).collect()
-}
-
-/// What every engine can look for.
-fn checked(mut list: DeadList) -> Result<DeadList, Problem> {
-    let filter = &mut list.filter;
-    if let Some(queue) = &filter.queue {
-        check_name("queue", queue)?;
-    }
-    for moment in [&mut filter.since_ms, &mut filter.until_ms] {
-        *moment = moment.map(|ms| ms.min(i64::MAX.unsigned_abs()));
-    }
-    Ok(list)
 }
 
 /// A dead letter with its input
