@@ -22,6 +22,7 @@ mod gateway_hostile;
 mod idle;
 mod operations;
 mod policy;
+mod replay;
 mod retries;
 mod runaway;
 mod schedules;
