@@ -71,7 +71,7 @@ impl Sandbox {
 
     /// Runs one attempt, which must succeed.
     pub(crate) async fn execute(&self, request: Request) -> Result<Success> {
-        let Execution { verdict, usage } = self.engine.execute(&self.module, request).await;
+        let Execution { verdict, usage, .. } = self.engine.execute(&self.module, request).await;
         match verdict {
             Verdict::Success(output) => Ok(Success {
                 output,

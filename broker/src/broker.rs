@@ -147,6 +147,13 @@ pub trait Broker: Debug + Send + Sync + 'static {
         successor: InvocationId,
     ) -> Result<Option<InvocationId>, BrokerError>;
 
+    /// What the last attempt of a failure can be run again with, as its host wrote it. None: no host has, it has not failed
+    /// for good, or no dead letters are kept.
+    ///
+    /// # Errors
+    /// `NotFound`, `Expired`.
+    async fn recording(&self, id: InvocationId) -> Result<Option<Bytes>, BrokerError>;
+
     /// Drops dead letters; how many of these there were. Their records go when their results would have.
     async fn drop_dead_letters(&self, ids: &[InvocationId]) -> Result<u64, BrokerError>;
 

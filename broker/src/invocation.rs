@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -373,6 +374,8 @@ pub struct Settlement {
     pub lease: Lease,
     /// What becomes of it.
     pub ending: Ending,
+    /// What a failure can be run again with: kept with the dead letter, if it becomes one.
+    pub recording: Option<Bytes>,
 }
 
 /// What becomes of an attempt that has ended.
@@ -397,6 +400,7 @@ impl Settlement {
         Self {
             lease,
             ending: Ending::Final(outcome),
+            recording: None,
         }
     }
 

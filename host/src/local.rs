@@ -3,6 +3,7 @@
 //! The way is that of a host: the same check, compiler, limits and engine. Only the queue is missing.
 
 mod key_values;
+mod replay;
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -14,8 +15,8 @@ use celeriac_broker::{
 use crate::{
     engine::{
         CancellationToken, Determinism, Engine, EngineConfig, EngineError, Event, EventSink,
-        Executor, ExecutorError, HostLimits, Invocation, KeyValues, LimitRow, Limits, Request,
-        Rights, UnknownLimit,
+        Executor, ExecutorError, HostLimits, Invocation, KeyValues, LimitRow, Limits, Module,
+        Request, Rights, UnknownLimit,
     },
     module::{
         AdmitError, Admitter, ArtifactCache, ArtifactError, CompileError, CompileLimits, Compiler,
@@ -26,6 +27,7 @@ use crate::{
 };
 
 pub use key_values::LocalKeyValues;
+pub use replay::{LocalReplay, replay, whole_input};
 
 /// What is run, and on what.
 #[derive(Debug)]
@@ -109,6 +111,9 @@ pub enum LocalError {
     /// A limit was asked for that there is not.
     #[error(transparent)]
     Limit(#[from] UnknownLimit),
+    /// What the invocation waited for is not to be had any more.
+    #[error("the input refers to what the invocation waited for, and that cannot be read: {0}")]
+    Parents(String),
     /// The guest's thread ended without an answer.
     #[error("the run was given up: {0}")]
     Abandoned(String),
@@ -132,7 +137,6 @@ pub async fn run(
     request: LocalRequest,
     report: impl Fn(EventKind) + Send + Sync + 'static,
 ) -> Result<LocalRun, LocalError> {
-    let stack = host.engine.wasm_stack_bytes as u64;
     let stage = Stage::new(&host)?;
     let manifest = stage.admitter.admit(Arc::from(request.module)).await?;
     let module = stage.loader.load(&manifest.digest).await?;
@@ -151,41 +155,27 @@ pub async fn run(
         }),
         None => granted.rights,
     };
-    let input = match translate::input(request.input) {
-        Ok(input) => input,
-        Err(outcome) => {
-            return Ok(LocalRun {
-                outcome: *outcome,
-                contract: Vec::new(),
-            });
-        }
-    };
-    let invocation = Invocation {
-        id: Namespace::generate().issue(0).to_string(),
-        task: request.task,
-        attempt: 1,
-    };
-    let request = Request {
-        invocation,
-        input,
-        limits: limits.clone(),
+    let run = Run {
+        invocation: Invocation {
+            id: Namespace::generate().issue(0).to_string(),
+            task: request.task,
+            attempt: 1,
+        },
+        input: request.input,
+        limits,
         rights,
-        cancel: CancellationToken::new(),
-        sink: Arc::new(Told(report)),
+        digest: manifest.digest,
     };
-    let engine = stage.engine;
-    let execution = stage
-        .executor
-        .spawn(async move { engine.execute(&module, request).await })
-        .await;
-    let execution = execution.map_err(|error| LocalError::Abandoned(error.to_string()))?;
-    let mut contract = execution.usage.against(&limits);
-    contract.push(LimitRow::stack(stack));
-    let mut outcome = translate::outcome(execution);
-    outcome.usage.attempt = 1;
-    outcome.usage.module = Some(manifest.digest);
-    "local".clone_into(&mut outcome.usage.host);
-    Ok(LocalRun { outcome, contract })
+    stage.run(&module, run, report).await
+}
+
+/// One execution that is all decided.
+struct Run {
+    invocation: Invocation,
+    input: Payload,
+    limits: Limits,
+    rights: Arc<Rights>,
+    digest: Digest,
 }
 
 /// Asks a module for its tasks, as an upload does, and runs none.
@@ -199,6 +189,7 @@ pub async fn describe(host: &LocalHost, module: Vec<u8>) -> Result<Manifest, Loc
 
 /// What it takes to load and run.
 struct Stage {
+    stack: u64,
     engine: Engine,
     executor: Arc<Executor>,
     loader: Loader,
@@ -221,11 +212,51 @@ impl Stage {
         let admitter =
             Admitter::new(loader.clone(), executor.clone()).with_upload_caps(host.upload);
         Ok(Self {
+            stack: host.engine.wasm_stack_bytes as u64,
             engine,
             executor,
             loader,
             admitter,
         })
+    }
+}
+
+impl Stage {
+    async fn run(
+        &self,
+        module: &Module,
+        run: Run,
+        report: impl Fn(EventKind) + Send + Sync + 'static,
+    ) -> Result<LocalRun, LocalError> {
+        let input = match translate::input(run.input) {
+            Ok(input) => input,
+            Err(outcome) => {
+                return Ok(LocalRun {
+                    outcome: *outcome,
+                    contract: Vec::new(),
+                });
+            }
+        };
+        let attempt = run.invocation.attempt;
+        let request = Request {
+            invocation: run.invocation,
+            input,
+            limits: run.limits.clone(),
+            rights: run.rights,
+            cancel: CancellationToken::new(),
+            sink: Arc::new(Told(report)),
+        };
+        let (engine, module) = (self.engine.clone(), module.clone());
+        let running = async move { engine.execute(&module, request).await };
+        let execution = self.executor.spawn(running).await;
+        let execution = execution.map_err(|error| LocalError::Abandoned(error.to_string()))?;
+        let mut contract = execution.usage.against(&run.limits);
+        contract.push(LimitRow::stack(self.stack));
+        let (mut outcome, _) = translate::outcome(execution);
+        outcome.usage.attempt = attempt;
+        outcome.usage.module = Some(run.digest);
+        "local".clone_into(&mut outcome.usage.host);
+        Ok(LocalRun { outcome, contract })
     }
 }
 

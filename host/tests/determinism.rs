@@ -22,7 +22,10 @@ fn now() -> SystemTime {
 
 fn rights(seed: u64) -> Arc<Rights> {
     Arc::new(Rights {
-        determinism: Some(Determinism { seed, now: now() }),
+        determinism: Some(Determinism {
+            seed: seed.into(),
+            now: now(),
+        }),
         ..Rights::default()
     })
 }

@@ -1,5 +1,6 @@
 //! Dead letters: a row for each failure with the time of its end; the records are the invocations' own.
 
+use bytes::Bytes;
 use rusqlite::Connection;
 
 use super::{
@@ -107,6 +108,25 @@ pub(super) async fn request(
         input: Payload::bytes(header.content_type, data),
         options: header.options,
     })
+}
+
+/// What a failure can be run again with.
+pub(super) async fn recording(
+    broker: &EmbeddedBroker,
+    id: InvocationId,
+) -> Result<Option<Bytes>, BrokerError> {
+    let now = broker.clock.now();
+    let read = move |db: &Connection| {
+        query(
+            db,
+            "SELECT (SELECT data FROM payloads p WHERE p.id = i.id AND kind = 'r')
+             FROM invocations i WHERE id = ?1 AND (expires_at IS NULL OR expires_at > ?2)",
+            (id.as_bytes(), now),
+            |found| Ok(row::bytes(found, 0)),
+        )
+    };
+    let found = broker.reader.run(read).await?;
+    Ok(found.ok_or_else(|| broker.missing(id))?.map(Bytes::from))
 }
 
 /// A page of dead letters, newest first.

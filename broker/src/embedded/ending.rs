@@ -21,6 +21,8 @@ pub(super) struct Ending<'a> {
     /// The outcome's head, JSON.
     pub(super) head: &'a str,
     pub(super) output: Option<&'a [u8]>,
+    /// What a failure can be run again with.
+    pub(super) recording: Option<&'a [u8]>,
     /// Under which it was settled; empty when no host settled it.
     pub(super) token: &'a str,
     pub(super) fare: Fare,
@@ -72,6 +74,10 @@ pub(super) fn end(
     };
     if has_failed {
         dead::bury(tx, ending.id, result_ttl)?;
+        if let Some(recording) = ending.recording.filter(|_| dead::floor_ms(tx) > 0) {
+            let insert = "INSERT OR REPLACE INTO payloads VALUES (?1, 'r', ?2)";
+            tx.execute(insert, (ending.id.as_bytes(), recording))?;
+        }
     }
     if is_success && has_big_input {
         // Needed no more; a failure keeps it.
@@ -163,6 +169,7 @@ pub(super) fn end_by_verdict(
         state: outcome.state(),
         head: &head,
         output: None,
+        recording: None,
         token: "",
         fare,
         was_cancelled: code == Code::Cancelled && host.is_some(),

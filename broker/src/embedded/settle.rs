@@ -1,5 +1,7 @@
 //! Settling: each outcome under its token, a whole batch in one transaction.
 
+use bytes::Bytes;
+
 use super::{
     EmbeddedBroker,
     ending::{self, PUSHED_BYTES},
@@ -17,6 +19,7 @@ struct Ready {
     lease: Lease,
     outcome: Outcome,
     head: String,
+    recording: Option<Bytes>,
     retry: Option<Retry>,
 }
 
@@ -54,7 +57,11 @@ pub(super) async fn settle(
 }
 
 fn prepare(settlement: Settlement, limit: u64) -> Result<Ready, BrokerError> {
-    let Settlement { lease, ending } = settlement;
+    let Settlement {
+        lease,
+        ending,
+        recording,
+    } = settlement;
     let (mut outcome, retry) = match ending {
         Ending::Final(outcome) => (within_cap(outcome, limit), None),
         Ending::Retry {
@@ -78,6 +85,7 @@ fn prepare(settlement: Settlement, limit: u64) -> Result<Ready, BrokerError> {
         lease,
         outcome,
         head: text,
+        recording,
         retry,
     })
 }
@@ -131,6 +139,7 @@ fn write(tx: &mut Tx<'_>, uses: &mut Uses, ttl_ms: u64, item: &Ready) -> Result<
         state: outcome.state(),
         head: &item.head,
         output,
+        recording: item.recording.as_deref(),
         token: lease.token.as_str(),
         fare,
         was_cancelled,

@@ -1,6 +1,7 @@
 //! Dead letters: a sorted set of failures by the time of their end; the records are the invocations' own.
 
 use ::redis::{Value, cmd};
+use bytes::Bytes;
 
 use super::{
     CHUNK, RedisBroker, key,
@@ -45,6 +46,21 @@ pub(super) async fn request(
         input: Payload::bytes(header.content_type, data),
         options: header.options,
     })
+}
+
+/// What a failure can be run again with.
+pub(super) async fn recording(
+    broker: &RedisBroker,
+    id: InvocationId,
+) -> Result<Option<Bytes>, BrokerError> {
+    let mut ask = cmd("HMGET");
+    ask.arg(key("i:", id)).arg("h").arg("z");
+    let values: Result<[Value; 2], _> = value::list(broker.link.run(&ask).await?)?.try_into();
+    match values {
+        Ok([Value::Nil, _]) => Err(broker.missing(id)),
+        Ok([_, recording]) => Ok(value::bytes(recording).map(Bytes::from)),
+        Err(_) => Ok(None),
+    }
 }
 
 /// A page of dead letters, newest first.

@@ -375,6 +375,10 @@ impl Broker for RedisBroker {
         dead::claim(self, id, successor).await
     }
 
+    async fn recording(&self, id: InvocationId) -> Result<Option<Bytes>, BrokerError> {
+        dead::recording(self, id).await
+    }
+
     async fn drop_dead_letters(&self, ids: &[InvocationId]) -> Result<u64, BrokerError> {
         dead::drop_all(self, ids).await
     }

@@ -20,7 +20,8 @@ struct Ready {
     result: Vec<u8>,
     /// Whether the result is everything there is, and is pushed.
     is_whole: bool,
-    /// An output that is not in the result, or the trail of an invocation that is tried again.
+    /// An output that is not in the result, what a failure can be run again with, or the trail of an invocation that is
+    /// tried again.
     output: Bytes,
 }
 
@@ -73,6 +74,11 @@ fn prepare(broker: &RedisBroker, settlement: Settlement) -> Result<Ready, Broker
         }
         Some(output) => apart = output,
         None => {}
+    }
+    if state == "f"
+        && let Some(recording) = settlement.recording
+    {
+        apart = recording;
     }
     if let Some((_, trail)) = retry {
         let trail = serde_json::to_vec(&trail);

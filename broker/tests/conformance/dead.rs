@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use celeriac_broker::{
     BrokerError, Code, DeadFilter, DeadLetter, DeadList, InvocationId, Namespace, Outcome, Payload,
-    Retry,
+    Retry, Settled, Settlement,
 };
 
-use super::kit::{Kit, SHORT_LEASE, eventually, failure, log, request};
+use super::kit::{Kit, SHORT_LEASE, eventually, failure, log, request, retry};
 
 /// Every letter that is asked for, page by page.
 async fn letters(kit: &Kit, filter: &DeadFilter, limit: usize) -> Vec<DeadLetter> {
@@ -244,5 +245,44 @@ pub(crate) async fn what_was_handed_in_can_be_read(kit: Kit) {
     assert!(matches!(
         kit.client.request(done).await,
         Err(BrokerError::Expired(_))
+    ));
+}
+
+pub(crate) async fn a_failure_keeps_its_recording(kit: Kit) {
+    let recording = Bytes::from(vec![0xab; 100_000]);
+    let settle = async |outcome: Outcome, is_retry: bool| {
+        let id = kit.submit().await;
+        let taken = kit.take().await;
+        let settlement = match is_retry {
+            true => retry(&taken, Duration::from_secs(60)),
+            false => Settlement::end(taken.lease.clone(), outcome),
+        };
+        let settlement = Settlement {
+            recording: Some(recording.clone()),
+            ..settlement
+        };
+        let settled = kit.host.settle(vec![settlement]).await.unwrap();
+        assert_eq!(settled, [Settled::Written]);
+        id
+    };
+    let failed = settle(Outcome::failed(Code::Trap, "no"), false).await;
+    assert_eq!(
+        kit.client.recording(failed).await.unwrap().as_ref(),
+        Some(&recording)
+    );
+    // It is not in the way of what else is read.
+    assert_eq!(kit.code(failed).await, Some(Code::Trap));
+    assert!(kit.client.request(failed).await.is_ok());
+    // What is tried again, or was cancelled, is not run again: nothing is kept.
+    let retried = settle(Outcome::failed(Code::Trap, "not now"), true).await;
+    assert_eq!(kit.client.recording(retried).await.unwrap(), None);
+    let cancelled = settle(Outcome::failed(Code::Cancelled, "no"), false).await;
+    assert_eq!(kit.client.recording(cancelled).await.unwrap(), None);
+    let plain = fail(&kit, "text/run", Code::Trap).await;
+    assert_eq!(kit.client.recording(plain).await.unwrap(), None);
+    let unknown = Namespace::generate().issue(0);
+    assert!(matches!(
+        kit.client.recording(unknown).await,
+        Err(BrokerError::NotFound(_))
     ));
 }

@@ -268,6 +268,7 @@ pub(crate) fn retry(taken: &Reserved, pause: Duration) -> Settlement {
             trail: celeriac_broker::follow(taken.trail.clone(), attempt),
             outcome,
         },
+        recording: None,
     }
 }
 

@@ -310,6 +310,7 @@ macro_rules! suite {
                 dead::the_oldest_go_when_there_are_too_many,
                 dead::a_letter_outlives_its_result_until_it_is_dropped,
                 dead::a_retry_takes_the_letters_place_once,
+                dead::a_failure_keeps_its_recording,
                 dead::what_was_handed_in_can_be_read,
             }
             pausing {

@@ -311,6 +311,7 @@ impl<E: Engine> Run<'_, E> {
                 trail: celeriac_broker::follow(taken.trail.clone(), attempt),
                 outcome,
             },
+            recording: None,
         };
         let answer = self.write(settlement).await;
         self.engine.tick().await;

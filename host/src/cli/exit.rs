@@ -34,7 +34,7 @@ pub(crate) const EXPLANATION: &str = "\
 What the exit code of `celeriac` says:
 
   0  success
-  1  the task did not succeed: it failed, hit a limit, or was cancelled
+  1  the task did not succeed: it failed, hit a limit, or was cancelled; `replay`: it ended otherwise than before
   2  wrong usage, input or setting; nothing was done
   3  the broker does not answer, or cannot be used as it is set up
   4  there is no such invocation, module or task, or its record has expired

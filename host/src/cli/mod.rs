@@ -33,6 +33,7 @@ mod pause;
 mod policy;
 mod push;
 mod queues;
+mod replay;
 mod run;
 mod schedule_file;
 mod schedules;
@@ -117,6 +118,7 @@ enum Command {
     Watch(watch::WatchArgs),
     Cancel(cancel::CancelArgs),
     Dead(dead::DeadArgs),
+    Replay(Box<replay::ReplayArgs>),
     Logs(logs::LogsArgs),
     Queues(queues::QueuesArgs),
     Limits(limits::LimitsArgs),
@@ -148,7 +150,10 @@ impl Command {
 
     /// Whether it runs tasks, or tells how a process that does would stand.
     fn is_hardened(&self) -> bool {
-        matches!(self, Self::Serve(_) | Self::Run(_) | Self::Doctor(_))
+        matches!(
+            self,
+            Self::Serve(_) | Self::Run(_) | Self::Replay(_) | Self::Doctor(_)
+        )
     }
 
     async fn run(self, settings: Settings, out: &Output) -> Result<ExitCode, CliError> {
@@ -166,6 +171,7 @@ impl Command {
             Self::Watch(args) => watch::watch(args, settings, out).await,
             Self::Cancel(args) => cancel::cancel(args, settings, out).await,
             Self::Dead(args) => dead::dead(args, settings, out).await,
+            Self::Replay(args) => replay::replay(*args, &settings, out).await,
             Self::Logs(args) => logs::logs(args, settings, out).await,
             Self::Queues(args) => queues::queues(args, settings, out).await,
             Self::Limits(args) => limits::limits(args, settings, out).await,
@@ -232,8 +238,10 @@ fn start(mut cli: Cli, out: &Output) -> Result<ExitCode, CliError> {
     // While there is one thread, and before anything is opened.
     if cli.command.is_hardened() {
         let umask = process::harden()?;
-        if let Command::Run(args) = &mut cli.command {
-            args.umask = Some(umask);
+        match &mut cli.command {
+            Command::Run(args) => args.umask = Some(umask),
+            Command::Replay(args) => args.umask = Some(umask),
+            _ => {}
         }
     }
     let mut overrides = Vec::new();

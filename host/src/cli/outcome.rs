@@ -48,7 +48,8 @@ impl Ended<'_> {
         .into())
     }
 
-    fn document(&self) -> Value {
+    /// As one document.
+    pub(crate) fn document(&self) -> Value {
         let Outcome {
             code,
             output,

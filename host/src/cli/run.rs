@@ -141,7 +141,7 @@ pub(crate) fn named(
 }
 
 /// The policy for this one module: of other modules' secrets nothing is read.
-fn policy(
+pub(crate) fn policy(
     settings: &Settings,
     name: Option<&ModuleRef>,
     module: &[u8],
@@ -177,7 +177,7 @@ pub(crate) fn host(settings: &Settings, policy: Policy) -> LocalHost {
 }
 
 /// The limits contract: what was used of each, what is allowed, and how much of it that is.
-fn contract(rows: &[LimitRow], out: &Output) {
+pub(crate) fn contract(rows: &[LimitRow], out: &Output) {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
     for (group, title) in GROUPS {

@@ -1,7 +1,7 @@
 //! One execution: a fresh store, a fresh instance, one call, and what came of it.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio_util::sync::CancellationToken;
 use wasmtime::{Store, StoreContextMut, Trap, UpdateDeadline};
@@ -14,8 +14,8 @@ use super::state::{Call, State};
 use super::trap;
 use super::watch::{Ended, Watch};
 use super::{
-    Code, Discard, Engine, EventSink, Execution, Fault, LimitHit, Limits, Module, Payload, Rights,
-    Usage, Verdict,
+    Code, Discard, Engine, EventSink, Execution, Fault, LimitHit, Limits, Module, Payload,
+    Recording, Rights, Seed, Usage, Verdict,
 };
 
 /// What a guest is told about itself.
@@ -58,6 +58,14 @@ enum Answer {
     Described(Vec<TaskInfo>),
 }
 
+/// What came of a call.
+struct Called {
+    answer: Result<Answer, Fault>,
+    usage: Usage,
+    /// What its randomness was made from, if there was any.
+    seed: Option<Seed>,
+}
+
 /// What surrounds a call.
 struct Surroundings {
     invocation: Invocation,
@@ -86,19 +94,18 @@ impl Engine {
         let limits = Arc::new(limits);
         let input_bytes = input.len();
         if input_bytes > limits.input_bytes {
-            return refuse_input(&limits, input_bytes);
+            let refused = refuse_input(&limits, input_bytes);
+            return with_recording(refused, None, &rights, &limits);
         }
         let paid = input_bytes.saturating_mul(FUEL_PER_BYTE);
         if paid > limits.fuel {
-            return charge(
-                Verdict::Success(Payload::Json(String::new())),
-                Usage {
-                    fuel: paid,
-                    input_bytes,
-                    ..Usage::default()
-                },
-                &limits,
-            );
+            let verdict = Verdict::Success(Payload::Json(String::new()));
+            let usage = Usage {
+                fuel: paid,
+                input_bytes,
+                ..Usage::default()
+            };
+            return with_recording(charge(verdict, usage, &limits), None, &rights, &limits);
         }
         let around = Surroundings {
             invocation,
@@ -108,7 +115,11 @@ impl Engine {
             cancel,
             sink,
         };
-        let (answer, mut usage) = self.call(module, Export::Run(input.into()), around).await;
+        let Called {
+            answer,
+            mut usage,
+            seed,
+        } = self.call(module, Export::Run(input.into()), around).await;
         usage.input_bytes = input_bytes;
         let verdict = match answer {
             Ok(Answer::Ran(result)) => verdict(result, &limits, &mut usage),
@@ -118,7 +129,7 @@ impl Engine {
             Err(fault) => failed(fault),
         };
         let verdict = without_secrets(verdict, &rights, &limits);
-        charge(verdict, usage, &limits)
+        with_recording(charge(verdict, usage, &limits), seed, &rights, &limits)
     }
 
     /// Asks a module for its tasks, under `limits`.
@@ -143,7 +154,7 @@ impl Engine {
             cancel: CancellationToken::new(),
             sink: Arc::new(Discard),
         };
-        match self.call(module, Export::Describe, around).await.0 {
+        match self.call(module, Export::Describe, around).await.answer {
             Ok(Answer::Described(tasks)) => Ok(tasks),
             Ok(Answer::Ran(_)) => Err(Box::new(Fault::new(
                 Code::HostFault,
@@ -154,12 +165,7 @@ impl Engine {
     }
 
     /// Calls an export in a new store, watched; the store is read once more for its usage, and dropped.
-    async fn call(
-        &self,
-        module: &Module,
-        export: Export,
-        around: Surroundings,
-    ) -> (Result<Answer, Fault>, Usage) {
+    async fn call(&self, module: &Module, export: Export, around: Surroundings) -> Called {
         let Surroundings {
             invocation,
             limits,
@@ -185,10 +191,11 @@ impl Engine {
         let mut store = match self.store(&limits, paid, state) {
             Ok(store) => store,
             Err(error) => {
-                return (
-                    Err(Fault::new(Code::HostFault, format!("{error:#}"))),
-                    Usage::default(),
-                );
+                return Called {
+                    answer: Err(Fault::new(Code::HostFault, format!("{error:#}"))),
+                    usage: Usage::default(),
+                    seed: None,
+                };
             }
         };
         let watch = Watch {
@@ -212,13 +219,18 @@ impl Engine {
             Ended::HostPanicked(text) => Err(host_fault(&text)),
         };
         let usage = usage(&store, &limits, run_time);
+        let seed = store.data().chance.used().cloned();
         let scratch = store.data_mut().files.take_scratch();
         drop(store);
         // Not in the background: what waits to be removed must not pile up behind a host that looks free.
         if let Some(scratch) = scratch {
             scratch.remove().await;
         }
-        (answer, usage)
+        Called {
+            answer,
+            usage,
+            seed,
+        }
     }
 
     /// A store with every limit set before anything of the guest exists: its start code runs under them.
@@ -261,7 +273,11 @@ fn charge(verdict: Verdict, mut usage: Usage, limits: &Limits) -> Execution {
         .fuel
         .saturating_add(usage.output_bytes.saturating_mul(FUEL_PER_BYTE));
     if usage.fuel <= limits.fuel {
-        return Execution { verdict, usage };
+        return Execution {
+            verdict,
+            usage,
+            recording: None,
+        };
     }
     let is_over = matches!(verdict, Verdict::Success(_));
     let hit = LimitHit::new("fuel", limits.fuel, usage.fuel);
@@ -275,7 +291,11 @@ fn charge(verdict: Verdict, mut usage: Usage, limits: &Limits) -> Execution {
     } else {
         verdict
     };
-    Execution { verdict, usage }
+    Execution {
+        verdict,
+        usage,
+        recording: None,
+    }
 }
 
 /// Instantiates, and calls.
@@ -401,6 +421,37 @@ fn failed(fault: Fault) -> Verdict {
     Verdict::Failed(Box::new(fault))
 }
 
+/// With what a failure can be run again with: an execution that succeeded has nothing to tell.
+fn with_recording(
+    execution: Execution,
+    seed: Option<Seed>,
+    rights: &Rights,
+    limits: &Limits,
+) -> Execution {
+    let Verdict::Failed(_) = execution.verdict else {
+        return execution;
+    };
+    let fixed = rights.determinism.as_ref();
+    let run_time = execution.usage.run_time;
+    let now = fixed.map_or_else(
+        || {
+            SystemTime::now()
+                .checked_sub(run_time)
+                .unwrap_or(UNIX_EPOCH)
+        },
+        |fixed| fixed.now,
+    );
+    Execution {
+        recording: Some(Box::new(Recording {
+            seed,
+            now,
+            is_fixed: fixed.is_some(),
+            limits: limits.clone(),
+        })),
+        ..execution
+    }
+}
+
 fn refuse_input(limits: &Limits, bytes: u64) -> Execution {
     let hit = LimitHit::new("input_bytes", limits.input_bytes, bytes);
     let fault = Fault::limit(Code::InputTooLarge, "the input is too large", hit);
@@ -410,6 +461,7 @@ fn refuse_input(limits: &Limits, bytes: u64) -> Execution {
             input_bytes: bytes,
             ..Usage::default()
         },
+        recording: None,
     }
 }
 

@@ -24,6 +24,7 @@ mod net;
 mod outcome;
 mod payload;
 mod recorder;
+mod recording;
 mod redact;
 mod rights;
 mod runtime;
@@ -46,10 +47,11 @@ pub use limits::{HostLimits, LimitInfo, LimitOptions, Limits, UnknownLimit};
 pub use net::{AddressClass, Destination, Host, Post, PostError, address_class, is_public_address};
 pub use outcome::{Code, Execution, Fault, LimitHit, LimitRow, Usage, Verdict};
 pub use payload::Payload;
+pub use recording::{Damaged, Recording};
 pub use redact::{MIN_SECRET_BYTES, ShortSecret, check_secret};
 pub use rights::{
     AccessError, CallFailed, Callable, CalledTask, Denials, Denied, Determinism, Directory,
-    HttpRule, KeyValues, Rights, Secret, Secrets, TaskPattern, Tasks, TcpRule,
+    HttpRule, KeyValues, Rights, Secret, Secrets, Seed, TaskPattern, Tasks, TcpRule,
 };
 pub use runtime::{Engine, EngineError, Module};
 pub use tokio_util::sync::CancellationToken;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{LimitInfo, Limits, Payload};
+use super::{LimitInfo, Limits, Payload, Recording};
 
 /// The stable word for how an execution ended. Part of the public contract: never renamed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
@@ -199,6 +199,8 @@ pub struct Execution {
     pub verdict: Verdict,
     /// What it used on the way.
     pub usage: Usage,
+    /// Of one that failed: what it can be run again with.
+    pub recording: Option<Box<Recording>>,
 }
 
 /// What an execution used.

@@ -38,6 +38,8 @@ pub struct Rights {
     pub tasks: Option<Arc<dyn Tasks>>,
     /// A fixed clock and seeded randomness instead of the real ones.
     pub determinism: Option<Determinism>,
+    /// What randomness is made from where the clock is the real one; none: something that nobody knows.
+    pub seed: Option<Seed>,
     /// Who is told of what was refused, and knows what to do about it.
     pub denials: Option<Arc<dyn Denials>>,
 }
@@ -202,9 +204,40 @@ pub struct TcpRule {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Determinism {
     /// What randomness is made from.
-    pub seed: u64,
+    pub seed: Seed,
     /// The time that the clock shows at the start; it moves only while the guest sleeps.
     pub now: SystemTime,
+}
+
+/// What all randomness of one execution is made from.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Seed {
+    /// A number that somebody chose.
+    Number(u64),
+    /// Bytes that nobody could foresee.
+    Bytes([u8; 32]),
+}
+
+impl From<u64> for Seed {
+    fn from(number: u64) -> Self {
+        Self::Number(number)
+    }
+}
+
+impl std::fmt::Display for Seed {
+    /// Bytes are not shown: they tell what an execution has drawn.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Number(number) => write!(f, "{number}"),
+            Self::Bytes(_) => f.write_str("…"),
+        }
+    }
+}
+
+impl std::fmt::Debug for Seed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Seed({self})")
+    }
 }
 
 /// Something that a guest tried and may not.

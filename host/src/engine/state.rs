@@ -15,7 +15,7 @@ use super::meter::Meter;
 use super::net::{Egress, Hooks, Network, NetworkUsage, SocketsView};
 use super::recorder::Recorder;
 use super::stdio::LogStream;
-use super::wasi::{FixedTime, RANDOM_CALL_BYTES, seeded};
+use super::wasi::{Chance, FixedTime};
 use super::{EventSink, Invocation, LimitHit, Limits, Rights, Stream};
 
 /// What headers may occupy in the host beyond twice what may be sent: the book-keeping of a hundred fields.
@@ -40,6 +40,7 @@ pub(crate) struct State {
     pub(crate) allowed_handles: u64,
     /// The clock, where it is not the real one. Boxed, as hardly any invocation has it.
     pub(crate) fixed_time: Option<Box<FixedTime>>,
+    pub(crate) chance: Chance,
     pub(crate) call: Call,
     limits: Arc<Limits>,
     network: Arc<Network>,
@@ -89,11 +90,10 @@ impl State {
         wasi.envs(&rights.environment);
         wasi.stdout(stream(Stream::Stdout));
         wasi.stderr(stream(Stream::Stderr));
-        wasi.max_random_size(RANDOM_CALL_BYTES);
-        let fixed_time = rights.determinism.as_ref().map(|determinism| {
-            seeded(&mut wasi, determinism.seed);
-            Box::new(FixedTime::new(determinism.now))
-        });
+        let determinism = rights.determinism.as_ref();
+        let fixed_time = determinism.map(|fixed| Box::new(FixedTime::new(fixed.now)));
+        let seed = determinism.map(|fixed| fixed.seed.clone());
+        let chance = Chance::new(seed.or_else(|| rights.seed.clone()));
         let mut table = ResourceTable::new();
         table.set_max_capacity(usize::try_from(limits.handles).unwrap_or(usize::MAX));
         Self {
@@ -110,6 +110,7 @@ impl State {
             allowed_task_calls: limits.task_calls,
             allowed_handles: limits.handles,
             fixed_time,
+            chance,
             call,
             limits,
             network,

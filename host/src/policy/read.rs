@@ -386,7 +386,8 @@ fn determinism(at: &At<'_>, node: &Node<'_>) -> Result<Option<Determinism>, Poli
         seed: match field(table, "seed") {
             Some(node) => at
                 .below("seed")
-                .number(node, "a whole number, not negative")?,
+                .number(node, "a whole number, not negative")?
+                .into(),
             None => usual.seed,
         },
         now: match field(table, "now") {
@@ -401,7 +402,7 @@ impl Determinism {
     #[must_use]
     pub fn seeded(seed: u64) -> Self {
         Self {
-            seed,
+            seed: seed.into(),
             now: UNIX_EPOCH + FIXED_TIME,
         }
     }

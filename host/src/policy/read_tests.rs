@@ -57,7 +57,7 @@ fn reads_a_whole_grant() {
     let fixed = grant.determinism.clone().flatten().unwrap();
     assert_eq!(
         (fixed.seed, fixed.now),
-        (7, UNIX_EPOCH + Duration::from_secs(1_767_225_600))
+        (7.into(), UNIX_EPOCH + Duration::from_secs(1_767_225_600))
     );
     assert_eq!(
         (grant.limits.memory_bytes, grant.limits.fuel),

@@ -192,8 +192,14 @@ fn rights_add_up_limits_take_the_least_and_names_go_to_the_most_specific() {
     assert!(
         directory.len() == 1 && directory[0].path.ends_with("name") && !directory[0].is_writable
     );
-    let seed = |resolved: &Resolved| resolved.rights.determinism.as_ref().map(|fixed| fixed.seed);
-    assert_eq!(seed(&images), Some(7));
+    let seed = |resolved: &Resolved| {
+        resolved
+            .rights
+            .determinism
+            .as_ref()
+            .map(|fixed| fixed.seed.clone())
+    };
+    assert_eq!(seed(&images), Some(7.into()));
     assert_eq!(
         seed(&resolve(&module("images", &["1.2.0"]))),
         None,

@@ -35,7 +35,8 @@ use super::{
     webhook::Webhooks,
 };
 use crate::engine::{
-    Engine, Event, EventSink, Executor, HostLimits, Invocation, Limits, Payload, Request, Rights,
+    Engine, Event, EventSink, Executor, HostLimits, Invocation, Limits, Payload, Recording,
+    Request, Rights,
 };
 use crate::policy::{Granted, LivePolicy, Need};
 use crate::process::{Trimmer, caught};
@@ -120,9 +121,17 @@ impl Attempts {
             ..usage
         };
         self.held.end(&lease);
+        let recording = ended.recording.take();
         let ending = about.ending(ended);
+        // Only what fails for good is run again by somebody who wonders why.
+        let recording = recording.filter(|_| matches!(ending, Ending::Final(_)));
+        let settlement = Settlement {
+            lease,
+            ending,
+            recording: recording.map(|recording| recording.to_bytes().into()),
+        };
         // The settler outlives every attempt; were it gone, the lease would run out and the invocation run again.
-        let _ = self.settlements.send(Settlement { lease, ending }).await;
+        let _ = self.settlements.send(settlement).await;
     }
 
     /// What the attempt came to; none when it could not be made and must be given back.
@@ -218,13 +227,14 @@ impl Attempts {
         if carried(&execution.usage) >= LARGE_BYTES {
             self.trimmer.wish();
         }
-        let mut outcome = translate::outcome(execution);
+        let (mut outcome, recording) = translate::outcome(execution);
         if is_cut && outcome.code == Code::Deadline {
             outcome.failure = past_deadline().failure;
         }
         Some(Ended {
             outcome,
             authored: Some(module.authored),
+            recording,
         })
     }
 
@@ -306,8 +316,7 @@ async fn survive(
         tracing::error!(invocation = %lease.id, panic, "host code panicked; the invocation failed, the host goes on");
         held.end(&lease);
         let outcome = Outcome::failed(Code::HostFault, "the host failed while it ran the task");
-        let ending = Ending::Final(outcome);
-        let _ = settlements.send(Settlement { lease, ending }).await;
+        let _ = settlements.send(Settlement::end(lease, outcome)).await;
     }
 }
 
@@ -316,6 +325,8 @@ struct Ended {
     outcome: Outcome,
     /// What the author says about retries; none when the module was not loaded.
     authored: Option<Arc<Authored>>,
+    /// Of a failure: what it can be run again with.
+    recording: Option<Box<Recording>>,
 }
 
 impl From<Outcome> for Ended {
@@ -323,6 +334,7 @@ impl From<Outcome> for Ended {
         Self {
             outcome,
             authored: None,
+            recording: None,
         }
     }
 }
@@ -382,7 +394,9 @@ impl About {
 
     /// Whether another attempt follows.
     fn ending(self, ended: Ended) -> Ending {
-        let Ended { outcome, authored } = ended;
+        let Ended {
+            outcome, authored, ..
+        } = ended;
         if outcome.failure.is_none() {
             return Ending::Final(outcome);
         }

@@ -33,5 +33,7 @@ mod webhook;
 )]
 mod worker;
 
+pub(crate) use parents::{Unfilled, fill};
+
 pub use host::{Host, HostError, HostOptions};
 pub use key_values::BrokerKeyValues;

@@ -8,7 +8,9 @@ use celeriac_broker::{
     TaskOptions, Usage,
 };
 
-use crate::engine::{self, Event, Execution, Fault, LimitOptions, Stream, UnknownLimit, Verdict};
+use crate::engine::{
+    self, Event, Execution, Fault, LimitOptions, Recording, Stream, UnknownLimit, Verdict,
+};
 
 /// The limits that a caller asks for.
 pub(crate) fn asked(options: &Options) -> Result<LimitOptions, UnknownLimit> {
@@ -66,15 +68,15 @@ pub(crate) fn input(payload: Payload) -> Result<engine::Payload, Box<Outcome>> {
         })
 }
 
-/// What an execution came to, as it is stored.
-pub(crate) fn outcome(execution: Execution) -> Outcome {
+/// What an execution came to, as it is stored; of a failure, also what it can be run again with.
+pub(crate) fn outcome(execution: Execution) -> (Outcome, Option<Box<Recording>>) {
     let usage = Usage {
         fuel: execution.usage.fuel,
         peak_memory_bytes: execution.usage.peak_memory_bytes,
         run_ms: execution.usage.run_time.as_secs_f64() * 1000.0,
         ..Usage::default()
     };
-    match execution.verdict {
+    let outcome = match execution.verdict {
         Verdict::Success(output) => Outcome {
             code: Code::Ok,
             output: Some(payload(output)),
@@ -87,7 +89,8 @@ pub(crate) fn outcome(execution: Execution) -> Outcome {
             failure: Some(failure(*fault)),
             usage,
         },
-    }
+    };
+    (outcome, execution.recording)
 }
 
 /// Something that a task reported, as it is kept.

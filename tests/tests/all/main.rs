@@ -27,6 +27,7 @@ mod gateway_tls;
 mod idle;
 mod operations;
 mod policy;
+mod replay;
 mod retries;
 mod runaway;
 mod schedules;

@@ -5,7 +5,8 @@
 -- KEYS[1]  key prefix `cel:{p}:`
 -- ARGV     1 retention (see `dead.lua`), 2 reply stream TTL ms, 3 reply stream cap in entries; then for each settlement, at most 500:
 --            id, token, state letter (s, f or c), result: head JSON and, behind a line feed, an output that is small enough
---            to be pushed; 1 when the result is pushed, 0 when waiters must read it; output that is not in the result, or ''.
+--            to be pushed; 1 when the result is pushed, 0 when waiters must read it; output that is not in the result, or of a
+--            failure what it can be run again with, or ''.
 --          To schedule the next attempt, the state is w with the ms to wait, the last argument is the whole trail as JSON,
 --          and the result is what the invocation fails with if somebody has asked to cancel it.
 -- Returns  the numbers (from 1) of settlements whose lease was no longer held. A repeated settlement counts as written.
@@ -93,6 +94,7 @@ for at = 4, #ARGV, 6 do
     local id, state, result = ARGV[at], letter .. ARGV[at + 1], ARGV[at + 3]
     if letter ~= 's' then
       redis.call('HSET', key, 's', state, 'r', result)
+      if output ~= '' and dead_cap > 0 then redis.call('HSET', key, 'z', output) end
     elseif output == '' then
       -- The input is needed no more; a failure keeps it.
       redis.call('HSET', key, 's', state, 'r', result, 'i', '')

@@ -13,7 +13,7 @@ use wasmtime::component::{HasSelf, Linker};
 use wasmtime_wasi::p2::bindings;
 
 pub(crate) use self::clocks::FixedTime;
-pub(crate) use self::random::{RANDOM_CALL_BYTES, seeded};
+pub(crate) use self::random::Chance;
 use super::state::State;
 
 /// The version of the contract that this host serves.
