@@ -71,7 +71,12 @@ pub struct Flaky {
 }
 
 /// Fails the given number of times and then returns the number of the attempt: what retries are for.
-#[task(retries = 5, backoff = "exponential(100ms, 1s)", retry_on("busy"), deadline = "1d")]
+#[task(
+    retries = 5,
+    backoff = "exponential(100ms, 1s)",
+    retry_on("busy"),
+    deadline = "1d"
+)]
 pub fn flaky(ctx: &Context, input: Flaky) -> Result<u32, Failure> {
     ctx.progress(ctx.attempt().min(input.failures), input.failures);
     if ctx.attempt() > input.failures {
