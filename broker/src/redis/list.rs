@@ -149,7 +149,7 @@ pub(super) async fn read(
     ids: &[InvocationId],
 ) -> Result<Found, BrokerError> {
     const WIDTH: usize = STATUS_FIELDS.len() + 1;
-    let mut call = LIST.call(WIDTH + 7 + ids.len(), 64 * (ids.len() + WIDTH));
+    let mut call = LIST.call(WIDTH + 8 + ids.len(), 64 * (ids.len() + WIDTH));
     let number = |number: Option<u64>| number.map_or_else(String::new, |number| number.to_string());
     call.arg(filter.states.iter().map(letter).collect::<String>())
         .arg(filter.queue.as_deref().unwrap_or_default())
@@ -157,10 +157,8 @@ pub(super) async fn read(
         .arg(number(filter.newer_than_ms))
         .arg(number(filter.since_ms))
         .arg(number(filter.until_ms))
-        .arg(match &filter.key {
-            Some(key) => format!("{} {key}", STATUS_FIELDS.len()),
-            None => STATUS_FIELDS.len().to_string(),
-        })
+        .arg(filter.key.as_deref().unwrap_or_default())
+        .arg(STATUS_FIELDS.len())
         .arg(&STATUS_FIELDS);
     for id in ids {
         call.arg(id.to_string());

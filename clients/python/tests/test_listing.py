@@ -24,7 +24,7 @@ async def test_filters_narrow_what_is_listed(client: AsyncClient) -> None:
     queue = fresh()
     noop, echo = client.task("basics/noop", queue=queue), client.task("basics/echo", queue=queue)
     waiting = {handle.id for handle in await noop.submit_all([None] * 3)}
-    later = (await echo.apply_async("x", countdown=3600)).id
+    later = (await echo.apply_async("x", countdown=3600, concurrency_key=queue)).id
     cancelled = await noop.delay()
     await cancelled.cancel()
 
@@ -35,6 +35,8 @@ async def test_filters_narrow_what_is_listed(client: AsyncClient) -> None:
     assert await listed(client, queue=queue, task="basics/echo") == {later}
     assert await listed(client, queue=queue, task="basics") == {*waiting, later, cancelled.id}
     assert await listed(client, queue=queue, task="basics@9.9.9") == set()
+    assert await listed(client, key=queue) == {later}
+    assert await listed(client, queue=queue, key="another") == set()
     assert await listed(client, queue=queue, older_than="1h") == set()
     assert await listed(client, queue=queue, newer_than="1h", task="basics/echo") == {later}
     now = datetime.datetime.now(datetime.timezone.utc)

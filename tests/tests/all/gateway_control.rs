@@ -322,3 +322,45 @@ async fn operations_are_for_admins() -> Result<()> {
     assert_eq!(queue.get("paused_since_ms"), None, "nothing was done");
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancel_goes_on_to_what_was_called_when_it_says_so() -> Result<()> {
+    for stage in [Stage::embedded().await?, Stage::redis(AofMode::Off).await?] {
+        let settings = stage.dir.path().join("celeriac.toml");
+        std::fs::write(&settings, "[grants.\"relay\"]\ntasks = [\"basics/*\"]\n")?;
+        let settings = settings.to_str().context("a path that is text")?;
+        let arguments = ["--config", settings, "--set", "http.tokens=always"];
+        let (_host, http) = host(&stage, &arguments).await?;
+        let http = http.with_token(token(&stage, &[Scope::Submit, Scope::Read]).await?);
+        stage.push(&["basics", "relay"]).await?;
+        // It ends at once; what it has called waits for an hour.
+        let input = json!({"task": "basics/noop", "inputs": [null, null], "delay": 3600});
+        let body = json!({"task": "relay/scatter", "input": input});
+        let ended = http.post("/v1/invocations?wait=30", &body).await?.json()?;
+        let called = ended["output"].as_array().context("no ids")?.clone();
+        assert_eq!(called.len(), 2, "{ended}");
+        let path = format!(
+            "/v1/invocations/{}/cancel",
+            ended["id"].as_str().context("no id")?
+        );
+        let state = async |id: &Value| {
+            let id = id.as_str().context("no id")?;
+            let status = http.get(&format!("/v1/invocations/{id}")).await?.json()?;
+            anyhow::Ok(status["state"].clone())
+        };
+        assert_eq!(post(&http, &path).await?["result"], "already_ended");
+        assert_eq!(state(&called[0]).await?, "scheduled", "alone by itself");
+        post(&http, &format!("{path}?children=true")).await?;
+        for id in &called {
+            until(PATIENCE, "what it has called is cancelled", || async {
+                Ok(state(id).await? == "cancelled")
+            })
+            .await?;
+        }
+        let answer = http
+            .send("POST", &format!("{path}?children=x"), &[], b"")
+            .await?;
+        assert_eq!(answer.json()?["code"], "malformed");
+    }
+    Ok(())
+}

@@ -3,8 +3,7 @@
 -- KEYS[1]  key prefix `cel:{p}:`
 -- ARGV     1 letters of the states asked for ('' = any), 2 queue ('' = any), 3 and 4 accepted at least and at most so
 --          many ms ago ('' = any), 5 and 6 accepted from this ms on and before that one ('' = any),
---          7 number of fields and, behind a blank, a concurrency key or fairness key (none = any); then the fields' names, then
---          ids, at most 100
+--          7 a concurrency key or fairness key ('' = any), 8 number of fields; then the fields' names, then ids, at most 100
 -- Returns  for each that is asked for: its id and the fields in order; of field r the head alone.
 -- Writes   nothing.
 
@@ -15,8 +14,8 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local first = math.max(ARGV[4] ~= '' and now - ARGV[4] or 0, tonumber(ARGV[5]) or 0)
 local last = math.min(ARGV[3] ~= '' and now - ARGV[3] or math.huge, (tonumber(ARGV[6]) or math.huge) - 1)
 local fields, head = {'h', 's'}, nil
-local count, key = string.match(ARGV[7], '^(%d+) ?(.*)$')
-for at = 8, 7 + count do
+local key, count = ARGV[7], tonumber(ARGV[8])
+for at = 9, 8 + count do
   fields[#fields + 1] = ARGV[at]
   if ARGV[at] == 'r' then head = #fields end
 end
@@ -30,7 +29,7 @@ local function has_key(id)
 end
 
 local answer = {}
-for at = 8 + count, #ARGV do
+for at = 9 + count, #ARGV do
   local record = redis.pcall('HMGET', P .. 'i:' .. ARGV[at], unpack(fields))
   -- Another type, or no header: no record that can be read.
   local accepted, own = string.match(not record.err and record[1] or '', '^(%d+) (%S+) ')

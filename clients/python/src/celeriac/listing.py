@@ -40,6 +40,8 @@ class Filter(TypedDict, total=False):
     #: Their task: `images` for all of a module, `images/resize` for one in every version, `images@1.2.0/resize` for
     #: calls of exactly that.
     task: str
+    #: Their concurrency key or their fairness key.
+    key: str
     #: Accepted at least this long ago, by the broker's clock.
     older_than: Span
     #: Accepted at most this long ago.
@@ -57,6 +59,7 @@ class Wanted:
     states: tuple[State, ...] = ()
     queue: str | None = None
     task: str | None = None
+    key: str | None = None
     older_than_ms: int | None = None
     newer_than_ms: int | None = None
     since_ms: int | None = None
@@ -82,6 +85,8 @@ def wanted(asked: Filter) -> Wanted:
     if (task := asked.get("task")) is not None:
         _ = task_ref(task) if "/" in task else module_ref(task)
         made["task"] = task
+    if (key := asked.get("key")) is not None:
+        made["key"] = key
     for name in ("older_than", "newer_than"):
         if (span := asked.get(name)) is not None:
             made[f"{name}_ms"] = span_ms(name, span)

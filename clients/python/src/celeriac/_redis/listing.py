@@ -81,6 +81,7 @@ async def _read(link: Link, wanted: Wanted, ids: list[str]) -> list[Status]:
         number(wanted.newer_than_ms),
         number(wanted.since_ms),
         number(wanted.until_ms),
+        wanted.key or "",
         len(records.STATUS_FIELDS),
         *records.STATUS_FIELDS,
         *ids,
