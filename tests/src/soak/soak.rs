@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use celeriac_broker::{Payload, Timing};
 use celeriac_client::{CatchUp, Client, Filter, Overlap, Schedule};
 use celeriac_tests::until;
@@ -235,11 +235,8 @@ async fn start_schedules(client: &Client) -> Result<()> {
 async fn stop_schedules(client: &Client) -> Result<()> {
     for name in ["often", "slow"] {
         let record = client.schedules().get(name).await?;
-        let run = record.runs.first().context("a schedule has run")?;
-        ensure!(
-            run.id.is_some(),
-            "the last run of {name} came to nothing: {run:?}"
-        );
+        let has_run = record.runs.iter().any(|run| run.id.is_some());
+        ensure!(has_run, "{name} has not run: {record:?}");
         client.schedules().remove(name).await?;
     }
     sleep(Duration::from_millis(100)).await;
