@@ -89,6 +89,7 @@ pub(crate) async fn soak(options: &Options) -> Result<bool> {
     for line in keys::left_over(&url, patience).await? {
         account.problem(line);
     }
+    let keys_after = keys::count(&url).await?;
     let report = Report {
         options,
         soaked,
@@ -98,7 +99,7 @@ pub(crate) async fn soak(options: &Options) -> Result<bool> {
             .unwrap_or_else(PoisonError::into_inner)
             .clone(),
         flatness,
-        keys: (keys_before, keys::count(&url).await?),
+        keys: (keys_before, keys_after),
     };
     report.print()?;
     Ok(report.is_good())
