@@ -232,6 +232,27 @@ async fn comes_back_after_a_crash_of_the_server_with_its_scripts_and_streams() {
     store.broker.cancel(ids[0]).await.unwrap();
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_caller_whose_runtime_waits_for_no_sockets_may_be_the_first_to_find_the_connection_lost()
+{
+    let mut store = Store::start(AofMode::EverySecond).await;
+    let ids = store.submit(1, None).await;
+    store.server.restart().unwrap();
+    let (broker, asked) = (store.broker.clone(), ids.clone());
+    // As the runtime of guests is.
+    let other = std::thread::spawn(move || {
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = runtime.enable_time().build().unwrap();
+        runtime.block_on(async { broker.outcomes(&asked, None).await.unwrap() })
+    });
+    let answers = tokio::task::spawn_blocking(|| other.join().unwrap());
+    let answers = answers.await.unwrap();
+    assert!(matches!(answers.as_slice(), [Ok(None)]), "{answers:?}");
+    // The connection outlives the runtime of the one that found the old one lost.
+    let status = store.broker.status(ids[0]).await.unwrap();
+    assert_eq!(status.state, State::Queued);
+}
+
 #[tokio::test]
 async fn loads_scripts_that_the_server_forgot() {
     let store = Store::start(AofMode::Off).await;

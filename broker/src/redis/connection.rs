@@ -11,7 +11,7 @@ use ::redis::{
     aio::{MultiplexedConnection, PubSub},
     io::tcp::{TcpSettings, socket2::TcpKeepalive},
 };
-use tokio::{sync::Mutex, time::timeout};
+use tokio::{runtime::Handle, sync::Mutex, time::timeout};
 
 use super::script::Call;
 use crate::BrokerError;
@@ -28,6 +28,9 @@ pub(super) struct Link {
     client: Client,
     address: String,
     connect_timeout: Duration,
+    /// Where connections are opened and driven: the runtime that the link was made on. Who finds the shared one lost may be
+    /// on another, such as one for guests, which waits for no sockets, or one that ends before others have done with it.
+    runtime: Handle,
     /// The shared connection with the number of the connect that made it; none before the first
     /// use and after a loss. Closed when the link is dropped.
     shared: Mutex<(u64, Option<MultiplexedConnection>)>,
@@ -42,7 +45,7 @@ impl std::fmt::Debug for Link {
 }
 
 impl Link {
-    /// Reads the URL; connects to nothing yet.
+    /// Reads the URL; connects to nothing yet. Must be called on a runtime.
     pub(super) fn new(url: &str, connect_timeout: Duration) -> Result<Self, BrokerError> {
         let expected = "redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE], or rediss:// for TLS";
         // The URL may hold a password: the error shows its scheme only.
@@ -78,6 +81,7 @@ impl Link {
             client,
             address,
             connect_timeout,
+            runtime: Handle::current(),
             shared: Mutex::new((0, None)),
         })
     }
@@ -94,8 +98,10 @@ impl Link {
 
     /// A connection for subscriptions.
     pub(super) async fn subscriber(&self) -> Result<PubSub, BrokerError> {
-        match timeout(self.connect_timeout, self.client.get_async_pubsub()).await {
-            Ok(opened) => opened.map_err(|error| self.error(&error)),
+        let client = self.client.clone();
+        let opening = self.on_own_runtime(async move { client.get_async_pubsub().await });
+        match timeout(self.connect_timeout, opening).await {
+            Ok(opened) => opened,
             Err(_) => Err(self.too_slow()),
         }
     }
@@ -235,10 +241,24 @@ impl Link {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(self.connect_timeout))
             .set_response_timeout(response_timeout);
-        self.client
-            .get_multiplexed_async_connection_with_config(&config)
-            .await
-            .map_err(|error| self.error(&error))
+        let client = self.client.clone();
+        self.on_own_runtime(async move {
+            client
+                .get_multiplexed_async_connection_with_config(&config)
+                .await
+        })
+        .await
+    }
+
+    /// Opens something on the runtime that is to drive it.
+    async fn on_own_runtime<T: Send + 'static>(
+        &self,
+        opening: impl Future<Output = Result<T, RedisError>> + Send + 'static,
+    ) -> Result<T, BrokerError> {
+        match self.runtime.spawn(opening).await {
+            Ok(opened) => opened.map_err(|error| self.error(&error)),
+            Err(error) => Err(self.unavailable(format!("nothing can be opened any more: {error}"))),
+        }
     }
 }
 

@@ -313,7 +313,7 @@ impl Books {
                     figures.problem(format!("{kind} {id} returned {is:?}, not {expected}"));
                 }
                 if *kind == "scatter" {
-                    self.adopt(is);
+                    self.adopt(is.as_ref());
                 }
             }
             _ => {}
@@ -321,8 +321,8 @@ impl Books {
     }
 
     /// Enters the invocations that a task has handed in.
-    fn adopt(&mut self, ids: Option<Value>) {
-        let ids = ids.as_ref().and_then(Value::as_array);
+    fn adopt(&mut self, ids: Option<&Value>) {
+        let ids = ids.and_then(Value::as_array);
         for id in ids.into_iter().flatten() {
             match id.as_str().and_then(|id| id.parse().ok()) {
                 Some(id) => self.accept(id, Promise::codes("scattered", &[Code::Ok]), None),

@@ -442,12 +442,9 @@ async fn dead_letter(stage: &Stage) -> Result<()> {
     let since = Instant::now();
     if let Some(id) = ids.next() {
         let retry = || stage.client.retry_dead_letter(id, Retry::default());
-        match stage.insist("retry of a dead letter", retry).await {
-            Some(Some(successor)) => {
-                let promise = Promise::codes("retried dead letter", &[Code::TaskError]);
-                stage.account.accept(successor, promise, since);
-            }
-            Some(None) | None => {}
+        if let Some(Some(successor)) = stage.insist("retry of a dead letter", retry).await {
+            let promise = Promise::codes("retried dead letter", &[Code::TaskError]);
+            stage.account.accept(successor, promise, since);
         }
     }
     if let Some(id) = ids.next() {

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use celeriac_broker::{Payload, Timing};
 use celeriac_client::{CatchUp, Client, Filter, Overlap, Schedule};
 use celeriac_tests::until;
@@ -89,6 +89,7 @@ pub(crate) async fn soak(options: &Options) -> Result<bool> {
     for line in keys::left_over(&url, patience).await? {
         account.problem(line);
     }
+    let keys_after = keys::count(&url).await?;
     let report = Report {
         options,
         soaked,
@@ -98,7 +99,7 @@ pub(crate) async fn soak(options: &Options) -> Result<bool> {
             .unwrap_or_else(PoisonError::into_inner)
             .clone(),
         flatness,
-        keys: (keys_before, keys::count(&url).await?),
+        keys: (keys_before, keys_after),
     };
     report.print()?;
     Ok(report.is_good())
@@ -235,11 +236,8 @@ async fn start_schedules(client: &Client) -> Result<()> {
 async fn stop_schedules(client: &Client) -> Result<()> {
     for name in ["often", "slow"] {
         let record = client.schedules().get(name).await?;
-        let run = record.runs.first().context("a schedule has run")?;
-        ensure!(
-            run.id.is_some(),
-            "the last run of {name} came to nothing: {run:?}"
-        );
+        let has_run = record.runs.iter().any(|run| run.id.is_some());
+        ensure!(has_run, "{name} has not run: {record:?}");
         client.schedules().remove(name).await?;
     }
     sleep(Duration::from_millis(100)).await;
