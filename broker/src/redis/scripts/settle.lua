@@ -94,7 +94,7 @@ for at = 4, #ARGV, 6 do
     local id, state, result = ARGV[at], letter .. ARGV[at + 1], ARGV[at + 3]
     if letter ~= 's' then
       redis.call('HSET', key, 's', state, 'r', result)
-      if output ~= '' and dead_cap > 0 then redis.call('HSET', key, 'z', output) end
+      if output ~= '' and rest().dead_cap > 0 then redis.call('HSET', key, 'z', output) end
     elseif output == '' then
       -- The input is needed no more; a failure keeps it.
       redis.call('HSET', key, 's', state, 'r', result, 'i', '')
