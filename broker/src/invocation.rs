@@ -143,6 +143,9 @@ pub struct Options {
     /// The schedule that submitted it: set by schedules.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub schedule: Option<String>,
+    /// Whether hosts keep what they answer the task, so that a failure can be replayed with the same answers.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub record: bool,
     /// Any other limit of one attempt, by the host's name for it, in its unit.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub limits: BTreeMap<String, u64>,

@@ -16,7 +16,7 @@ use crate::{
     engine::{
         CancellationToken, Determinism, Engine, EngineConfig, EngineError, Event, EventSink,
         Executor, ExecutorError, HostLimits, Invocation, KeyValues, LimitRow, Limits, Module,
-        Request, Rights, UnknownLimit,
+        Request, Rights, Stopped, UnknownLimit,
     },
     module::{
         AdmitError, Admitter, ArtifactCache, ArtifactError, CompileError, CompileLimits, Compiler,
@@ -70,6 +70,8 @@ pub struct LocalRun {
     pub outcome: Outcome,
     /// Each limit with what was used and what is allowed.
     pub contract: Vec<LimitRow>,
+    /// Of a replay: why it did not come to the end of its recording.
+    pub stopped: Option<Stopped>,
 }
 
 /// Why nothing was run.
@@ -164,6 +166,7 @@ pub async fn run(
         input: request.input,
         limits,
         rights,
+        cancel: CancellationToken::new(),
         digest: manifest.digest,
     };
     stage.run(&module, run, report).await
@@ -175,6 +178,7 @@ struct Run {
     input: Payload,
     limits: Limits,
     rights: Arc<Rights>,
+    cancel: CancellationToken,
     digest: Digest,
 }
 
@@ -234,6 +238,7 @@ impl Stage {
                 return Ok(LocalRun {
                     outcome: *outcome,
                     contract: Vec::new(),
+                    stopped: None,
                 });
             }
         };
@@ -243,7 +248,7 @@ impl Stage {
             input,
             limits: run.limits.clone(),
             rights: run.rights,
-            cancel: CancellationToken::new(),
+            cancel: run.cancel,
             sink: Arc::new(Told(report)),
         };
         let (engine, module) = (self.engine.clone(), module.clone());
@@ -256,7 +261,11 @@ impl Stage {
         outcome.usage.attempt = attempt;
         outcome.usage.module = Some(run.digest);
         "local".clone_into(&mut outcome.usage.host);
-        Ok(LocalRun { outcome, contract })
+        Ok(LocalRun {
+            outcome,
+            contract,
+            stopped: None,
+        })
     }
 }
 

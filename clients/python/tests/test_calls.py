@@ -195,6 +195,12 @@ async def test_a_wrong_place_is_refused_by_name(client: AsyncClient) -> None:
         await client.submit("basics/noop", fairness_key="two words")
 
 
+async def test_whether_to_record_is_a_yes_or_a_no(client: AsyncClient) -> None:
+    with pytest.raises(InvalidArgument, match="record"):
+        await client.submit("basics/noop", record="no")  # type: ignore[call-overload]
+    assert await client.call("basics/noop", record=False) is None
+
+
 async def test_a_countdown_delays_the_start(client: AsyncClient) -> None:
     handle = await client.task("basics/noop").apply_async(countdown=0.3)
     assert (await handle.status()).state == "scheduled"

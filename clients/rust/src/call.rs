@@ -80,6 +80,14 @@ impl Call {
         self
     }
 
+    /// Has the host keep what it answers the task: if it fails for good, `celeriac replay` runs it again with the same
+    /// answers.
+    #[must_use]
+    pub fn record(mut self, is_recorded: bool) -> Self {
+        self.options.record = is_recorded;
+        self
+    }
+
     /// Lowers the limit `name` to `value`, in bytes, milliseconds or whatever it counts: `log_lines`, `emit_bytes`,
     /// `http_timeout`. A name that hosts do not know fails the invocation. All are in docs/limits.md.
     #[must_use]

@@ -87,6 +87,10 @@ pub(crate) struct CallArgs {
     #[arg(long, value_name = "KEY")]
     concurrency_key: Option<String>,
 
+    /// Have the host keep what it answers the task, for `celeriac replay` if it fails for good
+    #[arg(long)]
+    record: bool,
+
     /// How long the result is kept after the end, such as `1h`
     #[arg(long, value_parser = units::parse_duration, value_name = "DURATION")]
     ttl: Option<Duration>,
@@ -363,6 +367,7 @@ impl CallArgs {
             after: self.parents.after(),
             on_unmet: self.parents.on_unmet(),
             callbacks: self.callbacks.all(),
+            record: self.record,
             ..self.limits.options()
         }
     }

@@ -2,6 +2,8 @@
 
 use std::{process::ExitCode, time::Duration};
 
+use bytes::Bytes;
+use celeriac::engine::Recording;
 use celeriac::settings::{Settings, units};
 use celeriac_broker::{
     Code, DeadFilter, DeadLetter, DeadList, InvocationId, MAX_LISTED, Retry, TaskFilter,
@@ -9,7 +11,7 @@ use celeriac_broker::{
 use celeriac_client::{BulkDead, Client};
 use clap::{Args, Subcommand};
 use comfy_table::{Cell, Color};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{
     cancel::counter,
@@ -250,10 +252,12 @@ async fn show(client: &Client, id: InvocationId, out: &Output) -> Result<ExitCod
     let status = broker.status(id).await?;
     let request = broker.request(id).await?;
     let events = broker.events(id, MAX_LISTED).await?;
+    let recording = recording(broker.recording(id).await?);
     if out.is_json {
         let events: Vec<_> = events.iter().map(log_line::document).collect();
         let document = json!({
             "status": status, "options": request.options, "input": output_document(&request.input, None), "events": events,
+            "recording": recording,
         });
         out.document(&document)?;
         return Ok(Exit::Success.into());
@@ -268,6 +272,10 @@ async fn show(client: &Client, id: InvocationId, out: &Output) -> Result<ExitCod
             out.line(&paint(MINOR, format!("{size} of {}", harmless(kind))))?;
         }
     }
+    if let Some(recording) = recording.as_str() {
+        out.line(&paint(STRONG, "recording"))?;
+        out.line(recording)?;
+    }
     if !events.is_empty() {
         out.line(&paint(STRONG, "reports"))?;
     }
@@ -275,6 +283,27 @@ async fn show(client: &Client, id: InvocationId, out: &Output) -> Result<ExitCod
         out.line(&log_line::any(event))?;
     }
     Ok(Exit::Success.into())
+}
+
+/// What can be replayed: in words; null where nothing was written down.
+fn recording(bytes: Option<Bytes>) -> Value {
+    let Some(bytes) = bytes else {
+        return Value::Null;
+    };
+    let size = super::figures::size(bytes.len() as u64);
+    let text = match Recording::read(&bytes).map(|recording| recording.transcript) {
+        Ok(None) => "how it began; the answers of its host were not kept".to_owned(),
+        Ok(Some(kept)) => {
+            let calls = format!("{size}, the answers of {} calls of its host", kept.calls());
+            match (kept.gap(), kept.cut_at()) {
+                (Some(what), _) => format!("{calls}; it ends where the task used {what}"),
+                (None, Some(_)) => format!("{calls}; it was cut there"),
+                (None, None) => calls,
+            }
+        }
+        Err(error) => error.to_string(),
+    };
+    Value::String(text)
 }
 
 async fn retry_each(

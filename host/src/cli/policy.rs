@@ -522,6 +522,11 @@ fn shown(grant: &Grant) -> Vec<String> {
         Some(None) => add("deterministic", "no".to_owned()),
         None => {}
     }
+    match grant.is_recorded {
+        Some(true) => add("record", "yes".to_owned()),
+        Some(false) => add("record", "no".to_owned()),
+        None => {}
+    }
     for (name, value, unit) in set_limits(&grant.limits) {
         add("limit", format!("{name} {}", amount(value, unit)));
     }

@@ -3,7 +3,7 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use celeriac::{
-    engine::Recording,
+    engine::{Recording, Stopped, Transcript},
     local::{self, LocalReplay},
     process,
     settings::Settings,
@@ -31,8 +31,9 @@ use super::{
 /// Run a failed invocation again, here: the same module, input, limits, seed and clock
 ///
 /// Takes the last attempt of a failure from the broker, runs it in this process, and says whether it ended as it did: with the
-/// same outcome and the same fuel. The broker is only read. Network, key-value store, directories and other tasks
-/// are refused unless `--live` is given; the clock stands while the task computes.
+/// same outcome and the same fuel. The broker is only read. Where the attempt was recorded (`record = true` in its grant, or
+/// `celeriac call --record`), all that the task asks its host for is answered as it was. Where it was not, network, key-value
+/// store, directories and other tasks are refused, and the clock stands while the task computes.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -52,7 +53,7 @@ pub(crate) struct ReplayArgs {
     #[command(flatten)]
     input: InputArgs,
 
-    /// Let it do what the settings file here grants to its module, as `celeriac run` does
+    /// Let it do what the settings file here grants to its module, as `celeriac run` does, recorded or not
     #[arg(long)]
     live: bool,
 
@@ -75,10 +76,14 @@ pub(crate) async fn replay(
     let recorded = failed(&status)?;
     let request = replayed(&args, &status, broker.as_ref(), settings).await?;
     let policy = run::policy(settings, request.name.as_ref(), &request.module, out)?;
-    let (is_known, is_other) = (
-        request.recording.is_some(),
-        args.module.is_some() || args.input.input.is_some(),
+    let recording = request.recording.as_ref();
+    let (is_known, calls) = (
+        recording.is_some(),
+        recording
+            .and_then(|recording| recording.transcript.as_ref())
+            .map(Transcript::calls),
     );
+    let is_other = args.module.is_some() || args.input.input.is_some();
     let (has_logs, has_progress) = (args.show.logs, args.show.progress != ShowProgress::Never);
     let reporter = *out;
     let report = move |event: EventKind| match &event {
@@ -98,7 +103,9 @@ pub(crate) async fn replay(
     let compared = Compared {
         recorded,
         outcome: &ran.outcome,
+        stopped: ran.stopped.as_ref(),
         is_known,
+        calls,
         is_other,
         is_live: args.live,
     };
@@ -115,8 +122,10 @@ pub(crate) async fn replay(
         }
         out.document(&document)?;
     } else {
-        ended.show(out)?;
-        run::contract(&ran.contract, out);
+        if !compared.is_cut_short() {
+            ended.show(out)?;
+            run::contract(&ran.contract, out);
+        }
         compared.show(out);
     }
     Ok(compared.exit().into())
@@ -197,8 +206,12 @@ async fn module(
 struct Compared<'a> {
     recorded: &'a OutcomeHead,
     outcome: &'a Outcome,
+    /// Why it did not come to the end of its recording.
+    stopped: Option<&'a Stopped>,
     /// Whether the attempt's host wrote down how it began.
     is_known: bool,
+    /// Answers of its host that were kept; none: nobody asked for that.
+    calls: Option<usize>,
     /// Whether another module or input was run.
     is_other: bool,
     is_live: bool,
@@ -210,15 +223,21 @@ impl Compared<'_> {
         let (Some(old), Some(new)) = (old, new) else {
             return false;
         };
-        // How late it was is different each time.
-        let is_timed = self.recorded.code == Code::Deadline;
-        self.recorded.code == self.outcome.code
+        // How late it was is different each time; and what ended it from outside says no more than that.
+        let is_timed = self.recorded.code == Code::Deadline || self.stopped.is_some();
+        !self.is_cut_short()
+            && self.recorded.code == self.outcome.code
             && old.kind == new.kind
             && (is_timed || (old.message == new.message && old.details == new.details))
     }
 
     fn has_same_fuel(&self) -> bool {
         self.recorded.usage.fuel == self.outcome.usage.fuel
+    }
+
+    /// Whether the replay says nothing about how the task ends.
+    fn is_cut_short(&self) -> bool {
+        !matches!(self.stopped, None | Some(Stopped::Ended { .. }))
     }
 
     fn is_same(&self) -> bool {
@@ -228,6 +247,7 @@ impl Compared<'_> {
     /// What was changed is to succeed; what was not, to end as it did.
     fn exit(&self) -> Exit {
         match (self.is_other, self.outcome.code) {
+            _ if self.is_cut_short() => Exit::TaskFailed,
             (true, Code::Ok) => Exit::Success,
             (false, _) if self.is_same() => Exit::Success,
             _ => Exit::TaskFailed,
@@ -239,11 +259,18 @@ impl Compared<'_> {
             "is_same_outcome": self.has_same_outcome(),
             "is_same_fuel": self.has_same_fuel(),
             "recorded": self.recorded,
+            "calls": self.calls,
+            "stopped": self.stopped.map(ToString::to_string),
             "why": self.why(),
         })
     }
 
     fn show(&self, out: &Output) {
+        if let Some(stopped) = self.stopped.filter(|_| self.is_cut_short()) {
+            let stopped = figures::harmless(&stopped.to_string());
+            out.note(&format!("{}: {stopped}", paint(BAD, "replay ended")));
+            return out.remedy(self.why().unwrap_or_default());
+        }
         let failure = self.recorded.failure.as_ref();
         let (old, new) = (self.recorded.usage.fuel, self.outcome.usage.fuel);
         let fuel = match self.has_same_fuel() {
@@ -271,6 +298,11 @@ impl Compared<'_> {
 
     /// Why it may have ended otherwise.
     fn why(&self) -> Option<&'static str> {
+        if self.is_cut_short() {
+            return Some(
+                "`--live` lets the task do what the settings file here grants, with new answers",
+            );
+        }
         if self.is_same() || self.is_other {
             return None;
         }
@@ -278,6 +310,8 @@ impl Compared<'_> {
             "its host did not write down how the attempt began: seed and clock are others, and the limits are those of here"
         } else if self.is_live {
             "with --live the clock runs, and what the task asks for may answer otherwise each time"
+        } else if self.calls.is_some() {
+            "secrets that are not granted here, and those that stood in answers, were replaced by others of their length"
         } else {
             "the answers of its host were not recorded: the clock stands while the task computes, and network, key-value \
              store, directories and other tasks are refused"

@@ -295,6 +295,7 @@ pub(super) fn engine(settings: &Settings) -> EngineConfig {
         tick: settings.engine_tick,
         cancel_grace: settings.cancel_grace,
         dns: settings.dns,
+        record_bytes: settings.record_bytes,
         scratch_dir: Some(settings.cache_dir.join("scratch")),
         ..EngineConfig::default()
     }

@@ -66,6 +66,8 @@ pub struct EngineConfig {
     /// Below which the scratch directories of executions are made; on one machine the same for each start, so that
     /// what a crash left is found. None: a directory of the user's own below the system's for temporary files.
     pub scratch_dir: Option<PathBuf>,
+    /// Bytes of the answers that are kept of one recorded execution.
+    pub record_bytes: u64,
     /// The DNS server that guests' names are asked of, instead of the system's.
     pub dns: Option<SocketAddr>,
 }
@@ -98,6 +100,7 @@ impl Default for EngineConfig {
             tick: Duration::from_millis(2),
             cancel_grace: Duration::from_millis(20),
             scratch_dir: None,
+            record_bytes: 1 << 20,
             dns: None,
         }
     }

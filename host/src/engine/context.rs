@@ -33,13 +33,23 @@ pub(crate) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
 fn questions(context: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
     context.func_wrap("current", |mut store: Store<'_>, (): ()| {
         enter(&mut store)?;
-        Ok((current(store.data()),))
+        let deadline = store
+            .data_mut()
+            .taped("context.deadline", String::new, |state| {
+                // JSON would not keep the last bit of it.
+                Ok(deadline(state).to_bits())
+            })?;
+        Ok((current(store.data(), f64::from_bits(deadline)),))
     })?;
     context.func_wrap("is-cancelled", |mut store: Store<'_>, (): ()| {
         enter(&mut store)?;
-        let call = &store.data().call;
-        let is_late = || call.soft_end.is_some_and(|end| end <= Instant::now());
-        Ok((call.cancel.is_cancelled() || is_late(),))
+        let state = store.data_mut();
+        let is_cancelled = state.taped("context.is-cancelled", String::new, |state| {
+            let call = &state.call;
+            let is_late = || call.soft_end.is_some_and(|end| end <= Instant::now());
+            Ok(call.cancel.is_cancelled() || is_late())
+        })?;
+        Ok((is_cancelled,))
     })?;
     context.func_wrap("secret", |mut store: Store<'_>, (name,): (WasmStr,)| {
         enter(&mut store)?;
@@ -151,9 +161,9 @@ pub(crate) fn charge(store: &mut Store<'_>, bytes: usize) -> wasmtime::Result<()
     }
 }
 
-/// What the guest is told about itself. The deadline is turned into wall-clock time only here, so that an
-/// invocation that does not ask pays nothing for it.
-fn current(state: &State) -> CurrentInvocation {
+/// The deadline in seconds since 1970. It is turned into wall-clock time only here, so that an invocation that does not
+/// ask pays nothing for it.
+fn deadline(state: &State) -> f64 {
     let call = &state.call;
     let (now, left) = match &state.fixed_time {
         Some(time) => (time.start(), call.timeout),
@@ -163,11 +173,17 @@ fn current(state: &State) -> CurrentInvocation {
         }
     };
     let now = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+    (now + left).as_secs_f64()
+}
+
+/// What the guest is told about itself.
+fn current(state: &State, deadline: f64) -> CurrentInvocation {
+    let call = &state.call;
     CurrentInvocation {
         id: call.invocation.id.clone(),
         task: call.invocation.task.clone(),
         attempt: call.invocation.attempt,
-        deadline: (now + left).as_secs_f64(),
+        deadline,
     }
 }
 

@@ -10,6 +10,7 @@ use super::bindings::{self, Failure, TaskInfo};
 use super::meter::FUEL_PER_BYTE;
 use super::outcome::millis;
 use super::payload::is_json;
+use super::recording;
 use super::state::{Call, State};
 use super::trap;
 use super::watch::{Ended, Watch};
@@ -218,6 +219,7 @@ impl Engine {
             Ended::Deadline => Err(out_of_time(&limits, run_time)),
             Ended::HostPanicked(text) => Err(host_fault(&text)),
         };
+        store.data_mut().end_tape();
         let usage = usage(&store, &limits, run_time);
         let seed = store.data().chance.used().cloned();
         let scratch = store.data_mut().files.take_scratch();
@@ -428,9 +430,10 @@ fn with_recording(
     rights: &Rights,
     limits: &Limits,
 ) -> Execution {
-    let Verdict::Failed(_) = execution.verdict else {
+    let code = execution.verdict.code();
+    if code == Code::Ok {
         return execution;
-    };
+    }
     let fixed = rights.determinism.as_ref();
     let run_time = execution.usage.run_time;
     let now = fixed.map_or_else(
@@ -447,6 +450,7 @@ fn with_recording(
             now,
             is_fixed: fixed.is_some(),
             limits: limits.clone(),
+            transcript: recording::transcript(rights, code, execution.usage.fuel),
         })),
         ..execution
     }

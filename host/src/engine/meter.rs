@@ -22,6 +22,8 @@ pub(crate) struct Meter {
     owed: u64,
     /// Owed for bytes that cross while the guest does something else: those of sockets.
     owed_elsewhere: Option<Arc<AtomicU64>>,
+    /// Whether those count only once they are taken: with an answer that is taped, so that a replay counts them there too.
+    is_taped: bool,
     fuel: u64,
 }
 
@@ -34,6 +36,7 @@ impl Meter {
             allowed_random_bytes: limits.random_bytes,
             owed: 0,
             owed_elsewhere: None,
+            is_taped: false,
             fuel: limits.fuel,
         }
     }
@@ -91,11 +94,31 @@ impl Meter {
         self.bytes(bytes)
     }
 
+    /// Has bytes that are charged elsewhere count when they are taken.
+    pub(crate) fn tape(&mut self) {
+        self.is_taped = true;
+    }
+
+    /// Takes the bytes that were charged elsewhere.
+    pub(crate) fn take_elsewhere(&mut self) -> u64 {
+        let elsewhere = self.owed_elsewhere.as_ref();
+        let bytes = elsewhere.map_or(0, |bytes| bytes.swap(0, Ordering::Relaxed));
+        self.owe(bytes);
+        bytes
+    }
+
+    /// Charges bytes that were charged elsewhere.
+    pub(crate) fn owe(&mut self, bytes: u64) {
+        let fuel = bytes.saturating_mul(FUEL_PER_BYTE);
+        self.owed = self.owed.saturating_add(fuel);
+    }
+
     /// Fuel owed and not yet settled.
     pub(crate) fn owed(&self) -> u64 {
         let elsewhere = self
             .owed_elsewhere
             .as_ref()
+            .filter(|_| !self.is_taped)
             .map_or(0, |bytes| bytes.load(Ordering::Relaxed));
         self.owed
             .saturating_add(elsewhere.saturating_mul(FUEL_PER_BYTE))
@@ -106,6 +129,7 @@ impl Meter {
         let elsewhere = self
             .owed_elsewhere
             .as_ref()
+            .filter(|_| !self.is_taped)
             .map_or(0, |bytes| bytes.swap(0, Ordering::Relaxed));
         std::mem::take(&mut self.owed).saturating_add(elsewhere.saturating_mul(FUEL_PER_BYTE))
     }

@@ -30,6 +30,7 @@ mod rights;
 mod runtime;
 mod state;
 mod stdio;
+mod taped;
 mod tasks;
 mod ticker;
 mod trap;
@@ -47,7 +48,7 @@ pub use limits::{HostLimits, LimitInfo, LimitOptions, Limits, UnknownLimit};
 pub use net::{AddressClass, Destination, Host, Post, PostError, address_class, is_public_address};
 pub use outcome::{Code, Execution, Fault, LimitHit, LimitRow, Usage, Verdict};
 pub use payload::Payload;
-pub use recording::{Damaged, Recording};
+pub use recording::{Damaged, Recording, Stopped, Tape, Transcript};
 pub use redact::{MIN_SECRET_BYTES, ShortSecret, check_secret};
 pub use rights::{
     AccessError, CallFailed, Callable, CalledTask, Denials, Denied, Determinism, Directory,

@@ -127,6 +127,21 @@ impl Redactor {
         merged
     }
 
+    /// Asterisks in the place of secrets, as many as they have bytes.
+    pub(crate) fn mask(&self, bytes: &mut [u8]) {
+        for (range, _) in self.find(bytes) {
+            bytes.get_mut(range).unwrap_or_default().fill(b'*');
+        }
+    }
+
+    /// The same for text.
+    pub(crate) fn mask_text(&self, text: &mut String) {
+        let mut bytes = std::mem::take(text).into_bytes();
+        self.mask(&mut bytes);
+        // A form is whole characters of UTF-8, and so is what is left.
+        *text = String::from_utf8(bytes).unwrap_or_default();
+    }
+
     fn label(&self, index: usize) -> &str {
         self.labels.get(index).map_or("[secret]", String::as_str)
     }

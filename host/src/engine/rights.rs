@@ -13,6 +13,7 @@ use ipnet::IpNet;
 use zeroize::Zeroizing;
 
 use super::HostPattern;
+use super::Tape;
 use super::redact::Redactor;
 
 /// What one execution may touch. Shared by all executions of a task until the policy changes.
@@ -40,6 +41,10 @@ pub struct Rights {
     pub determinism: Option<Determinism>,
     /// What randomness is made from where the clock is the real one; none: something that nobody knows.
     pub seed: Option<Seed>,
+    /// Whether the answers of its host are to be kept, so that a failure can be replayed with them.
+    pub is_recorded: bool,
+    /// Keeps these answers, or gives them; see [`Rights::recorded`] and [`Rights::replayed`].
+    pub tape: Option<Arc<Tape>>,
     /// Who is told of what was refused, and knows what to do about it.
     pub denials: Option<Arc<dyn Denials>>,
 }

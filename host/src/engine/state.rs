@@ -1,5 +1,6 @@
 //! What one store carries: the WASI context, the limiter, and the invocation that it serves.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -41,6 +42,8 @@ pub(crate) struct State {
     /// The clock, where it is not the real one. Boxed, as hardly any invocation has it.
     pub(crate) fixed_time: Option<Box<FixedTime>>,
     pub(crate) chance: Chance,
+    /// Of a taped execution: the handles of the streams that end in its log, which need no tape.
+    pub(crate) log_streams: BTreeSet<u32>,
     pub(crate) call: Call,
     limits: Arc<Limits>,
     network: Arc<Network>,
@@ -94,6 +97,10 @@ impl State {
         let fixed_time = determinism.map(|fixed| Box::new(FixedTime::new(fixed.now)));
         let seed = determinism.map(|fixed| fixed.seed.clone());
         let chance = Chance::new(seed.or_else(|| rights.seed.clone()));
+        let mut meter = Meter::new(&limits);
+        if rights.tape.is_some() {
+            meter.tape();
+        }
         let mut table = ResourceTable::new();
         table.set_max_capacity(usize::try_from(limits.handles).unwrap_or(usize::MAX));
         Self {
@@ -103,7 +110,8 @@ impl State {
             limiter: Limiter::new(&limits),
             recorder,
             rights,
-            meter: Meter::new(&limits),
+            meter,
+            log_streams: BTreeSet::new(),
             key_value_limits: KeyValueLimits::new(&limits),
             key_value_use: KeyValueUse::default(),
             task_calls: 0,
@@ -136,7 +144,7 @@ impl State {
                     .unwrap_or(usize::MAX)
                     .saturating_add(FIELDS_BYTES),
             );
-            let hooks = Hooks(Arc::clone(&egress));
+            let hooks = Hooks(Arc::clone(&egress), self.rights.tape.clone());
             Box::new(Outside {
                 egress,
                 http,
@@ -148,6 +156,10 @@ impl State {
 
     /// The sockets as this guest may use them.
     pub(crate) fn sockets(&mut self) -> SocketsView<'_> {
+        if let Some(tape) = &self.rights.tape {
+            // What stops a replay is noted; its next call ends it, if the guest has not given up before.
+            let _ = tape.gap("sockets");
+        }
         let (outside, table) = self.outside();
         SocketsView {
             egress: &outside.egress,

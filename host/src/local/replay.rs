@@ -1,15 +1,19 @@
 //! Runs a failed invocation again in this process: what `celeriac replay` does.
 //!
 //! The same module, input, id, attempt, limits, seed and clock. What nobody has recorded is refused unless it is asked for:
-//! a replay that sends the mail once more is none.
+//! a replay that sends the mail once more is none. What was recorded is answered from the recording, whatever there is here.
 
 use std::sync::Arc;
 
-use celeriac_broker::{Broker, EventKind, InvocationId, ModuleRef, Options, Payload};
+use celeriac_broker::{
+    Broker, Code, EventKind, InvocationId, ModuleRef, Options, Outcome, Payload,
+};
 
 use super::{LocalError, LocalHost, LocalRun, Run, Stage, find, granted};
 use crate::{
-    engine::{Denials, Denied, Invocation, Limits, Recording, Rights},
+    engine::{
+        CancellationToken, Denials, Denied, Invocation, Limits, Recording, Rights, Stopped, Tape,
+    },
     worker::{Unfilled, fill, translate},
 };
 
@@ -57,13 +61,17 @@ pub async fn replay(
     let granted = granted(host.policy, request.name.as_ref(), manifest.digest, task)?;
     let recording = request.recording.as_ref();
     let limits = match recording {
-        Some(recording) => recording.limits.clone(),
+        Some(recording) if request.is_live => recording.limits.clone(),
+        Some(recording) => recording.replay_limits(),
         None => Limits::effective(
             &host.limits,
             &translate::authored(&task.options)?,
             &translate::asked(&request.options)?.and(&granted.limits),
         ),
     };
+    let cancel = CancellationToken::new();
+    let rights = rights(&granted.rights, recording, request.is_live, &cancel);
+    let tape = rights.tape.clone();
     let run = Run {
         invocation: Invocation {
             id: request.id.to_string(),
@@ -72,14 +80,42 @@ pub async fn replay(
         },
         input: request.input,
         limits,
-        rights: Arc::new(rights(&granted.rights, recording, request.is_live)),
+        rights: Arc::new(rights),
+        cancel,
         digest: manifest.digest,
     };
-    stage.run(&module, run, report).await
+    let mut ran = stage.run(&module, run, report).await?;
+    ran.stopped = tape.and_then(|tape| tape.stopped());
+    let ended = match &ran.stopped {
+        Some(Stopped::Ended { code }) => Some(code.clone()),
+        // It was computing when its host stopped it: it was stopped at the same fuel.
+        None if ran.outcome.code == Code::OutOfFuel && !request.is_live => recording
+            .filter(|recording| recording.stopped_at() == Some(ran.outcome.usage.fuel))
+            .and_then(|recording| recording.transcript.as_ref())
+            .map(|transcript| transcript.code().to_owned()),
+        _ => None,
+    };
+    let code = ended.and_then(|ended| Code::ALL.into_iter().find(|code| code.as_str() == ended));
+    if let Some(code) = code {
+        let message = "the attempt was ended by its host here, and so is its replay";
+        ran.outcome = Outcome {
+            usage: ran.outcome.usage,
+            ..Outcome::failed(code, message)
+        };
+        ran.stopped = Some(Stopped::Ended {
+            code: code.as_str().to_owned(),
+        });
+    }
+    Ok(ran)
 }
 
 /// What the replay may touch.
-fn rights(granted: &Rights, recording: Option<&Recording>, is_live: bool) -> Rights {
+fn rights(
+    granted: &Rights,
+    recording: Option<&Recording>,
+    is_live: bool,
+    cancel: &CancellationToken,
+) -> Rights {
     if is_live {
         // The clock is the real one: with one that stands, whatever waits for the network would be late at once.
         return Rights {
@@ -88,6 +124,16 @@ fn rights(granted: &Rights, recording: Option<&Recording>, is_live: bool) -> Rig
                 .filter(|recording| recording.is_fixed)
                 .map(Recording::determinism),
             ..granted.clone()
+        };
+    }
+    if let Some(recording) = recording
+        && let Some(transcript) = &recording.transcript
+    {
+        let tape = Tape::replaying(transcript.clone(), cancel.clone());
+        return Rights {
+            seed: recording.seed.clone(),
+            determinism: recording.is_fixed.then(|| recording.determinism()),
+            ..Rights::replayed(transcript, &granted.secrets, tape)
         };
     }
     Rights {

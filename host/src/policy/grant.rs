@@ -31,6 +31,8 @@ pub struct Grant {
     pub tasks: Vec<TaskPattern>,
     /// A fixed clock and seed, or the real ones; none: this grant does not say.
     pub determinism: Option<Option<Determinism>>,
+    /// Whether the answers of hosts are kept of what fails; none: this grant does not say.
+    pub is_recorded: Option<bool>,
     /// Limits; they only ever lower.
     pub limits: LimitOptions,
 }
@@ -49,6 +51,7 @@ impl Grant {
             has_key_values: false,
             tasks: Vec::new(),
             determinism: None,
+            is_recorded: None,
             limits: LimitOptions::default(),
         }
     }

@@ -20,7 +20,7 @@ use crate::settings::units;
 pub(super) const TABLE: &str = "grants";
 
 /// The keys of a grant.
-const KEYS: [&str; 10] = [
+const KEYS: [&str; 11] = [
     "directories",
     "scratch",
     "http",
@@ -30,6 +30,7 @@ const KEYS: [&str; 10] = [
     "kv",
     "tasks",
     "deterministic",
+    "record",
     "limits",
 ];
 
@@ -140,6 +141,7 @@ fn grant(
                 }
             }
             "deterministic" => grant.determinism = Some(determinism(&at, value)?),
+            "record" => grant.is_recorded = Some(at.flag(value)?),
             _ => grant.limits = limits(&at, value)?,
         }
     }

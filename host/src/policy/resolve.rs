@@ -40,6 +40,10 @@ impl Policy {
             ..Resolved::default()
         };
         resolved.rights.determinism = determinism(&grants);
+        resolved.rights.is_recorded = grants
+            .iter()
+            .find_map(|grant| grant.is_recorded)
+            .unwrap_or(false);
         for need in needs {
             let granted_by = self.add(need, &grants, &mut resolved);
             resolved.answers.push(Answer {

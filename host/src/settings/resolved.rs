@@ -64,6 +64,8 @@ pub struct Settings {
     pub compile: Compile,
     /// Bytes of partial results that may wait for the broker.
     pub emit_backlog: u64,
+    /// Bytes of the answers that are kept of one recorded attempt.
+    pub record_bytes: u64,
     /// The engine's epoch tick.
     pub engine_tick: Duration,
     /// Bytes of an attempt's wasm stack.
@@ -357,6 +359,7 @@ impl Values {
                 at_once: usize::try_from(self.number("compile.at_once")).unwrap_or(usize::MAX),
             },
             emit_backlog: self.number("emit_backlog"),
+            record_bytes: self.number("record_bytes"),
             engine_tick: self.duration("engine.tick"),
             engine_stack: self.number("engine.stack"),
             engine_modules: self.number("engine.modules"),

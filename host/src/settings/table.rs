@@ -88,6 +88,8 @@ const GENERAL: &[Row] = &[
         "How long a result is kept after the end, unless the caller says otherwise."),
     row("emit_backlog", Kind::Size(KIB), "32MiB",
         "How many bytes of partial results may wait until the broker has them, over all tasks of a host. Beyond it, a task that emits waits for its turn."),
+    row("record_bytes", Kind::Size(KIB), "1MiB",
+        "How many bytes of answers are kept of a recorded attempt that fails for good, with its dead letter, for `celeriac replay`. Beyond it the recording is cut."),
     row("dead_letters.ttl", Kind::Duration(SECOND, YEAR), "7d",
         "How long what has failed for good is kept, with its input and its logs, to be looked at and retried."),
     row("dead_letters.most", Kind::Count(0, 1_000_000), "10000",

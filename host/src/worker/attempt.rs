@@ -36,7 +36,7 @@ use super::{
 };
 use crate::engine::{
     Engine, Event, EventSink, Executor, HostLimits, Invocation, Limits, Payload, Recording,
-    Request, Rights,
+    Request, Rights, Tape,
 };
 use crate::policy::{Granted, LivePolicy, Need};
 use crate::process::{Trimmer, caught};
@@ -214,7 +214,10 @@ impl Attempts {
                 Err(outcome) => return Some((*outcome).into()),
             },
             limits,
-            rights: self.with_tasks(granted.rights, reserved.lease.id, about, (stop, slot)),
+            rights: self.recorded(
+                self.with_tasks(granted.rights, reserved.lease.id, about, (stop, slot)),
+                about,
+            ),
             cancel: stop.token.clone(),
             sink: Arc::new(Reports {
                 lease: reserved.lease,
@@ -261,6 +264,15 @@ impl Attempts {
             tasks: Some(Arc::new(tasks)),
             ..(*rights).clone()
         })
+    }
+
+    /// The rights, with what keeps the answers of an attempt that somebody wants to be able to replay.
+    fn recorded(&self, rights: Arc<Rights>, about: &About) -> Arc<Rights> {
+        if !rights.is_recorded && !about.options.record {
+            return rights;
+        }
+        let tape = Tape::recording(self.engine.config().record_bytes);
+        Arc::new((*rights).clone().recorded(tape))
     }
 
     /// What the policy that holds now gives this attempt, to its end.

@@ -37,6 +37,7 @@ fn each(parent: &str) -> Vec<(&'static str, Value)> {
         ("priority", json!("high")),
         ("fairness_key", json!("tenant@example.org")),
         ("concurrency_key", json!("account-3")),
+        ("record", json!(true)),
         ("limits", json!({"soft_timeout": 1_000, "log_lines": 5})),
     ]
 }

@@ -28,6 +28,8 @@ mod idle;
 mod operations;
 mod policy;
 mod replay;
+mod replay_recorded;
+mod replay_tried;
 mod retries;
 mod runaway;
 mod schedules;

@@ -10,26 +10,32 @@ use celeriac_client::Outcome;
 use celeriac_tests::{HostProcess, Stage, binary};
 use serde_json::{Value, json};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A host on which the task `testing-replay/fail` is to be found.
-struct Scene {
-    stage: Stage,
-    host: HostProcess,
+pub(super) struct Scene {
+    pub(super) stage: Stage,
+    host: Option<HostProcess>,
 }
 
 impl Scene {
-    async fn on(stage: Stage, settings: &str) -> Result<Self> {
+    pub(super) async fn on(stage: Stage, settings: &str) -> Result<Self> {
         let file = stage.dir.path().join("celeriac.toml");
         std::fs::write(&file, settings)?;
         let settings = file.display().to_string();
         let host = stage.host(&["--config", &settings]).await?;
         let module = celeriac_tests::sample("testing_replay")?;
         stage.client.push(module, "replayed").await?;
+        let host = Some(host);
         Ok(Self { stage, host })
     }
 
-    async fn both(settings: &str) -> Result<[Self; 2]> {
+    /// Ends the host: what is replayed from here on is replayed without it.
+    pub(super) fn end_host(&mut self) {
+        self.host = None;
+    }
+
+    pub(super) async fn both(settings: &str) -> Result<[Self; 2]> {
         Ok([
             Self::on(Stage::embedded().await?, settings).await?,
             Self::on(Stage::redis(AofMode::Off).await?, settings).await?,
@@ -37,7 +43,7 @@ impl Scene {
     }
 
     /// Runs these steps to their failure.
-    async fn fail(&self, steps: &[&str]) -> Result<(InvocationId, Outcome)> {
+    pub(super) async fn fail(&self, steps: &[&str]) -> Result<(InvocationId, Outcome)> {
         let task = self.stage.client.task("replayed/fail")?;
         let handle = task.submit(&json!({ "steps": steps })).await?;
         let outcome = tokio::time::timeout(PATIENCE, handle.outcome()).await??;
@@ -46,7 +52,11 @@ impl Scene {
     }
 
     /// Replays it with a settings file, and a cache, of its own: on another machine, as it were.
-    async fn replay(&self, id: InvocationId, arguments: &[&str]) -> Result<(Output, Value)> {
+    pub(super) async fn replay(
+        &self,
+        id: InvocationId,
+        arguments: &[&str],
+    ) -> Result<(Output, Value)> {
         let elsewhere = tempfile::tempdir()?;
         let mut command = Command::new(binary());
         command
@@ -67,7 +77,7 @@ impl Scene {
     }
 }
 
-fn assert_same((output, document): &(Output, Value), recorded: &Outcome) {
+pub(super) fn assert_same((output, document): &(Output, Value), recorded: &Outcome) {
     let replay = &document["replay"];
     assert_eq!(
         replay["is_same_outcome"], true,
@@ -94,7 +104,6 @@ async fn randomness_is_the_same_although_nobody_can_foresee_it() -> Result<()> {
         let (other, another) = scene.fail(&["random", "spin 1000", "random"]).await?;
         assert_ne!(outcome.failure, another.failure, "each attempt has its own");
         assert_same(&scene.replay(other, &[]).await?, &another);
-        drop(scene.host);
     }
     Ok(())
 }

@@ -104,6 +104,9 @@ class Options(TypedDict, total=False):
     idempotency_key: str
     #: Has it be the only one with its key until it has ended; `Unique` says otherwise.
     unique: str | Unique
+    #: Has the host keep what it answers the task: if it fails for good, `celeriac replay` runs it again with the same
+    #: answers.
+    record: bool
     #: Whether the outcome is pushed to this client; `False` for what nobody here will await.
     awaited: bool
     #: Called with the handle when the invocation has ended.
@@ -153,8 +156,18 @@ def wire(options: Options) -> dict[str, Any]:
     _add_ends(options, made)
     if (ttl := options.get("result_ttl")) is not None:
         made["result_ttl_ms"] = span_ms("result_ttl", ttl)
+    _add_record(options, made)
     _add_limits(options, made)
     return made
+
+
+def _add_record(options: Options, made: dict[str, Any]) -> None:
+    """Whether its answers are kept. `False` is as if nothing was said: what the policy records, it records."""
+    record = options.get("record", False)
+    if not isinstance(record, bool):
+        raise InvalidArgument("record", repr(record), "`True` or `False`")
+    if record:
+        made["record"] = True
 
 
 def _add_limits(options: Options, made: dict[str, Any]) -> None:

@@ -209,6 +209,9 @@ pub(crate) struct FilesView<'a> {
     pub(crate) recorder: &'a Recorder,
 }
 
+/// What a recording says of them: their answers are not kept.
+const UNTAPED: &str = "files";
+
 impl FilesView<'_> {
     /// wasmtime's own implementation.
     fn wasi(&mut self) -> WasiFilesystemCtxView<'_> {
@@ -224,7 +227,11 @@ impl FilesView<'_> {
 
     /// Counts a call.
     fn enter(&mut self) -> FsResult<()> {
-        self.meter.call().map_err(FsError::trap)
+        self.meter.call().map_err(FsError::trap)?;
+        match &self.rights.tape {
+            Some(tape) => tape.gap(UNTAPED).map_err(FsError::trap),
+            None => Ok(()),
+        }
     }
 
     /// Charges bytes that cross the boundary.

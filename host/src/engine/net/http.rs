@@ -3,6 +3,7 @@
 mod error_code;
 mod exchange;
 mod response;
+mod taped;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,7 +21,8 @@ pub(crate) use self::error_code::link;
 
 use self::exchange::{Exchange, exchange};
 use self::response::{Response, answer};
-use super::super::{HttpRule, Rights};
+use super::super::recording::Answer;
+use super::super::{HttpRule, Rights, Tape};
 use super::destination::Destination;
 use super::egress::{Egress, Slot};
 
@@ -44,7 +46,7 @@ struct Times {
 }
 
 /// What a guest's HTTP calls are answered by.
-pub(crate) struct Hooks(pub(crate) Arc<Egress>);
+pub(crate) struct Hooks(pub(crate) Arc<Egress>, pub(crate) Option<Arc<Tape>>);
 
 impl WasiHttpHooks for Hooks {
     fn is_forbidden_header(&mut self, name: &HeaderName) -> bool {
@@ -61,6 +63,14 @@ impl WasiHttpHooks for Hooks {
         options: Option<RequestOptions>,
         _sent: Box<dyn Future<Output = Result<(), Error>> + Send>,
     ) -> Box<dyn Future<Output = Result<Response, Error>> + Send> {
+        if let Some(tape) = &self.1 {
+            let asked = format!("{} {}", request.method(), request.uri());
+            if !matches!(tape.told("outgoing-handler.handle", asked), Ok(None)) {
+                // What comes of it is on the tape.
+                return Box::new(std::future::pending());
+            }
+            tape.note(Answer::default(), 0);
+        }
         let begun = begin(&self.0, request, options);
         Box::new(async move { answer(begun?).await })
     }

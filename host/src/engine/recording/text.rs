@@ -7,7 +7,8 @@ use std::time::{Duration, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::{Damaged, Recording};
+use super::transcript::{Facts, Line};
+use super::{Damaged, Entry, Recording, Transcript};
 use crate::engine::{Limits, Seed};
 
 /// What recordings of this kind are called in their first line.
@@ -25,6 +26,9 @@ struct Head {
     is_fixed: bool,
     /// Those that are not what a task gets unasked.
     limits: BTreeMap<String, u64>,
+    /// Of a transcript, whose answers follow, a line each.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    facts: Option<Facts>,
 }
 
 /// A seed: a number, or 32 bytes in hexadecimal.
@@ -48,10 +52,16 @@ impl Recording {
             now: self.now.duration_since(UNIX_EPOCH).unwrap_or_default(),
             is_fixed: self.is_fixed,
             limits: changed(&self.limits),
+            facts: self.transcript.as_ref().map(|kept| kept.facts.clone()),
         };
-        // A head has nothing that JSON cannot say.
+        // None of it is anything that JSON cannot say.
         let mut bytes = serde_json::to_vec(&head).unwrap_or_default();
         bytes.push(b'\n');
+        let entries = self.transcript.iter().flat_map(|kept| &kept.entries);
+        for entry in entries {
+            bytes.extend(serde_json::to_vec(&Line::from(entry)).unwrap_or_default());
+            bytes.push(b'\n');
+        }
         let sum = hex(&Sha256::digest(&bytes));
         bytes.extend_from_slice(sum.as_bytes());
         bytes
@@ -84,13 +94,35 @@ impl Recording {
             Written::Bytes(text) => seed_of(&text).ok_or_else(|| damaged("its seed is none")),
         });
         let now = UNIX_EPOCH.checked_add(head.now);
+        let transcript = head.facts.map(|facts| transcript(facts, lines));
         Ok(Self {
             seed: seed.transpose()?,
             now: now.ok_or_else(|| damaged("its time is none"))?,
             is_fixed: head.is_fixed,
             limits: limits(&head.limits)?,
+            transcript: transcript.transpose()?,
         })
     }
+}
+
+/// What stand-ins of secrets may take together: the one thing that is larger in memory than as text.
+const SECRET_BYTES: usize = 8 << 20;
+
+fn transcript<'a>(
+    facts: Facts,
+    lines: impl Iterator<Item = &'a [u8]>,
+) -> Result<Transcript, Damaged> {
+    let secrets = facts.secrets.values();
+    if secrets.fold(0, |sum: usize, len| sum.saturating_add(*len)) > SECRET_BYTES {
+        return Err(damaged("its secrets are larger than any host's"));
+    }
+    let entries = lines
+        .filter(|line| !line.is_empty())
+        .map(|line| -> Result<Entry, Damaged> { parse::<Line>(line)?.try_into() });
+    Ok(Transcript {
+        facts,
+        entries: entries.collect::<Result<_, _>>()?,
+    })
 }
 
 fn damaged(why: &str) -> Damaged {
@@ -142,6 +174,7 @@ fn seed_of(text: &str) -> Option<Seed> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Answer;
     use super::*;
 
     fn recording() -> Recording {
@@ -154,6 +187,29 @@ mod tests {
                 timeout: Duration::from_millis(1_234),
                 ..Limits::default()
             },
+            transcript: Some(Transcript {
+                facts: Facts {
+                    environment: vec![("A".to_owned(), "1".to_owned())],
+                    secrets: BTreeMap::from([("token".to_owned(), 20)]),
+                    code: "task_error".to_owned(),
+                    fuel: 77,
+                    ..Facts::default()
+                },
+                entries: vec![
+                    Entry {
+                        call: "wall-clock.now".to_owned(),
+                        asked: String::new(),
+                        answer: Answer::of(&(1_u64, 2_u32)),
+                        charge: 0,
+                    },
+                    Entry {
+                        call: "key-value.get".to_owned(),
+                        asked: "a".to_owned(),
+                        answer: Answer::with(&Ok::<(), ()>(()), Some(b"\0\xff\n"), None),
+                        charge: 3,
+                    },
+                ],
+            }),
         }
     }
 
@@ -162,6 +218,7 @@ mod tests {
         let numbered = Recording {
             seed: Some(Seed::Number(3)),
             is_fixed: true,
+            transcript: None,
             ..recording()
         };
         for recording in [recording(), numbered] {
@@ -196,6 +253,9 @@ mod tests {
             r#"{"version":1,"now":{"secs":18446744073709551615,"nanos":0},"limits":{}}"#,
             r#"{"version":1,"seed":"00","now":{"secs":0,"nanos":0},"limits":{}}"#,
             r#"{"version":1,"now":{"secs":0,"nanos":0},"limits":{"nonsense":1}}"#,
+            r#"{"version":1,"now":{"secs":0,"nanos":0},"limits":{},"facts":{"code":"trap","fuel":1,"secrets":{"a":99999999999}}}"#,
+            "{\"version\":1,\"now\":{\"secs\":0,\"nanos\":0},\"limits\":{},\"facts\":{}}\n{\"call\":\"x\",\"bytes\":\"?\"}",
+            "{\"version\":1,\"now\":{\"secs\":0,\"nanos\":0},\"limits\":{},\"facts\":{}}\n{\"call\":",
         ] {
             let mut bytes = format!("{text}\n").into_bytes();
             let sum = hex(&Sha256::digest(&bytes));

@@ -58,14 +58,18 @@ impl stdin::Host for State {
 impl stdout::Host for State {
     fn get_stdout(&mut self) -> Handle<DynOutputStream> {
         self.meter.call()?;
-        stdout::Host::get_stdout(&mut self.cli())
+        let stream = stdout::Host::get_stdout(&mut self.cli())?;
+        self.mark_log(&stream);
+        Ok(stream)
     }
 }
 
 impl stderr::Host for State {
     fn get_stderr(&mut self) -> Handle<DynOutputStream> {
         self.meter.call()?;
-        stderr::Host::get_stderr(&mut self.cli())
+        let stream = stderr::Host::get_stderr(&mut self.cli())?;
+        self.mark_log(&stream);
+        Ok(stream)
     }
 }
 

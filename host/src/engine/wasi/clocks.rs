@@ -122,16 +122,18 @@ impl State {
 impl wall_clock::Host for State {
     fn now(&mut self) -> wasmtime::Result<Datetime> {
         self.meter.call()?;
-        match &self.fixed_time {
-            Some(time) => {
-                let now = time.wall();
-                Ok(Datetime {
-                    seconds: now.as_secs(),
-                    nanoseconds: now.subsec_nanos(),
-                })
-            }
-            None => wall_clock::Host::now(&mut self.clocks()),
-        }
+        let (seconds, nanoseconds) = self.taped("wall-clock.now", String::new, |this| {
+            let Some(time) = &this.fixed_time else {
+                let now = wall_clock::Host::now(&mut this.clocks())?;
+                return Ok((now.seconds, now.nanoseconds));
+            };
+            let now = time.wall();
+            Ok((now.as_secs(), now.subsec_nanos()))
+        })?;
+        Ok(Datetime {
+            seconds,
+            nanoseconds,
+        })
     }
 
     fn resolution(&mut self) -> wasmtime::Result<Datetime> {
@@ -141,7 +143,17 @@ impl wall_clock::Host for State {
                 seconds: 0,
                 nanoseconds: 1,
             }),
-            None => wall_clock::Host::resolution(&mut self.clocks()),
+            None => {
+                let (seconds, nanoseconds) =
+                    self.taped("wall-clock.resolution", String::new, |this| {
+                        let real = wall_clock::Host::resolution(&mut this.clocks())?;
+                        Ok((real.seconds, real.nanoseconds))
+                    })?;
+                Ok(Datetime {
+                    seconds,
+                    nanoseconds,
+                })
+            }
         }
     }
 }
@@ -149,17 +161,21 @@ impl wall_clock::Host for State {
 impl monotonic_clock::Host for State {
     fn now(&mut self) -> wasmtime::Result<Instant> {
         self.meter.call()?;
-        match self.fixed_now() {
-            Some(now) => Ok(now),
-            None => monotonic_clock::Host::now(&mut self.clocks()),
-        }
+        self.taped("monotonic-clock.now", String::new, |this| {
+            match this.fixed_now() {
+                Some(now) => Ok(now),
+                None => monotonic_clock::Host::now(&mut this.clocks()),
+            }
+        })
     }
 
     fn resolution(&mut self) -> wasmtime::Result<Instant> {
         self.meter.call()?;
         match &self.fixed_time {
             Some(_) => Ok(1),
-            None => monotonic_clock::Host::resolution(&mut self.clocks()),
+            None => self.taped("monotonic-clock.resolution", String::new, |this| {
+                monotonic_clock::Host::resolution(&mut this.clocks())
+            }),
         }
     }
 

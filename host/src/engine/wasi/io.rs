@@ -2,6 +2,9 @@
 //!
 //! A guest says how many bytes it wants; the host never allocates more than [`STREAM_BYTES`] for it. Bytes
 //! that the guest hands over are in memory already when a call begins, bounded by what one call may carry.
+//!
+//! Answers that depend on the world outside go on the tape of a recorded execution (`taped`), and come from it in a replay;
+//! streams that end in the log need none.
 
 use wasmtime::component::Resource;
 use wasmtime_wasi::WasiView as _;
@@ -10,6 +13,7 @@ use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, DynPollable, StreamErro
 
 use crate::engine::LimitHit;
 use crate::engine::recorder::cut;
+use crate::engine::recording::Answer;
 use crate::engine::state::{HostLimit, State};
 
 /// What one call reads, skips or splices at most; a guest that wants more calls again. As much as a stream of
@@ -53,19 +57,34 @@ fn fatal(limit: HostLimit) -> StreamError {
 impl poll::Host for State {
     async fn poll(&mut self, pollables: Vec<Resource<DynPollable>>) -> wasmtime::Result<Vec<u32>> {
         self.wait_for(&pollables)?;
-        poll::Host::poll(self.ctx().table, pollables).await
+        if let Some(entry) = self.told("poll.poll", || pollables.len().to_string())? {
+            return self.read(&entry);
+        }
+        let ready = poll::Host::poll(self.ctx().table, pollables).await?;
+        self.note(|| Answer::of(&ready));
+        Ok(ready)
     }
 }
 
 impl poll::HostPollable for State {
     async fn ready(&mut self, pollable: Resource<DynPollable>) -> wasmtime::Result<bool> {
         self.meter.call()?;
-        poll::HostPollable::ready(self.ctx().table, pollable).await
+        if let Some(entry) = self.told("pollable.ready", String::new)? {
+            return self.read(&entry);
+        }
+        let is_ready = poll::HostPollable::ready(self.ctx().table, pollable).await?;
+        self.note(|| Answer::of(&is_ready));
+        Ok(is_ready)
     }
 
     async fn block(&mut self, pollable: Resource<DynPollable>) -> wasmtime::Result<()> {
         self.wait_for(std::slice::from_ref(&pollable))?;
-        poll::HostPollable::block(self.ctx().table, pollable).await
+        if self.told("pollable.block", String::new)?.is_some() {
+            return Ok(());
+        }
+        poll::HostPollable::block(self.ctx().table, pollable).await?;
+        self.note(Answer::default);
+        Ok(())
     }
 
     fn drop(&mut self, pollable: Resource<DynPollable>) -> wasmtime::Result<()> {
@@ -81,8 +100,10 @@ impl error::Host for State {}
 impl error::HostError for State {
     fn to_debug_string(&mut self, error: Resource<error::Error>) -> wasmtime::Result<String> {
         self.meter.call()?;
-        let text = error::HostError::to_debug_string(self.ctx().table, error)?;
-        let text = cut(&text, ERROR_BYTES).to_owned();
+        let text = self.taped("error.to-debug-string", String::new, |this| {
+            let text = error::HostError::to_debug_string(this.ctx().table, error)?;
+            Ok(cut(&text, ERROR_BYTES).to_owned())
+        })?;
         self.meter.bytes(text.len() as u64)?;
         Ok(text)
     }
@@ -109,7 +130,16 @@ impl streams::HostInputStream for State {
     fn read(&mut self, stream: Resource<DynInputStream>, len: u64) -> StreamResult<Vec<u8>> {
         self.stream_call()?;
         let len = len.min(STREAM_BYTES);
-        let bytes = streams::HostInputStream::read(self.ctx().table, stream, len)?;
+        let number = stream.rep();
+        let told = self.stream_told::<()>("input-stream.read", || len.to_string())?;
+        let bytes = match told {
+            Some(((), bytes)) => bytes.unwrap_or_default(),
+            None => {
+                let bytes = streams::HostInputStream::read(self.ctx().table, stream, len);
+                self.stream_note_read(&bytes, number);
+                bytes?
+            }
+        };
         self.stream_bytes(bytes.len() as u64)?;
         Ok(bytes)
     }
@@ -121,7 +151,17 @@ impl streams::HostInputStream for State {
     ) -> StreamResult<Vec<u8>> {
         self.stream_call()?;
         let len = len.min(STREAM_BYTES);
-        let bytes = streams::HostInputStream::blocking_read(self.ctx().table, stream, len).await?;
+        let number = stream.rep();
+        let told = self.stream_told::<()>("input-stream.blocking-read", || len.to_string())?;
+        let bytes = match told {
+            Some(((), bytes)) => bytes.unwrap_or_default(),
+            None => {
+                let table = self.ctx().table;
+                let bytes = streams::HostInputStream::blocking_read(table, stream, len).await;
+                self.stream_note_read(&bytes, number);
+                bytes?
+            }
+        };
         self.stream_bytes(bytes.len() as u64)?;
         Ok(bytes)
     }
@@ -129,7 +169,15 @@ impl streams::HostInputStream for State {
     fn skip(&mut self, stream: Resource<DynInputStream>, len: u64) -> StreamResult<u64> {
         self.stream_call()?;
         let len = len.min(STREAM_BYTES);
-        let skipped = streams::HostInputStream::skip(self.ctx().table, stream, len)?;
+        let told = self.stream_told("input-stream.skip", || len.to_string())?;
+        let skipped = match told {
+            Some((skipped, _)) => skipped,
+            None => {
+                let skipped = streams::HostInputStream::skip(self.ctx().table, stream, len);
+                self.stream_note(&skipped);
+                skipped?
+            }
+        };
         self.stream_bytes(skipped)?;
         Ok(skipped)
     }
@@ -141,8 +189,16 @@ impl streams::HostInputStream for State {
     ) -> StreamResult<u64> {
         self.stream_call()?;
         let len = len.min(STREAM_BYTES);
-        let skipped =
-            streams::HostInputStream::blocking_skip(self.ctx().table, stream, len).await?;
+        let told = self.stream_told("input-stream.blocking-skip", || len.to_string())?;
+        let skipped = match told {
+            Some((skipped, _)) => skipped,
+            None => {
+                let table = self.ctx().table;
+                let skipped = streams::HostInputStream::blocking_skip(table, stream, len).await;
+                self.stream_note(&skipped);
+                skipped?
+            }
+        };
         self.stream_bytes(skipped)?;
         Ok(skipped)
     }
@@ -158,18 +214,38 @@ impl streams::HostInputStream for State {
 
 impl streams::HostOutputStream for State {
     async fn drop(&mut self, stream: Resource<DynOutputStream>) -> wasmtime::Result<()> {
+        self.log_streams.remove(&stream.rep());
         streams::HostOutputStream::drop(self.ctx().table, stream).await
     }
 
     fn check_write(&mut self, stream: Resource<DynOutputStream>) -> StreamResult<u64> {
         self.stream_call()?;
-        streams::HostOutputStream::check_write(self.ctx().table, stream)
+        if !self.is_outside(&stream) {
+            return streams::HostOutputStream::check_write(self.ctx().table, stream);
+        }
+        if let Some((room, _)) = self.stream_told("output-stream.check-write", String::new)? {
+            return Ok(room);
+        }
+        let room = streams::HostOutputStream::check_write(self.ctx().table, stream);
+        self.stream_note(&room);
+        room
     }
 
     fn write(&mut self, stream: Resource<DynOutputStream>, bytes: Vec<u8>) -> StreamResult<()> {
         self.stream_call()?;
         self.stream_bytes(bytes.len() as u64)?;
-        streams::HostOutputStream::write(self.ctx().table, stream, bytes)
+        if !self.is_outside(&stream) {
+            return streams::HostOutputStream::write(self.ctx().table, stream, bytes);
+        }
+        if self
+            .stream_told::<()>("output-stream.write", || bytes.len().to_string())?
+            .is_some()
+        {
+            return Ok(());
+        }
+        let done = streams::HostOutputStream::write(self.ctx().table, stream, bytes);
+        self.stream_note(&done);
+        done
     }
 
     async fn blocking_write_and_flush(
@@ -179,14 +255,45 @@ impl streams::HostOutputStream for State {
     ) -> StreamResult<()> {
         self.stream_call()?;
         self.stream_bytes(bytes.len() as u64)?;
-        streams::HostOutputStream::blocking_write_and_flush(self.ctx().table, stream, bytes).await
+        if !self.is_outside(&stream) {
+            return streams::HostOutputStream::blocking_write_and_flush(
+                self.ctx().table,
+                stream,
+                bytes,
+            )
+            .await;
+        }
+        if self
+            .stream_told::<()>("output-stream.blocking-write-and-flush", || {
+                bytes.len().to_string()
+            })?
+            .is_some()
+        {
+            return Ok(());
+        }
+        let done =
+            streams::HostOutputStream::blocking_write_and_flush(self.ctx().table, stream, bytes)
+                .await;
+        self.stream_note(&done);
+        done
     }
 
     /// Allocates them, as many as the stream takes at once: some 64 KiB, and 4 KiB in the call that blocks.
     fn write_zeroes(&mut self, stream: Resource<DynOutputStream>, len: u64) -> StreamResult<()> {
         self.stream_call()?;
         self.stream_bytes(len)?;
-        streams::HostOutputStream::write_zeroes(self.ctx().table, stream, len)
+        if !self.is_outside(&stream) {
+            return streams::HostOutputStream::write_zeroes(self.ctx().table, stream, len);
+        }
+        if self
+            .stream_told::<()>("output-stream.write-zeroes", || len.to_string())?
+            .is_some()
+        {
+            return Ok(());
+        }
+        let done = streams::HostOutputStream::write_zeroes(self.ctx().table, stream, len);
+        self.stream_note(&done);
+        done
     }
 
     async fn blocking_write_zeroes_and_flush(
@@ -196,18 +303,62 @@ impl streams::HostOutputStream for State {
     ) -> StreamResult<()> {
         self.stream_call()?;
         self.stream_bytes(len)?;
-        let table = self.ctx().table;
-        streams::HostOutputStream::blocking_write_zeroes_and_flush(table, stream, len).await
+        if !self.is_outside(&stream) {
+            return streams::HostOutputStream::blocking_write_zeroes_and_flush(
+                self.ctx().table,
+                stream,
+                len,
+            )
+            .await;
+        }
+        if self
+            .stream_told::<()>("output-stream.blocking-write-zeroes-and-flush", || {
+                len.to_string()
+            })?
+            .is_some()
+        {
+            return Ok(());
+        }
+        let done = streams::HostOutputStream::blocking_write_zeroes_and_flush(
+            self.ctx().table,
+            stream,
+            len,
+        )
+        .await;
+        self.stream_note(&done);
+        done
     }
 
     fn flush(&mut self, stream: Resource<DynOutputStream>) -> StreamResult<()> {
         self.stream_call()?;
-        streams::HostOutputStream::flush(self.ctx().table, stream)
+        if !self.is_outside(&stream) {
+            return streams::HostOutputStream::flush(self.ctx().table, stream);
+        }
+        if self
+            .stream_told::<()>("output-stream.flush", String::new)?
+            .is_some()
+        {
+            return Ok(());
+        }
+        let done = streams::HostOutputStream::flush(self.ctx().table, stream);
+        self.stream_note(&done);
+        done
     }
 
     async fn blocking_flush(&mut self, stream: Resource<DynOutputStream>) -> StreamResult<()> {
         self.stream_call()?;
-        streams::HostOutputStream::blocking_flush(self.ctx().table, stream).await
+        if !self.is_outside(&stream) {
+            return streams::HostOutputStream::blocking_flush(self.ctx().table, stream).await;
+        }
+        if self
+            .stream_told::<()>("output-stream.blocking-flush", String::new)?
+            .is_some()
+        {
+            return Ok(());
+        }
+        let done = streams::HostOutputStream::blocking_flush(self.ctx().table, stream).await;
+        self.stream_note(&done);
+        done
     }
 
     fn splice(
@@ -218,7 +369,15 @@ impl streams::HostOutputStream for State {
     ) -> StreamResult<u64> {
         self.stream_call()?;
         let len = len.min(STREAM_BYTES);
-        let moved = streams::HostOutputStream::splice(self.ctx().table, to, from, len)?;
+        let told = self.stream_told("output-stream.splice", || len.to_string())?;
+        let moved = match told {
+            Some((moved, _)) => moved,
+            None => {
+                let moved = streams::HostOutputStream::splice(self.ctx().table, to, from, len);
+                self.stream_note(&moved);
+                moved?
+            }
+        };
         self.stream_bytes(moved)?;
         Ok(moved)
     }
@@ -231,8 +390,16 @@ impl streams::HostOutputStream for State {
     ) -> StreamResult<u64> {
         self.stream_call()?;
         let len = len.min(STREAM_BYTES);
-        let table = self.ctx().table;
-        let moved = streams::HostOutputStream::blocking_splice(table, to, from, len).await?;
+        let told = self.stream_told("output-stream.blocking-splice", || len.to_string())?;
+        let moved = match told {
+            Some((moved, _)) => moved,
+            None => {
+                let table = self.ctx().table;
+                let moved = streams::HostOutputStream::blocking_splice(table, to, from, len).await;
+                self.stream_note(&moved);
+                moved?
+            }
+        };
         self.stream_bytes(moved)?;
         Ok(moved)
     }

@@ -1,10 +1,9 @@
 //! `wasi:http`, and what went wrong while a body was read.
 
-use wasmtime::StoreContextMut;
-use wasmtime::component::{Linker, Resource};
+use wasmtime::component::Linker;
+use wasmtime_wasi_http::Error;
 use wasmtime_wasi_http::p2::add_only_http_to_linker_async;
 use wasmtime_wasi_http::p2::bindings::http::types::ErrorCode;
-use wasmtime_wasi_http::{Error, WasiHttpView as _};
 
 use crate::engine::state::State;
 
@@ -14,18 +13,13 @@ pub(crate) fn link(l: &mut Linker<State>) -> wasmtime::Result<()> {
     // wasmtime's own function knows errors of one type, and those of bodies are of another: guests would
     // never learn that a body was too large or too slow.
     l.allow_shadowing(true);
-    let shadowed = l.instance("wasi:http/types@0.2.12")?.func_wrap(
-        "http-error-code",
-        |mut store: StoreContextMut<'_, State>, (error,): (Resource<wasmtime::Error>,)| {
-            let view = store.data_mut().http();
-            Ok((code(view.table.get(&error)?),))
-        },
-    );
+    let shadowed = super::taped::link(&mut l.instance("wasi:http/types@0.2.12")?);
     l.allow_shadowing(false);
     shadowed
 }
 
-fn code(error: &wasmtime::Error) -> Option<ErrorCode> {
+/// What an error says, in the words of `wasi:http`.
+pub(super) fn code(error: &wasmtime::Error) -> Option<ErrorCode> {
     if let Some(code) = error.downcast_ref::<ErrorCode>() {
         return Some(code.clone());
     }
