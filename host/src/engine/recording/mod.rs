@@ -10,13 +10,16 @@ mod tape;
 mod text;
 mod transcript;
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 pub use self::stopped::Stopped;
 pub use self::tape::Tape;
 pub use self::transcript::Transcript;
 pub(crate) use self::transcript::{Answer, Entry};
 use super::{Code, Determinism, Limits, Rights, Seed};
+
+/// The least time that a replay from a recording has.
+const REPLAY_TIME: Duration = Duration::from_secs(3_600);
 
 /// What a failed execution can be run again with, beside its module, task and input.
 #[derive(Clone, Debug, PartialEq)]
@@ -49,6 +52,10 @@ impl Recording {
         let mut limits = self.limits.clone();
         if let Some(fuel) = self.stopped_at() {
             limits.fuel = limits.fuel.min(fuel);
+        }
+        if self.transcript.is_some() {
+            // Its end is in the recording; this machine may be slower.
+            limits.timeout = limits.timeout.max(REPLAY_TIME);
         }
         limits
     }
