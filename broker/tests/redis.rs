@@ -17,8 +17,8 @@ use std::{
 };
 
 use celeriac_broker::{
-    Broker, BrokerError, CancelResult, ClientId, Code, Control, EventKind, HostId, Payload, Reply,
-    Settled, State, Verdict,
+    Broker, BrokerError, CancelResult, ClientId, Code, Control, EventKind, HostId, OnConflict,
+    Payload, Reply, Scope, Settled, State, Unique, Verdict,
     redis::{RedisBroker, RedisOptions},
     testing::{AofMode, RedisServer},
 };
@@ -698,4 +698,49 @@ async fn an_interrupt_is_never_too_early() {
         assert!(reserved.unwrap().is_empty());
         assert!(begun.elapsed() < Duration::from_secs(2));
     }
+}
+
+/// The deadline is watched while it waits. Where one call gives it back and takes it again, nothing watches it afterwards.
+#[tokio::test]
+async fn what_comes_back_and_is_taken_in_one_call_is_watched_by_its_host_alone() {
+    let store = Store::start(AofMode::Off).await;
+    let mut submission = store.submission(b"1", None);
+    submission.options.deadline = Some(Duration::from_secs(3600).into());
+    let answers = store.broker.submit(vec![submission]).await.unwrap();
+    assert!(answers.iter().all(Result::is_ok), "{answers:?}");
+    assert_eq!(query::<i64>(&store, &["ZCARD", "cel:{0}:due"]).await, 1);
+    for attempt in 1..=2 {
+        let mut request = look(&HostId::random("host"), 1);
+        request.lease = Duration::from_millis(30);
+        request.wait = Duration::from_secs(5);
+        let mut taken = Vec::new();
+        while taken.is_empty() {
+            taken = store.broker.reserve(&request).await.unwrap();
+        }
+        assert_eq!(taken[0].attempt, attempt);
+        assert_eq!(query::<i64>(&store, &["ZCARD", "cel:{0}:due"]).await, 0);
+    }
+}
+
+/// What is replaced is taken off the counts; what replaces it in the same call is not lost by that.
+#[tokio::test]
+async fn what_is_replaced_in_the_call_that_brought_it_leaves_the_counts_right() {
+    let store = Store::start(AofMode::Off).await;
+    let debounced = || {
+        let mut submission = store.submission(b"1", None);
+        submission.options.start = Some(Duration::from_secs(3600).into());
+        submission.options.unique = Some(Unique {
+            key: "k".to_owned(),
+            scope: Scope::default(),
+            on_conflict: OnConflict::Replace,
+        });
+        submission
+    };
+    let batch = vec![debounced(), debounced(), debounced()];
+    let answers = store.broker.submit(batch).await.unwrap();
+    assert!(answers.iter().all(Result::is_ok), "{answers:?}");
+    let counts: Vec<String> = query(&store, &["HVALS", "cel:{0}:scheduled"]).await;
+    assert_eq!(counts, ["1"]);
+    let counts: Vec<String> = query(&store, &["HVALS", "cel:{0}:uses"]).await;
+    assert_eq!(counts, ["1"]);
 }

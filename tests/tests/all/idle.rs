@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context, Result};
 use celeriac_broker::testing::AofMode;
 use celeriac_client::gather;
-use celeriac_tests::Stage;
+use celeriac_tests::{Stage, until};
 use serde_json::json;
 
 /// Commands that reach the server within `span`; those that scripts run inside it do not count.
@@ -51,6 +51,19 @@ async fn number(
 async fn an_idle_host_sends_fewer_than_twenty_commands_a_minute() -> Result<()> {
     let stage = Stage::redis(AofMode::Off).await?;
     let _host = stage.host(&[]).await?;
+    let connection = redis::Client::open(stage.url.as_str())?
+        .get_multiplexed_async_connection()
+        .await?;
+    until(Duration::from_secs(20), "the host waits", || async {
+        let mut connection = connection.clone();
+        let clients: String = redis::cmd("CLIENT")
+            .arg("LIST")
+            .query_async(&mut connection)
+            .await?;
+        Ok(clients.contains("cmd=bzpopmin"))
+    })
+    .await?;
+    drop(connection);
     // The default lease of ten seconds sets the rhythm: three beats of it, doubled, make the minute.
     let sent = commands(&stage, Duration::from_secs(30)).await?;
     assert!(

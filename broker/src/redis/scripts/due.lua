@@ -11,6 +11,17 @@ local function due(id, at)
   if not soonest or at < soonest then soonest = at end
 end
 
+-- What was noted for it in this very call holds no more. A call notes few.
+local function undue(id)
+  for at = #dues, 2, -2 do
+    if dues[at] == id then
+      table.remove(dues, at)
+      table.remove(dues, at - 1)
+    end
+  end
+  if #dues == 0 then soonest = nil end
+end
+
 -- So many more (or fewer) invocations of this queue are scheduled.
 local function scheduled(queue, more)
   counts[queue] = (counts[queue] or 0) + more

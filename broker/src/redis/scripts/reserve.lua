@@ -50,7 +50,11 @@ function take(id, queue)
       skips = skips - 1
       return true
     end
-    if not barrier then redis.call('ZREM', P .. 'due', id) end
+    if not barrier then
+      redis.call('ZREM', P .. 'due', id)
+      -- Its lease ran out, which has been noticed in this very call.
+      rest().undue(id)
+    end
   end
   if barrier then return barrier, more end
   if times or state then extra = rest().history(key, times) end

@@ -231,7 +231,7 @@ end
 made = {
   count_in = count_in, due = due, finish = finish, follow_up = follow_up, free_when_taken = free_when_taken,
   history = history, limits_on = limits_on, read = read, reap = reap, take_bands = take_bands, take_entry = take_entry,
-  trim_dead = trim_dead, verdict_on = verdict_on, write_dues = write_dues, write_places = write_places,
+  trim_dead = trim_dead, verdict_on = verdict_on, undue = undue, write_dues = write_dues, write_places = write_places,
 }
 return made
 end

@@ -151,6 +151,13 @@ local function time_fields(times, last)
   return last, starts > 0, first
 end
 
+local function write_uses()
+  for digest, more in pairs(uses) do
+    redis.call('HINCRBY', P .. 'uses', digest, more)
+  end
+  uses = {}
+end
+
 for item = 1, count do
   local id = ARGV[at]
   local target = tonumber(ARGV[at + 1])
@@ -213,7 +220,14 @@ for item = 1, count do
       if unmet then hopeless[#hopeless + 1] = {id, unmet} end
     end
     redis.call('HSET', keys[item], unpack(fields, 1, last))
-    if more then rest().claim(id, more) end
+    if more then
+      if more.unique then
+        -- What it replaces may have come in this very call: the counts have it before it is taken off them.
+        write_uses()
+        rest().write_dues(now)
+      end
+      rest().claim(id, more)
+    end
     used[queue] = true
     if first < math.huge then rest().due(id, first) end
     if is_blocked then
@@ -230,9 +244,7 @@ end
 for queue in pairs(used) do
   redis.call('SADD', P .. 'queues', queue)
 end
-for digest, more in pairs(uses) do
-  redis.call('HINCRBY', P .. 'uses', digest, more)
-end
+write_uses()
 if made then
   made.write_dues(now)
   for _, item in ipairs(hopeless) do
