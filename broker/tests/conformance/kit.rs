@@ -187,6 +187,16 @@ impl Kit {
             .unwrap()
     }
 
+    /// Has what was taken wait again: given back, or after a failure that is retried at once.
+    pub(crate) async fn send_back(&self, taken: &Reserved, is_given_back: bool) {
+        if is_given_back {
+            let lease = std::slice::from_ref(&taken.lease);
+            self.host.release(lease).await.unwrap();
+        } else {
+            self.retry(taken, Duration::ZERO).await;
+        }
+    }
+
     /// Has an attempt that failed followed by another after `pause`.
     pub(crate) async fn retry(&self, taken: &Reserved, pause: Duration) -> Settled {
         let settlement = retry(taken, pause);

@@ -435,19 +435,7 @@ pub(crate) async fn counts_never_exceed_and_never_leak(kit: Kit) {
                 1 if !held.is_empty() => {
                     let taken = held.swap_remove(dice.roll(held.len()));
                     count.remove(&counted[&taken.lease.id]);
-                    match dice.roll(2) {
-                        0 => kit
-                            .host
-                            .release(std::slice::from_ref(&taken.lease))
-                            .await
-                            .unwrap(),
-                        _ => drop(
-                            kit.host
-                                .settle(vec![retry(&taken, Duration::ZERO)])
-                                .await
-                                .unwrap(),
-                        ),
-                    }
+                    kit.send_back(&taken, dice.roll(2) == 0).await;
                     waiting.push(taken.lease.id);
                 }
                 2 if !waiting.is_empty() => {

@@ -8,7 +8,7 @@ use celeriac_broker::{
 };
 
 use super::{
-    kit::{Kit, eventually, request, retry},
+    kit::{Kit, eventually, request},
     ordering::Dice,
 };
 
@@ -330,19 +330,7 @@ pub(crate) async fn nothing_is_lost_or_doubled_by_moves(kit: Kit) {
                 }
                 1 if !held.is_empty() => {
                     let taken = held.swap_remove(dice.roll(held.len()));
-                    match dice.roll(2) {
-                        0 => kit
-                            .host
-                            .release(std::slice::from_ref(&taken.lease))
-                            .await
-                            .unwrap(),
-                        _ => drop(
-                            kit.host
-                                .settle(vec![retry(&taken, Duration::ZERO)])
-                                .await
-                                .unwrap(),
-                        ),
-                    }
+                    kit.send_back(&taken, dice.roll(2) == 0).await;
                     waiting.push(taken.lease.id);
                 }
                 2 if !waiting.is_empty() => {
