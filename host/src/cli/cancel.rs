@@ -1,20 +1,18 @@
 //! `celeriac cancel`: stops invocations, by id or all that a filter asks for.
 
-use std::{process::ExitCode, time::Duration};
+use std::process::ExitCode;
 
 use celeriac::settings::Settings;
 use celeriac_broker::{CancelResult, InvocationId};
 use celeriac_client::{BulkCancel, Client};
 use clap::Args;
 use comfy_table::Cell;
-use indicatif::{ProgressBar, ProgressDrawTarget};
 use serde_json::json;
 
 use super::{
+    bulk,
     connect::connect,
     error::CliError,
-    exit::Exit,
-    follow::style,
     list::FilterArgs,
     output::Output,
     status::{answer, missing, worst},
@@ -109,7 +107,7 @@ async fn cancel_matching(
     args: &CancelArgs,
     out: &Output,
 ) -> Result<ExitCode, CliError> {
-    let bar = counter(out);
+    let bar = bulk::counter(out);
     let done = client
         .cancel_matching(args.filter.filter(), args.dry_run, |done| {
             bar.set_message(sentence(done, args.dry_run));
@@ -117,22 +115,7 @@ async fn cancel_matching(
         .await;
     bar.finish_and_clear();
     let done = done?;
-    match out.is_json {
-        true => out.document(&json!({ "is_dry": args.dry_run, "invocations": done }))?,
-        false => out.line(&sentence(&done, args.dry_run))?,
-    }
-    Ok(Exit::Success.into())
-}
-
-/// A line on standard error that says how far it is, where a person reads it.
-pub(crate) fn counter(out: &Output) -> ProgressBar {
-    if !out.draws() {
-        return ProgressBar::hidden();
-    }
-    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-    bar.set_style(style("{spinner:.cyan} {msg} {elapsed:.dim}"));
-    bar.enable_steady_tick(Duration::from_millis(100));
-    bar
+    bulk::show(&done, &sentence(&done, args.dry_run), args.dry_run, out)
 }
 
 fn sentence(done: &BulkCancel, is_dry: bool) -> String {

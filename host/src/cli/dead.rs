@@ -14,7 +14,7 @@ use comfy_table::{Cell, Color};
 use serde_json::{Value, json};
 
 use super::{
-    cancel::counter,
+    bulk,
     connect::connect,
     error::CliError,
     exit::Exit,
@@ -351,7 +351,7 @@ async fn retry_all(
             "name the one that it is for: `celeriac dead retry ID --input …`",
         ));
     }
-    let bar = counter(out);
+    let bar = bulk::counter(out);
     let progress = |all: &BulkDead| bar.set_message(sentence(all, "retried"));
     let all = client
         .retry_dead_letters(filter, retry.is_latest, progress)
@@ -375,7 +375,7 @@ async fn drop_letters(
         };
         return finish(&all, "dropped", out);
     }
-    let bar = counter(out);
+    let bar = bulk::counter(out);
     let progress = |all: &BulkDead| bar.set_message(sentence(all, "dropped"));
     let all = client.drop_all_dead_letters(filter, progress).await;
     bar.finish_and_clear();

@@ -4,6 +4,7 @@
 //! code. Commands are thin: they call the client, and say what came of it through [`Output`].
 
 mod batch;
+mod bulk;
 mod call;
 mod cancel;
 mod completions;

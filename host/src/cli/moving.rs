@@ -6,9 +6,8 @@ use celeriac::settings::units;
 use celeriac_broker::TaskFilter;
 use celeriac_client::{BulkMove, Client, Move, Renamed};
 use clap::Args;
-use serde_json::json;
 
-use super::{cancel::counter, error::CliError, exit::Exit, output::Output};
+use super::{bulk, error::CliError, exit::Exit, output::Output};
 
 #[derive(Args, Debug)]
 pub(crate) struct MoveArgs {
@@ -61,7 +60,7 @@ pub(crate) async fn move_queue(
         key: args.key,
         older_than: args.older_than,
     };
-    let bar = counter(out);
+    let bar = bulk::counter(out);
     let done = client
         .move_queue(&wanted, args.dry_run, |done| {
             bar.set_message(sentence(done, args.dry_run));
@@ -69,11 +68,7 @@ pub(crate) async fn move_queue(
         .await;
     bar.finish_and_clear();
     let done = done?;
-    match out.is_json {
-        true => out.document(&json!({ "is_dry": args.dry_run, "invocations": done }))?,
-        false => out.line(&sentence(&done, args.dry_run))?,
-    }
-    Ok(Exit::Success.into())
+    bulk::show(&done, &sentence(&done, args.dry_run), args.dry_run, out)
 }
 
 fn sentence(done: &BulkMove, is_dry: bool) -> String {
@@ -94,7 +89,7 @@ pub(crate) async fn rename(
     args: RenameArgs,
     out: &Output,
 ) -> Result<ExitCode, CliError> {
-    let bar = counter(out);
+    let bar = bulk::counter(out);
     let renamed = client
         .rename_queue(&args.old, &args.new, |done| {
             bar.set_message(sentence(done, false));

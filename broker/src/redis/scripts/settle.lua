@@ -140,9 +140,9 @@ end
 if made then
   made.follow_up(200)
   made.write_places()
-end
-if made and now then
-  made.write_dues(now)
-  made.trim_dead(now)
+  if now then
+    made.write_dues(now)
+    made.trim_dead(now)
+  end
 end
 return stale
