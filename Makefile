@@ -123,7 +123,7 @@ need-strace:
 .PHONY: need-fuzz
 need-fuzz:
 	@command -v c++ >/dev/null || { echo "installing a C++ compiler (Debian: g++)"; $(call apt,g++); }
-	@command -v cargo-fuzz >/dev/null || { echo "installing cargo-fuzz (crate: cargo-fuzz)"; $(CARGO) install --locked cargo-fuzz; }
+	@command -v cargo-fuzz >/dev/null || { echo "installing cargo-fuzz (crate: cargo-fuzz)"; $(CARGO) install --locked --version =0.13.2 cargo-fuzz; }
 
 .PHONY: need-peers
 need-peers:

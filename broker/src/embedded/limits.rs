@@ -20,6 +20,9 @@ use crate::{Header, InvocationId, Limit, ModuleRef, Priority, more::More};
 /// Queues in which one end has others go on.
 const QUEUES: i64 = 100;
 
+/// How soon what waits in more queues than that goes on, a hundred at a time.
+const REST_MS: u64 = 1_000;
+
 /// How long after something was held back it is checked that all that is counted has its lease.
 const CHECK_MS: u64 = 60_000;
 
@@ -270,12 +273,25 @@ pub(super) fn give_back(tx: &mut Tx<'_>, id: InvocationId) -> Result<(), Fault> 
     Ok(())
 }
 
-/// There may be room: has whoever waits for it go on.
+/// There may be room: has whoever waits for it go on. When there are more queues, the ticker goes on with them.
 pub(super) fn go_on(tx: &mut Tx<'_>, scope: &str) -> Result<(), Fault> {
+    if let_some_go(tx, scope)? {
+        let name = format!("~{scope}");
+        let sql = "DELETE FROM alarms WHERE name = ?1 AND at > ?2";
+        tx.execute(sql, (&name, tx.now + REST_MS))?;
+        set_alarm(tx, &name, tx.now + REST_MS, "IGNORE")?;
+    }
+    Ok(())
+}
+
+/// Lets go the first ones that wait for a scope, in so many queues; whether others may wait in more.
+fn let_some_go(tx: &mut Tx<'_>, scope: &str) -> Result<bool, Fault> {
     if let Some(queue) = scope.strip_prefix("queue:") {
         tx.say(News::Work(queue.to_owned()));
-        return Ok(());
+        return Ok(false);
     }
+    let sql = "SELECT count(*) FROM parked WHERE scope = ?1";
+    let all = tx.query(sql, [scope], |found| Ok(row::number(found, 0)))?;
     let sql = "SELECT queue FROM parked WHERE scope = ?1 ORDER BY random() LIMIT ?2";
     let queues = query_all(tx.db, sql, (scope, QUEUES), |found| Ok(row::text(found, 0)))?;
     for queue in queues.into_iter().flatten() {
@@ -288,18 +304,7 @@ pub(super) fn go_on(tx: &mut Tx<'_>, scope: &str) -> Result<(), Fault> {
             tx.execute(sql, (scope, &queue))?;
         }
     }
-    Ok(())
-}
-
-/// A task is paused no more: what waits goes on in a hundred queues, and with the ticker in the others.
-pub(super) fn task_resumed(tx: &mut Tx<'_>, scope: &str) -> Result<(), Fault> {
-    go_on(tx, scope)?;
-    let sql = "SELECT count(*) FROM parked WHERE scope = ?1";
-    let queues = tx.query(sql, [scope], |found| Ok(row::number(found, 0)))?;
-    if queues.flatten().unwrap_or(0) > QUEUES {
-        set_alarm(tx, &format!("~{scope}"), tx.now, "REPLACE")?;
-    }
-    Ok(())
+    Ok(all.flatten().unwrap_or(0) > QUEUES)
 }
 
 /// Lets go the first that waits for this scope in this band of this queue; whether there was one.
@@ -334,10 +339,13 @@ pub(super) fn do_due(tx: &mut Tx<'_>, most: i64) -> Result<(), Fault> {
 fn reconcile(tx: &mut Tx<'_>, scope: &str) -> Result<(), Fault> {
     let sql = "DELETE FROM held WHERE scope = ?1 AND id NOT IN (SELECT id FROM leases)";
     tx.execute(sql, [scope])?;
-    go_on(tx, scope)?;
+    let pause = match let_some_go(tx, scope)? {
+        true => REST_MS,
+        false => CHECK_MS,
+    };
     let sql = "SELECT 1 FROM parked WHERE scope = ?1 LIMIT 1";
     if tx.query(sql, [scope], |_| Ok(()))?.is_some() {
-        set_alarm(tx, &format!("~{scope}"), tx.now + CHECK_MS, "IGNORE")?;
+        set_alarm(tx, &format!("~{scope}"), tx.now + pause, "IGNORE")?;
     }
     Ok(())
 }

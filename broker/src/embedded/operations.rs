@@ -68,8 +68,7 @@ pub(super) async fn queues(broker: &EmbeddedBroker) -> Result<Vec<QueueStats>, B
                + (SELECT count(*) FROM ready r WHERE r.list > q.queue || ':' AND r.list < q.queue || ';' AND r.lane IS NULL),
                (SELECT min(since) FROM (
                  SELECT * FROM (SELECT r.since FROM ready r WHERE r.list = q.queue ORDER BY r.pos LIMIT 1)
-                 UNION ALL SELECT * FROM (SELECT r.since FROM ready r WHERE r.list = q.queue || ':0' ORDER BY r.pos LIMIT 1)
-                 UNION ALL SELECT * FROM (SELECT r.since FROM ready r WHERE r.list = q.queue || ':2' ORDER BY r.pos LIMIT 1)))
+                 UNION ALL SELECT min(r.since) FROM ready r WHERE r.list > q.queue || ':' AND r.list < q.queue || ';'))
              FROM queues q ORDER BY queue",
             (),
             |found| {

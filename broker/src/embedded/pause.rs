@@ -35,7 +35,7 @@ pub(super) async fn resume(broker: &EmbeddedBroker, what: &Pausable) -> Result<b
         }
         match &what {
             Pausable::Queue(queue) => tx.say(News::Work(queue.clone())),
-            Pausable::Task(..) => limits::task_resumed(tx, &what.to_string())?,
+            Pausable::Task(..) => limits::go_on(tx, &what.to_string())?,
             Pausable::Host(host) => {
                 tx.execute(
                     "INSERT OR REPLACE INTO interrupts VALUES (?1, ?2)",

@@ -22,7 +22,11 @@ macro_rules! scripts {
         #[doc = concat!("See ", $("`scripts/", $file, "` "),+)]
         pub(super) static $name: LazyLock<Script> =
             LazyLock::new(|| Script::new(stringify!($name), &[$(include_str!(concat!("scripts/", $file))),+]));
-    )+};
+    )+
+        /// All of them.
+        #[cfg(test)]
+        const NAMES: &[&str] = &[$(stringify!($name)),+];
+    };
 }
 
 scripts! {
@@ -129,5 +133,19 @@ impl Call {
             }
         }
         with_source
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::NAMES;
+
+    #[test]
+    fn every_script_is_documented() {
+        let page = include_str!("../../../docs/protocol.md");
+        for name in NAMES {
+            let row = format!("`{}`", name.to_lowercase());
+            assert!(page.contains(&row), "docs/protocol.md does not name {row}");
+        }
     }
 }

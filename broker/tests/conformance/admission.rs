@@ -75,6 +75,33 @@ pub(crate) async fn refuses_what_has_no_room_and_says_why(kit: Kit) {
     ));
 }
 
+pub(crate) async fn what_another_stands_for_takes_no_room(kit: Kit) {
+    bound(&kit, 3).await;
+    let keyed = |key: &str| {
+        let mut submission = kit.submission("text/run");
+        submission.options.idempotency_key = Some(key.to_owned());
+        submission
+    };
+    let first = offer(&kit, keyed("order-17")).await.unwrap();
+    let batch = vec![
+        keyed("order-17"),
+        keyed("order-18"),
+        keyed("order-18"),
+        kit.submission("text/run"),
+        keyed("order-19"),
+        keyed("order-19"),
+    ];
+    let second = batch[1].id;
+    let answers = kit.client.submit(batch).await.unwrap();
+    assert_eq!(answers[0].as_ref().unwrap(), &first);
+    assert_eq!(answers[1].as_ref().unwrap(), &second);
+    assert_eq!(answers[2].as_ref().unwrap(), &second);
+    assert!(answers[3].is_ok(), "{answers:?}");
+    // Neither of those is there, so neither stands for the other.
+    assert!(is_overloaded(&answers[4], (3, 3)) && is_overloaded(&answers[5], (3, 3)));
+    assert_eq!(waiting(&kit).await, 3);
+}
+
 pub(crate) async fn a_bound_holds_at_once_for_every_process_and_goes_at_once(kit: Kit) {
     let ids = kit.submit_many(5).await;
     bound(&kit, 2).await;

@@ -285,6 +285,49 @@ pub(crate) async fn a_limit_that_is_raised_or_removed_lets_go_at_once(kit: Kit) 
     assert_eq!(kit.store.ordered().await, 0);
 }
 
+pub(crate) async fn what_is_held_back_in_many_queues_goes_on_in_all_of_them(kit: Kit) {
+    rate(&kit, "task:text/run", (1, 3_600_000), None).await;
+    let queues: Vec<_> = (0..250).map(|number| format!("q{number}")).collect();
+    for queue in &queues {
+        kit.submit_to(queue).await;
+    }
+    let request = Reserve {
+        queues,
+        wait: Duration::ZERO,
+        max: 1_000,
+        ..request()
+    };
+    assert_eq!(kit.host.reserve(&request).await.unwrap().len(), 1);
+    kit.client
+        .set_limit(&"task:text/run".parse().unwrap(), None)
+        .await
+        .unwrap();
+    let left = tokio::sync::Mutex::new(249);
+    eventually(async || {
+        let mut left = left.lock().await;
+        *left -= kit.host.reserve(&request).await.unwrap().len();
+        *left == 0
+    })
+    .await;
+    assert_eq!(kit.store.ordered().await, 0);
+}
+
+pub(crate) async fn what_is_held_back_counts_for_the_age_of_the_oldest(kit: Kit) {
+    limit(&kit, "task:text/run", 1).await;
+    kit.submit_many(4).await;
+    let oldest = async || {
+        let queues = kit.client.queues().await.unwrap();
+        let default = queues.iter().find(|queue| queue.queue == "default");
+        default.map_or(0, |queue| queue.oldest_ms)
+    };
+    // All others are held back; then one of them has been let go.
+    let first = take(&kit.host, 100).await;
+    assert_eq!(first.len(), 1);
+    eventually(async || oldest().await > 0).await;
+    kit.succeed(&first[0].lease).await;
+    eventually(async || oldest().await > 0).await;
+}
+
 pub(crate) async fn bands_and_keys_hold_among_those_that_are_held_back(kit: Kit) {
     limit(&kit, "task:text/run", 1).await;
     let first = kit.submit().await;

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use celeriac_broker::{
-    BrokerError, Code, InvocationId, OnConflict, Options, Payload, Scope, State, Submission,
-    Unique, When,
+    After, BrokerError, Code, InvocationId, On, OnConflict, Options, Payload, Scope, State,
+    Submission, Unique, When,
 };
 
-use super::kit::{Kit, SHORT_LEASE, eventually, request};
+use super::kit::{Kit, SHORT_LEASE, eventually, failure, request};
 
 fn unique(key: &str, scope: Scope, on_conflict: OnConflict) -> Options {
     Options {
@@ -107,6 +107,57 @@ pub(crate) async fn an_idempotency_key_is_free_when_the_result_has_expired(kit: 
         .unwrap();
     assert_ne!(next, first);
     assert_eq!(kit.take_all().await, [next]);
+}
+
+pub(crate) async fn an_idempotency_key_is_held_as_long_as_the_dead_letter(kit: Kit) {
+    let mut short = idempotent(&kit, "order-17", "[1]");
+    short.options.result_ttl_ms = Some(1);
+    let first = submit(&kit, short).await.unwrap();
+    let taken = kit.take().await;
+    kit.settle(&taken.lease, failure(&taken)).await;
+    // As short as that one, and no dead letter.
+    let mut other = kit.submission("text/run");
+    other.options.result_ttl_ms = Some(1);
+    let other = kit.accept(other).await;
+    let taken = kit.take().await;
+    kit.succeed(&taken.lease).await;
+    eventually(async || kit.client.status(other).await.is_err()).await;
+    let again = submit(&kit, idempotent(&kit, "order-17", "[1]")).await;
+    assert_eq!(again.unwrap(), first);
+    // Without the letter, both are gone.
+    kit.client.drop_dead_letters(&[first]).await.unwrap();
+    eventually(async || kit.client.status(first).await.is_err()).await;
+    let next = submit(&kit, idempotent(&kit, "order-17", "[1]")).await;
+    assert_ne!(next.unwrap(), first);
+    assert_eq!(kit.take_all().await.len(), 1);
+}
+
+pub(crate) async fn an_idempotency_key_is_held_as_long_as_others_read_the_result(kit: Kit) {
+    let mut short = idempotent(&kit, "order-17", "[1]");
+    short.options.result_ttl_ms = Some(1);
+    let first = submit(&kit, short).await.unwrap();
+    let mut child = kit.submission("text/run");
+    child.options.after = vec![After {
+        id: first,
+        on: On::Success,
+    }];
+    let child = kit.accept(child).await;
+    let taken = kit.take().await;
+    kit.succeed(&taken.lease).await;
+    let taken = kit.take().await;
+    assert_eq!(taken.lease.id, child);
+    let mut other = kit.submission("text/run");
+    other.options.result_ttl_ms = Some(1);
+    let other = kit.accept(other).await;
+    let lease = kit.take().await.lease;
+    kit.succeed(&lease).await;
+    eventually(async || kit.client.status(other).await.is_err()).await;
+    let again = submit(&kit, idempotent(&kit, "order-17", "[1]")).await;
+    assert_eq!(again.unwrap(), first);
+    kit.succeed(&taken.lease).await;
+    eventually(async || kit.client.status(first).await.is_err()).await;
+    let next = submit(&kit, idempotent(&kit, "order-17", "[1]")).await;
+    assert_ne!(next.unwrap(), first);
 }
 
 pub(crate) async fn one_batch_knows_its_own_keys(kit: Kit) {

@@ -6,8 +6,8 @@ use std::{
 };
 
 use celeriac_broker::{
-    BrokerError, CancelResult, InvocationId, Options, Priority, Reserve, Reserved, SYSTEM_QUEUE,
-    State, Submission,
+    After, BrokerError, CancelResult, InvocationId, On, Options, Priority, Reserve, Reserved,
+    SYSTEM_QUEUE, State, Submission,
 };
 
 use super::kit::{AGEING, Handle, Kit, SHORT_LEASE, eventually, request, within};
@@ -210,6 +210,31 @@ pub(crate) async fn what_is_cancelled_leaves_no_hole(kit: Kit) {
     expected.sort();
     assert_eq!(taken, expected);
     assert_eq!((queued(&kit).await, kit.store.ordered().await), (0, 0));
+}
+
+pub(crate) async fn what_an_end_lets_go_into_another_band_is_found(kit: Kit) {
+    // One call takes the last of the high band, quarantines another one, and lets go what waits for the end of that.
+    let culprit = put(&kit, Priority::High).await;
+    for _ in 0..3 {
+        assert_eq!(kit.take_for(SHORT_LEASE).await.lease.id, culprit);
+    }
+    let victim = put(&kit, Priority::High).await;
+    assert_eq!(kit.take_for(SHORT_LEASE).await.lease.id, victim);
+    let mut follows = with(&kit, Priority::High, None);
+    follows.options.after = vec![After {
+        id: culprit,
+        on: On::Done,
+    }];
+    let follows = kit.accept(follows).await;
+    // Nobody looks until both leases have run out.
+    tokio::time::sleep(2 * SHORT_LEASE).await;
+    let mut found = Vec::new();
+    eventually(async || {
+        found.extend(kit.take_all().await);
+        found.len() == 2
+    })
+    .await;
+    assert_eq!(found, [victim, follows]);
 }
 
 pub(crate) async fn quotas_share_and_leave_nothing_unused(kit: Kit) {

@@ -46,10 +46,17 @@ fn home(variable: &str, default: &str) -> Result<PathBuf> {
     }
 }
 
-/// Runs commands as a reader would type them: in an empty directory, with the host built and nothing else.
+/// Runs commands as a reader would type them: in an empty directory, with the host built, where the shell finds it.
 fn run(script: &str, dir: &Path) -> Result<String> {
     let bin = root()?.join("target/release");
-    let path = format!("{}:{}", bin.display(), std::env::var("PATH")?);
+    run_bare(
+        &format!("export PATH='{}':\"$PATH\"\n{script}", bin.display()),
+        dir,
+    )
+}
+
+/// As `run`, with nothing but the toolchain where the shell finds it.
+fn run_bare(script: &str, dir: &Path) -> Result<String> {
     // What a script starts in the background ends with it.
     let script = format!(
         "set -euo pipefail\ntrap 'kill $(jobs -p) 2>/dev/null || true; wait' EXIT\n{script}"
@@ -57,7 +64,6 @@ fn run(script: &str, dir: &Path) -> Result<String> {
     let output = Command::new("bash")
         .args(["-c", &script])
         .current_dir(dir)
-        .env("PATH", path)
         .env("HOME", dir)
         .env("CARGO_HOME", home("CARGO_HOME", ".cargo")?)
         .env("RUSTUP_HOME", home("RUSTUP_HOME", ".rustup")?)
@@ -114,11 +120,17 @@ fn the_first_task_of_the_readme_is_written_run_uploaded_and_called() -> Result<(
         .into_iter()
         .find(|block| block.contains("cargo build"))
         .context("no build")?;
+    let begin = blocks(&readme, "sh")
+        .into_iter()
+        .find(|block| block.contains("celeriac new"))
+        .context("no project")?;
+    // A reader stands in the repository, where the program is; the project is written elsewhere here.
     let dir = tempfile::tempdir()?;
-    run("celeriac new shop", dir.path())?;
-    let project = dir.path().join("shop");
-    fs::write(project.join("src/lib.rs"), task)?;
-    let printed = run(&commands, &project)?;
+    std::os::unix::fs::symlink(root()?.join("target"), dir.path().join("target"))?;
+    run_bare(&begin, dir.path())?;
+    fs::write(dir.path().join("shop/src/lib.rs"), task)?;
+    let go_on = begin.replace("celeriac new shop && ", "");
+    let printed = run_bare(&format!("{go_on}{commands}"), dir.path())?;
     ensure!(
         printed.matches("3.5").count() >= 2,
         "run and call both answer 3.5:\n{printed}"

@@ -6,7 +6,7 @@
 -- record_ttl(id, own): the ms that the record of what has ended is kept.
 -- trim_dead(now): once, after everything was buried: those over the cap go, oldest first, and their records go when
 -- their results would have. Bounds: as many as were buried and 100 more.
--- Writes   dead; for what it trims: i:<id>, e:<id> (expiry).
+-- Writes   dead; for what it trims: i:<id>, e:<id>, kids:<id>, idem:<key> (expiry).
 
 local result_ttl, dead_ttl, dead_cap = string.match(retention, '^(%d+) (%d+) (%d+)$')
 dead_ttl, dead_cap = tonumber(dead_ttl), tonumber(dead_cap)
@@ -25,15 +25,29 @@ local function record_ttl(id, own)
   return redis.call('ZSCORE', P .. 'dead', id) and math.max(ttl, dead_ttl) or ttl
 end
 
+-- What stands beside the record of what has ended goes when that goes, in `ttl` ms (nil: nobody knows yet): its events (field
+-- e), what it has called (y), and the idempotency key that it holds (m).
+local function keep_beside(id, e, y, m, ttl)
+  local function keep(key)
+    if ttl then redis.call('PEXPIRE', key, ttl) else redis.call('PERSIST', key) end
+  end
+  if e then keep(P .. 'e:' .. id) end
+  if y then keep(P .. 'kids:' .. id) end
+  if not m or not string.find(m, '"idem"', 1, true) then return end
+  local is_read, more = pcall(cjson.decode, m)
+  local key = is_read and more.idem and P .. 'idem:' .. more.idem.key
+  if key and string.sub(redis.call('GET', key) or '', 1, #id) == id then keep(key) end
+end
+
 -- The record of what is a dead letter no more, and ended `at`: it goes when its result goes. One that others read, field u,
 -- is kept until they have.
 local function exhume(id, at, now)
   local key = P .. 'i:' .. id
-  local record = redis.pcall('HMGET', key, 'l', 'u')
+  local record = redis.pcall('HMGET', key, 'l', 'u', 'e', 'y', 'm')
   if record.err or record[2] then return end
-  local left = math.max(1, at + (record[1] or result_ttl) - now)
-  redis.call('PEXPIRE', key, string.format('%.0f', left), 'LT')
-  redis.call('PEXPIRE', P .. 'e:' .. id, string.format('%.0f', left), 'LT')
+  local left = string.format('%.0f', math.max(1, at + (record[1] or result_ttl) - now))
+  redis.call('PEXPIRE', key, left, 'LT')
+  keep_beside(id, record[3], record[4], record[5], left)
 end
 
 local function trim_dead(now)

@@ -3,7 +3,7 @@
 -- KEYS[1]  key prefix `cel:{p}:`
 -- ARGV     1 retention; then ids, at most 500
 -- Returns  how many were dropped.
--- Writes   dead, i:<id>, e:<id> (expiry).
+-- Writes   dead, i:<id>, e:<id>, kids:<id>, idem:<key> (expiry).
 
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)

@@ -4,8 +4,8 @@
 -- Expects before it is called: P (key prefix), now (ms; nil until somebody asked for it, see clock).
 -- ended(id, letter, record): the invocation has just been written as ended, with s, f, c or e. It is called for those with
 -- field m (what the invocation uses beyond the plain), b (others wait for it), j (it has waited for others) or y (it has
--- called others) alone: plain ones cost nothing more. `record` has at least the fields b, d, e, j, l, u, w and y by name, and
--- `more`: field m, decoded, or nil.
+-- called others) alone: plain ones cost nothing more. `record` has at least the fields b, d, e, j, l, m, u, w and y by name,
+-- and `more`: field m, decoded, or nil.
 
 -- Redis' time in ms: asked for once, and only by those who need it.
 local function clock()
@@ -40,23 +40,17 @@ local function free_when_taken(id, m)
   if unique and unique.scope == 'queued' then free_key(id, unique.key) end
 end
 
--- The idempotency key is kept as long as the record of the invocation that has just ended.
-local function keep_key(id, key, ttl)
-  if string.sub(redis.call('GET', P .. 'idem:' .. key) or '', 1, #id) == id then
-    redis.call('PEXPIRE', P .. 'idem:' .. key, ttl)
-  end
-end
-
 local function ended(id, letter, record)
   if record.u then
     -- Kept until everybody who waits for it has ended: they may read what it came to.
     redis.call('PERSIST', P .. 'i:' .. id)
   end
-  if record.y then redis.call('PEXPIRE', P .. 'kids:' .. id, record.l or result_ttl) end
+  if record.u or record.y or (record.more and record.more.idem) then
+    keep_beside(id, record.e, record.y, record.m, not record.u and record_ttl(id, record.l))
+  end
   if record.b then notes[#notes + 1] = {id, letter, record.b} end
   if record.j then freed[#freed + 1] = {id, 1} end
   local more = record.more
-  if more and more.idem then keep_key(id, more.idem.key, record.l or result_ttl) end
   if more and more.unique and type(more.unique.scope) == 'string' then free_key(id, more.unique.key) end
   if more and more.schedule then free_schedule(more.schedule) end
 end

@@ -70,7 +70,7 @@ end
 -- One fewer reads what a parent came to; when nobody does, its time to live begins.
 local function let_go(parent)
   local key = P .. 'i:' .. parent
-  local record = redis.pcall('HMGET', key, 'u', 's', 'l', 'e')
+  local record = redis.pcall('HMGET', key, 'u', 's', 'l', 'e', 'y', 'm')
   local readers = tonumber(record[1] or 0)
   if readers > 1 then
     redis.call('HINCRBY', key, 'u', -1)
@@ -79,7 +79,7 @@ local function let_go(parent)
     if CAME_TO[string.sub(record[2] or 'q', 1, 1)] then
       local ttl = record_ttl(parent, record[3])
       redis.call('PEXPIRE', key, ttl)
-      if record[4] then redis.call('PEXPIRE', P .. 'e:' .. parent, ttl) end
+      keep_beside(parent, record[4], record[5], record[6], ttl)
     end
   end
 end

@@ -7,6 +7,8 @@
 -- lists of its own, q:<queue>:<band> !<scope>, made as those of `place.lua` are; parked:<scope> is the set of queues
 -- where there are some, `waiting` the set of those scopes. When there is room, the first of each band goes back to
 -- the head of its band, as `!<id><scope>`: reserve lets go the next one when that one has been dealt with.
+-- Bounds   100 queues in a call; where something waits in more, `due` has tick go on, with a hundred queues a second.
+-- Writes   parked:<scope>, waiting, held:<scope>, due, and what `place.lua` writes. Publishes on due.
 
 -- Lets go the first that waits for this scope in this band of this queue; whether there was one.
 local function let_one_go(queue, band, scope)
@@ -27,20 +29,30 @@ local function let_one_go(queue, band, scope)
   return true
 end
 
--- There may be room: has whoever waits for it go on, in at most 100 queues.
-local function go_on(scope)
+-- Lets go the first ones that wait for this scope, in at most 100 queues; whether others may wait in more.
+local function let_some_go(scope)
   local queue = string.match(scope, '^queue:(.*)$')
   if queue then
     places[queue] = places[queue] or {}
-    return
+    return false
   end
   local parked = P .. 'parked:' .. scope
+  local queues = redis.call('SCARD', parked)
   for _, queue in ipairs(redis.call('SRANDMEMBER', parked, 100)) do
     local is_any = false
     for band = 0, 2 do is_any = let_one_go(queue, band, scope) or is_any end
     if not is_any then redis.call('SREM', parked, queue) end
   end
   if redis.call('EXISTS', parked) == 0 then redis.call('SREM', P .. 'waiting', scope) end
+  return queues > 100
+end
+
+-- There may be room: has whoever waits for it go on. When there are more than 100 queues, tick goes on with them in a second.
+local function go_on(scope)
+  if not let_some_go(scope) then return end
+  local time = redis.call('TIME')
+  local at = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000) + 1000)
+  if redis.call('ZADD', P .. 'due', 'LT', 'CH', at, '~' .. scope) == 1 then redis.call('PUBLISH', P .. 'due', 1000) end
 end
 
 -- The lease of an invocation has ended: gives back its places in these scopes. Once: what is not in the set frees nothing.

@@ -88,7 +88,10 @@ local function move_first(most)
   end
   for band = 0, 2 do move_band(band, most, false) end
   if redis.call('EXISTS', list_of(from, 0), list_of(from, 2)) == 0 then
-    if redis.call('HEXISTS', P .. 'limits', 'queue:' .. from) == 0 then redis.call('DEL', P .. 'special:' .. from) end
+    if redis.call('HEXISTS', P .. 'limits', 'queue:' .. from) == 0 then
+      redis.call('DEL', P .. 'special:' .. from)
+      marked[from] = nil
+    end
     redis.call('HDEL', P .. 'turns', from)
   end
 end

@@ -221,7 +221,11 @@ local function take_bands(queue, enough)
     take_entry(queue, band, entry)
   end
   if redis.call('EXISTS', list_of(queue, 0), list_of(queue, 2)) == 0 then
-    if not limit then redis.call('DEL', P .. 'special:' .. queue) end
+    if not limit then
+      redis.call('DEL', P .. 'special:' .. queue)
+      -- What this very call puts there later is marked again.
+      marked[queue] = nil
+    end
     redis.call('HDEL', P .. 'turns', queue)
     return redis.call('EXISTS', list_of(queue, 1)) == 0
   end

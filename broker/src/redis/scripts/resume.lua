@@ -4,9 +4,8 @@
 -- KEYS[1]  key prefix `cel:{p}:`
 -- ARGV     1 `queue:<queue>`, `host:<host>` or `task:<module>/<task>`
 -- Returns  1 when it was paused, else 0
--- Bounds   1000 hosts are woken; others look when their waits are over, within ten seconds. A task goes on in 100
---          queues; when it waits in more, tick goes on with those, a hundred a minute
--- Writes   paused, wake:@<host>; for a task: limiting, limited, due, and what `limits.lua` writes. Publishes on due.
+-- Bounds   1000 hosts are woken; others look when their waits are over, within ten seconds.
+-- Writes   paused, wake:@<host>; for a task: limiting, limited, and what `limits.lua` writes.
 
 local what = ARGV[1]
 if redis.call('HDEL', P .. 'paused', what) == 0 then return 0 end
@@ -14,10 +13,6 @@ if string.sub(what, 1, 5) == 'task:' then
   note_limiting('!' .. what, false)
   go_on(what)
   write_places()
-  if redis.call('SCARD', P .. 'parked:' .. what) > 100 then
-    redis.call('ZADD', P .. 'due', 0, '~' .. what)
-    redis.call('PUBLISH', P .. 'due', 0)
-  end
   return 1
 end
 local hosts = redis.call('ZRANGE', P .. 'hosts', 0, 999)

@@ -121,7 +121,7 @@ for at = 4, #ARGV, 6 do
     if record[6] or record[7] or record[8] or record[10] then
       local is_read, more = pcall(cjson.decode, record[6] or '')
       local what = {d = digest, w = waiters, l = record[4], e = record[5], b = record[7], j = record[8], u = record[9],
-        y = record[10]}
+        y = record[10], m = record[6]}
       what.more = is_read and more or nil
       rest().ended(id, letter, what)
     end

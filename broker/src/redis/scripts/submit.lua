@@ -101,6 +101,24 @@ end
 -- Everything is looked at before anything is written, where that may refuse what comes later: what has no room in its
 -- queue by its number.
 local full = {}
+
+-- Whether another invocation stands for this one, of the store or of this very batch, so that it takes no room.
+local met_keys = {}
+local function is_another(more)
+  if not more or not (more.idem or more.unique) then return false end
+  if more.idem and met_keys['i' .. more.idem.key] or more.unique and met_keys['u' .. more.unique.key] then return true end
+  return rest().clash(more) ~= nil
+end
+
+-- Whether there is room for one more, which is taken then.
+local function fits(bound, more)
+  if bound.depth >= bound.limit then return false end
+  bound.depth = bound.depth + 1
+  if more and more.idem then met_keys['i' .. more.idem.key] = true end
+  if more and more.unique then met_keys['u' .. more.unique.key] = true end
+  return true
+end
+
 if is_bounded or is_whole then
   local met = {}
   for item = 1, count do
@@ -112,11 +130,12 @@ if is_bounded or is_whole then
       local bound = is_bounded and not refusals[target] and ARGV[first + 8] == '' and bound(queues[target])
       if refusals[target] then
         if is_whole then refuse(item, refusals[target]) end
-      elseif bound and bound.depth >= bound.limit then
-        full[item] = true
-        refuse(item, string.format('%.0f %.0f %s', bound.depth, bound.limit, queues[target]))
       elseif bound then
-        bound.depth = bound.depth + 1
+        local more = ARGV[first + 7] ~= '' and cjson.decode(ARGV[first + 7]) or nil
+        if not is_another(more) and not fits(bound, more) then
+          full[item] = true
+          refuse(item, string.format('%.0f %.0f %s', bound.depth, bound.limit, queues[target]))
+        end
       end
     end
   end

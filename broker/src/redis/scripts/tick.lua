@@ -67,8 +67,8 @@ local function reconcile(scope)
   for _, id in ipairs(redis.call('SRANDMEMBER', set, 100)) do
     if not redis.call('ZSCORE', P .. 'leases', id) then redis.call('SREM', set, id) end
   end
-  go_on(scope)
-  if redis.call('EXISTS', P .. 'parked:' .. scope) == 1 then due('~' .. scope, now + 60000) end
+  local is_more = let_some_go(scope)
+  if redis.call('EXISTS', P .. 'parked:' .. scope) == 1 then due('~' .. scope, now + (is_more and 1000 or 60000)) end
 end
 
 for _, id in ipairs(ids) do
