@@ -10,6 +10,7 @@
 
 from .client import AsyncClient
 from .dead_letters import BulkRetry, DeadFilter, DeadLetter
+from .dependency import After
 from .errors import (
     BrokerUnavailable,
     BrokerUnfit,
@@ -54,7 +55,7 @@ from .gather import as_completed, gather, wait_all
 from .handle import Handle
 from .listing import BulkCancel, Filter
 from .once import Unique
-from .options import After, Options
+from .options import Options
 from .outbox import Outbox, Refused, Waiting
 from .outcome import CancelResult, Event, LogRecord, Outcome, Progress, State, Status
 from .payload import Payload

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any, Generic
 
 from typing_extensions import TypeVar
 
+from .dependency import After, several
 from .errors import CeleriacError
-from .options import After, Options, wire
+from .options import Options, wire
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -66,7 +67,7 @@ class Step(Generic[T]):
 
     def wire(self) -> dict[str, Any]:
         """The options as they stand in the header, with the steps that it waits for; those have their ids by now."""
-        after = [*self.options.get("after", ()), *self._after]
+        after = [*several("after", self.options.get("after")), *self._after]
         return wire(self.options | {"after": after}) if after else wire(self.options)
 
 

@@ -41,7 +41,7 @@ class Unique:
     def wire(self) -> dict[str, Any]:
         """As it stands in a header."""
         check_key("unique key", self.key)
-        if self.until not in SCOPES:
+        if self.until not in tuple(SCOPES):
             raise InvalidArgument("until of a unique key", repr(self.until), "`started` or `done`, or a `window`")
         if self.on_conflict not in POLICIES:
             raise InvalidArgument("on_conflict of a unique key", repr(self.on_conflict), ", ".join(POLICIES))
