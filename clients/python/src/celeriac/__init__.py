@@ -60,7 +60,9 @@ from .outbox import Outbox, Refused, Waiting
 from .outcome import CancelResult, Event, LogRecord, Outcome, Progress, State, Status
 from .payload import Payload
 from .schedules import Run, Schedule
-from .sync import Client, SyncHandle, SyncTask
+from .sync import Client, SyncTask
+from .sync_flow import SyncFlow, SyncStep
+from .sync_handle import SyncHandle
 from .task import Task
 
 __all__ = [
@@ -123,7 +125,9 @@ __all__ = [
     "State",
     "Status",
     "Step",
+    "SyncFlow",
     "SyncHandle",
+    "SyncStep",
     "SyncTask",
     "Task",
     "TaskFailed",
