@@ -18,7 +18,7 @@ FAR = datetime.datetime.max.replace(tzinfo=datetime.timezone(datetime.timedelta(
 WRONG: dict[str, list[Any]] = {
     "queue": [5, "", "No Such", ["slow"]],
     "priority": ["urgent", 1, ["high"]],
-    "fairness_key": [5, "two words", "", "x" * 129],
+    "fairness_key": [5, "\ud800", "two words", "", "x" * 129],
     "concurrency_key": [5, "two words", b"a"],
     "countdown": [True, "soon", -1, float("nan"), [1]],
     "delay": [True, "5", float("inf"), "20y"],
@@ -37,7 +37,7 @@ WRONG: dict[str, list[Any]] = {
         "exponential(2s, 1s)",
         "\x1c5s",
     ],
-    "retry_on": [5, [5], [""], "", b"busy", {"busy": 1}.items(), iter(["busy"])],
+    "retry_on": [5, "\ud800", [5], [""], "", b"busy", {"busy": 1}.items(), iter(["busy"])],
     "timeout": [True, "5", -1, 10**12],
     "soft_timeout": ["later", -1, True],
     "fuel": ["many", 1e6, 2**64, -1, False],
@@ -49,7 +49,7 @@ WRONG: dict[str, list[Any]] = {
     "on_failure": [b"mail/send", "Mail/Send", "https://example.com/" + "x" * 2048],
     "on_complete": [["mail/send"] * 17, iter(["mail/send"]), "https://example.com/\n"],
     "result_ttl": [True, "long", -1],
-    "idempotency_key": [17, "", "a\nb", "x" * 257],
+    "idempotency_key": [17, "\ud800", "", "a\nb", "x" * 257],
     "unique": [17, "", Unique("a", until="soon"), Unique("a", until=[]), Unique("a", window=0)],  # type: ignore[arg-type]
     "record": ["yes", 1, None],
     "awaited": ["no", 0, None],

@@ -168,7 +168,7 @@ def _add_retries(options: Options, made: dict[str, Any]) -> None:
         made["backoff"] = check_backoff(backoff)
     words = several("retry_on", options.get("retry_on"))
     for word in words:
-        if not isinstance(word, str) or not word:
+        if not isinstance(word, str) or not word or not word.isprintable():
             raise InvalidArgument("retry_on", repr(word), "a kind or a code of failure such as `deadline`, or a list")
     if words:
         made["retry_on"] = words
@@ -214,13 +214,13 @@ def _add_place(options: Options, made: dict[str, Any]) -> None:
         made["priority"] = priority
     for name in ("fairness_key", "concurrency_key"):
         if (key := options.get(name)) is not None:
-            if not isinstance(key, str) or not 1 <= len(key.encode()) <= MAX_KEY_BYTES or not _is_plain(key):
+            if not isinstance(key, str) or not _is_plain(key) or not 1 <= len(key.encode()) <= MAX_KEY_BYTES:
                 raise InvalidArgument(name, repr(key), "1 to 128 bytes without spaces and control characters")
             made[name] = key
 
 
 def _is_plain(key: str) -> bool:
-    return not any(char.isspace() or unicodedata.category(char) == "Cc" for char in key)
+    return not any(char.isspace() or unicodedata.category(char) in ("Cc", "Cs") for char in key)
 
 
 def _add_times(options: Options, made: dict[str, Any]) -> None:
