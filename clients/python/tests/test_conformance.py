@@ -78,7 +78,8 @@ def call_options(on_wire: dict[str, Any]) -> Options:
             made["after"] = [After(edge["id"], edge.get("on", "success")) for edge in value]
         elif name == "callbacks":
             names = {"success": "on_success", "failure": "on_failure", "done": "on_complete"}
-            made |= {names[callback["on"]]: callback["to"] for callback in value}
+            for callback in value:
+                made.setdefault(names[callback["on"]], []).append(callback["to"])
         elif name in ("timeout_ms", "result_ttl_ms"):
             made[name.removesuffix("_ms")] = value / 1000
         else:
@@ -92,9 +93,10 @@ def test_options() -> None:
         on_wire = wire(call_options(vector["wire"]))
         assert on_wire == vector["wire"]
         assert times(on_wire) == vector["times"]
-    for invalid in options["invalid"]:
+    for invalid in (*options["invalid"], *options["unreadable"]):
         with pytest.raises(InvalidArgument):
             wire(call_options(invalid))
+            pytest.fail(f"{invalid} was taken")
 
 
 def test_outcomes() -> None:

@@ -36,6 +36,31 @@ async def test_a_group_is_gathered_and_a_chord_gets_the_list(client: AsyncClient
     assert await (await client.chord(calls, echo)).result(20) == [0, 2, 4, 6, 8]
 
 
+async def test_what_a_task_waits_for_besides_changes_no_input(client: AsyncClient) -> None:
+    echo = client.task("basics/echo")
+    nap = await client.submit("basics/sleep", {"seconds": 0.2, "steps": 2})
+    gated = echo.options(after=[nap])
+    assert await (await client.chain("in", echo, gated)).result(20) == "in"
+    assert await (await client.chord([(echo, 1), (echo, 2)], gated)).result(20) == [1, 2]
+    flow = client.flow()
+    first = flow.add(echo, "first")
+    both = flow.add(gated, [output_of(0), output_of(1)], after=[first])
+    await flow.submit()
+    told = await both.handle.result(20)
+    assert (told[0], told[1]["steps"]) == ("first", 2)
+
+
+async def test_nothing_is_an_empty_list(client: AsyncClient) -> None:
+    echo = client.task("basics/echo")
+    nap = await client.submit("basics/sleep", {"seconds": 0.2, "steps": 2})
+    assert await (await client.chord([], echo)).result(20) == []
+    assert await (await client.chord([], echo.options(after=nap))).result(20) == []
+    assert await asyncio.wait_for(client.group(), 20) == []
+    assert await asyncio.wait_for(gather(), 20) == []
+    assert await asyncio.wait_for(echo.map([]), 20) == []
+    assert await asyncio.wait_for(client.flow().submit(), 20) == []
+
+
 async def test_any_graph(client: AsyncClient) -> None:
     add, echo = client.task("basics/add"), client.task("basics/echo")
     flow = client.flow()

@@ -42,6 +42,15 @@ pub fn outcome_of(number: usize) -> Value {
     json!({ "$outcome": number })
 }
 
+/// The call when it waits for the success of `parents` first, and for what it waits for by itself behind them: the numbers
+/// in an input that the flow makes count from the first of these.
+fn behind(parents: &[InvocationId], call: &Call) -> Call {
+    let mut call = call.clone();
+    let own = std::mem::take(&mut call.options.after);
+    call.with_parents(parents.iter().copied().map(After::success))
+        .with_parents(own)
+}
+
 impl Flow {
     pub(crate) const fn new(client: Client) -> Self {
         Self {
@@ -81,8 +90,7 @@ impl Flow {
     /// # Errors
     /// `Error::Encode`.
     pub fn then(&mut self, parent: InvocationId, call: &Call) -> Result<InvocationId, Error> {
-        let call = call.clone().with_parents([After::success(parent)]);
-        self.add(&call, &output_of(0))
+        self.add(&behind(&[parent], call), &output_of(0))
     }
 
     /// Adds a chain: the first step gets `input`, each other the output of the one before. The id of the last; none when
@@ -118,14 +126,15 @@ impl Flow {
         inputs.map(|input| self.add(call, &input)).collect()
     }
 
-    /// Adds a step that gets the outputs of all `members`, in order, as one list. A group is the members alone.
+    /// Adds a step that gets the outputs of all `members`, in order, as one list; of none it is empty. A group is the
+    /// members alone.
     ///
     /// # Errors
     /// `Error::Encode`.
     pub fn chord(&mut self, members: &[InvocationId], call: &Call) -> Result<InvocationId, Error> {
-        let after = members.iter().copied().map(After::success);
-        let call = call.clone().with_parents(after);
-        self.add(&call, &outputs())
+        // By their numbers: `outputs()` would add those of what the call waits for besides, and of none is no list.
+        let inputs: Vec<Value> = (0..members.len()).map(output_of).collect();
+        self.add(&behind(members, call), &inputs)
     }
 
     /// Hands in all steps; the handles of those that no other step waits for, in order. The others are had from

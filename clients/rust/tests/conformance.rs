@@ -110,6 +110,10 @@ async fn options() {
         let is_invalid = matches!(error, Error::Broker(BrokerError::Invalid { .. }));
         assert!(is_invalid, "{invalid}: {error}");
     }
+    for unreadable in list(&options["unreadable"]) {
+        let read = serde_json::from_value::<Options>(unreadable.clone());
+        assert!(read.is_err(), "{unreadable}: {read:?}");
+    }
 }
 
 #[test]

@@ -49,6 +49,34 @@ async fn chains_chords_and_graphs_hand_on_what_they_came_to() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_flow_hands_on_its_own_steps_whatever_a_call_waits_for_besides() -> Result<()> {
+    for stage in both().await? {
+        let _host = stage.host(&[]).await?;
+        stage.push(&["basics"]).await?;
+        let client = &stage.client;
+        let echo = client.task("basics/echo")?;
+        let gate = echo.submit(&json!("gate")).await?;
+        let gated = echo.clone().after(gate.id());
+        let mut graph = client.flow();
+        graph.chain(&json!("in"), &[echo.clone(), gated.clone()])?;
+        let members = graph.map(&echo, [json!(1), json!(2)])?;
+        graph.chord(&members, &gated)?;
+        graph.chord(&[], &gated)?;
+        graph.chord(&[], &echo)?;
+        let nobody = graph.map(&echo, Vec::<Value>::new())?;
+        assert!(nobody.is_empty());
+        let mut outputs: Vec<Value> = Vec::new();
+        for handle in graph.submit().await? {
+            assert_eq!(end(&handle).await?.code, Code::Ok);
+            outputs.push(handle.result().await?);
+        }
+        assert_eq!(outputs, [json!("in"), json!([1, 2]), json!([]), json!([])]);
+        assert!(client.flow().submit().await?.is_empty());
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn bytes_are_handed_on_as_they_are_and_failures_with_their_code() -> Result<()> {
     for stage in both().await? {
         let _host = stage.host(&[]).await?;

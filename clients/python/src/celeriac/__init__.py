@@ -10,6 +10,7 @@
 
 from .client import AsyncClient
 from .dead_letters import BulkRetry, DeadFilter, DeadLetter
+from .dependency import After
 from .errors import (
     BrokerUnavailable,
     BrokerUnfit,
@@ -54,12 +55,14 @@ from .gather import as_completed, gather, wait_all
 from .handle import Handle
 from .listing import BulkCancel, Filter
 from .once import Unique
-from .options import After, Options
+from .options import Options
 from .outbox import Outbox, Refused, Waiting
 from .outcome import CancelResult, Event, LogRecord, Outcome, Progress, State, Status
 from .payload import Payload
 from .schedules import Run, Schedule
-from .sync import Client, SyncHandle, SyncTask
+from .sync import Client, SyncTask
+from .sync_flow import SyncFlow, SyncStep
+from .sync_handle import SyncHandle
 from .task import Task
 
 __all__ = [
@@ -122,7 +125,9 @@ __all__ = [
     "State",
     "Status",
     "Step",
+    "SyncFlow",
     "SyncHandle",
+    "SyncStep",
     "SyncTask",
     "Task",
     "TaskFailed",

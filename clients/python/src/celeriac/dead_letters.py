@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from .client import AsyncClient
     from .handle import Handle
     from .outcome import Status
-    from .sync import Client, SyncHandle
+    from .sync import Client
+    from .sync_handle import SyncHandle
 
 #: Letters in one request.
 PAGE = 500

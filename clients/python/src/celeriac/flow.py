@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any, Generic
 
 from typing_extensions import TypeVar
 
+from .dependency import After, several
 from .errors import CeleriacError
-from .options import After, Options, wire
+from .options import Options, wire
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -65,8 +66,12 @@ class Step(Generic[T]):
         return self.handle.id
 
     def wire(self) -> dict[str, Any]:
-        """The options as they stand in the header, with the steps that it waits for; those have their ids by now."""
-        after = [*self.options.get("after", ()), *self._after]
+        """The options as they stand in the header, with the steps that it waits for; those have their ids by now.
+
+        These come first: the numbers in its input, such as `output_of(0)`, count them, whatever its task waits for
+        besides.
+        """
+        after = [*self._after, *several("after", self.options.get("after"))]
         return wire(self.options | {"after": after}) if after else wire(self.options)
 
 
@@ -81,7 +86,10 @@ class Flow:
         self._steps: list[Step[Any]] = []
 
     def add(self, task: Task[T], input: Any = None, *, after: Sequence[Step[Any] | After] = ()) -> Step[T]:
-        """Adds one step. Its input may refer to what it waits for: `output_of(0)`, `outputs()`, `outcome_of(0)`."""
+        """Adds one step. Its input may refer to what it waits for: `output_of(0)`, `outputs()`, `outcome_of(0)`.
+
+        The steps in `after` are counted first, and behind them what the option `after` of its task names.
+        """
         step = Step(task, input, after)
         self._steps.append(step)
         return step
@@ -104,8 +112,9 @@ class Flow:
         return [self.add(task, input) for input in inputs]
 
     def chord(self, members: Sequence[Step[Any]], task: Task[T]) -> Step[T]:
-        """Adds a step that gets the outputs of all `members`, in order, as one list."""
-        return self.add(task, outputs(), after=list(members))
+        """Adds a step that gets the outputs of all `members`, in order, as one list; of none it is `[]`."""
+        # By their numbers: `outputs()` would add those of what the task waits for besides, and of none is no list.
+        return self.add(task, [output_of(number) for number in range(len(members))], after=list(members))
 
     async def submit(self) -> list[Handle[Any]]:
         """Hands in all steps; their handles, in the order in which they were added."""

@@ -72,9 +72,9 @@ class Namespace:
         return hasher.digest()[:2]
 
 
-def check_id(id: str) -> str:
+def check_id(id: str, what: str = "invocation id") -> str:
     """The id in the form that stands on the wire: 36 lower-case characters."""
     try:
         return str(uuid.UUID(id))
     except (ValueError, AttributeError, TypeError):
-        raise InvalidArgument("invocation id", str(id), "a UUID, as in `handle.id`") from None
+        raise InvalidArgument(what, str(id), "a UUID, as in `handle.id`") from None

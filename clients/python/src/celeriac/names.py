@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from .errors import InvalidArgument
 
@@ -40,11 +40,11 @@ class TaskRef(NamedTuple):
         return self.name == BUILT_IN
 
 
-def check_name(what: str, name: str) -> None:
+def check_name(what: str, name: Any) -> None:
     """Refuses what is no name."""
-    if not NAME.match(name):
+    if not isinstance(name, str) or not NAME.match(name):
         expected = "1 to 64 lower-case letters, digits, `.`, `_` or `-`, a letter or digit first"
-        raise InvalidArgument(what, name, expected)
+        raise InvalidArgument(what, str(name), expected)
 
 
 @functools.lru_cache(maxsize=1024)

@@ -41,7 +41,7 @@ class Unique:
     def wire(self) -> dict[str, Any]:
         """As it stands in a header."""
         check_key("unique key", self.key)
-        if self.until not in SCOPES:
+        if self.until not in tuple(SCOPES):
             raise InvalidArgument("until of a unique key", repr(self.until), "`started` or `done`, or a `window`")
         if self.on_conflict not in POLICIES:
             raise InvalidArgument("on_conflict of a unique key", repr(self.on_conflict), ", ".join(POLICIES))
@@ -56,8 +56,9 @@ class Unique:
 
 def check_key(what: str, key: Any) -> str:
     """Refuses what is no key of either kind."""
-    is_text = isinstance(key, str) and 1 <= len(key.encode()) <= MAX_KEY_BYTES
-    if not is_text or any(unicodedata.category(char) == "Cc" for char in key):
+    # Half of a surrogate pair has no bytes to send.
+    is_text = isinstance(key, str) and not any(unicodedata.category(char) in ("Cc", "Cs") for char in key)
+    if not is_text or not 1 <= len(key.encode()) <= MAX_KEY_BYTES:
         raise InvalidArgument(what, repr(key), f"1 to {MAX_KEY_BYTES} bytes of text without control characters")
     return str(key)
 

@@ -3,43 +3,23 @@
 from __future__ import annotations
 
 import datetime
+import re
 import time
 import unicodedata
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal
 
 from typing_extensions import TypedDict
 
+from .backoff import check_backoff
+from .dependency import After, HasId, callbacks, parents, several
 from .errors import InvalidArgument
-from .ids import check_id
-from .names import check_name, task_ref
+from .names import check_name
 from .once import Unique, check_key
 from .spans import span_ms
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-
-
-class HasId(Protocol):
-    """A handle."""
-
-    @property
-    def id(self) -> str:
-        """The invocation's id."""
-
-
-@dataclass(frozen=True)
-class After:
-    """An invocation that another waits for, and the end that it waits for."""
-
-    parent: HasId | str
-    #: `success`; `failure`: it fails or expires; `done`: any end.
-    on: Literal["success", "failure", "done"] = "success"
-
-    def wire(self) -> dict[str, str]:
-        """As it stands in a header."""
-        made = {"id": check_id(self.parent if isinstance(self.parent, str) else self.parent.id)}
-        return made if self.on == "success" else made | {"on": self.on}
+    from collections.abc import Callable, Sequence
 
 
 #: Seconds, a `timedelta`, or a text such as `90s` or `1h30m`.
@@ -75,8 +55,8 @@ class Options(TypedDict, total=False):
     retry: int
     #: How long to wait before each: `5s`, `1s, 10s, 1m`, `exponential(1s, 60s)`.
     backoff: str
-    #: Retries only failures of these kinds and codes.
-    retry_on: Sequence[str]
+    #: Retries only failures of this kind or code, or of one of these.
+    retry_on: str | Sequence[str]
     #: Stops an attempt after this long.
     timeout: Span
     #: Asks an attempt to come to an end after this long: the task is told, and `timeout` stops it if it goes on.
@@ -88,7 +68,7 @@ class Options(TypedDict, total=False):
     #: Other limits of an attempt, by the host's name for them, in their unit.
     limits: Mapping[str, int]
     #: What must have ended before it may start: handles or ids, which must succeed, or `After` for another end.
-    after: Sequence[HasId | str | After]
+    after: HasId | str | After | Sequence[HasId | str | After]
     #: What becomes of it when one of these ends otherwise: `fail`, the default, or `skip`.
     on_unmet: Literal["fail", "skip"]
     #: Tasks that are run, or URLs that are told, when it has succeeded: at the broker, whatever happens here.
@@ -133,21 +113,14 @@ _KNOWN = frozenset(Options.__annotations__)
 
 
 def wire(options: Options) -> dict[str, Any]:
-    """The options as they stand in an invocation's header."""
+    """The options as they stand in an invocation's header. Raises `InvalidArgument` for what hosts would not read."""
     if not options:
         return {}
     if unknown := sorted(set(options) - _KNOWN):
         raise TypeError(f"{', '.join(unknown)} is not an option of a call: there are {', '.join(sorted(_KNOWN))}")
     made: dict[str, Any] = {}
-    if (queue := options.get("queue")) is not None:
-        check_name("queue", queue)
-        made["queue"] = queue
     _add_place(options, made)
-    for name, on_wire in (("fuel", "fuel"), ("memory", "memory_bytes"), ("retry", "retries"), ("backoff", "backoff")):
-        if (value := options.get(name)) is not None:
-            made[on_wire] = value
-    if retry_on := options.get("retry_on"):
-        made["retry_on"] = list(retry_on)
+    _add_retries(options, made)
     if (key := options.get("idempotency_key")) is not None:
         made["idempotency_key"] = check_key("idempotency key", key)
     if (unique := options.get("unique")) is not None:
@@ -156,25 +129,70 @@ def wire(options: Options) -> dict[str, Any]:
     _add_ends(options, made)
     if (ttl := options.get("result_ttl")) is not None:
         made["result_ttl_ms"] = span_ms("result_ttl", ttl)
-    _add_record(options, made)
+    _add_switches(options, made)
     _add_limits(options, made)
     return made
 
 
-def _add_record(options: Options, made: dict[str, Any]) -> None:
-    """Whether its answers are kept. `False` is as if nothing was said: what the policy records, it records."""
-    record = options.get("record", False)
-    if not isinstance(record, bool):
-        raise InvalidArgument("record", repr(record), "`True` or `False`")
-    if record:
+def _add_switches(options: Options, made: dict[str, Any]) -> None:
+    """What is or is not. Of these hosts know `record` alone; `False` is as if nothing was said: what the policy
+    records, it records.
+    """
+    for name in ("record", "awaited"):
+        value = options.get(name, False)
+        if not isinstance(value, bool):
+            raise InvalidArgument(name, repr(value), "`True` or `False`")
+    on_done = options.get("on_done")
+    if on_done is not None and not callable(on_done):
+        raise InvalidArgument("on_done", repr(on_done), "a function, which is called with the handle")
+    if options.get("record"):
         made["record"] = True
 
 
+#: The largest numbers that hosts read.
+_MOST_U32, _MOST_U64 = 2**32 - 1, 2**64 - 1
+
+
+def _whole(name: str, value: Any, most: int, unit: str = "") -> int:
+    """A number that hosts read."""
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= most:
+        raise InvalidArgument(name, repr(value), f"a whole number{unit} from 0 to {most}")
+    return int(value)
+
+
+def _add_retries(options: Options, made: dict[str, Any]) -> None:
+    """What is done about failures."""
+    if (retries := options.get("retry")) is not None:
+        made["retries"] = _whole("retry", retries, _MOST_U32)
+    if (backoff := options.get("backoff")) is not None:
+        made["backoff"] = check_backoff(backoff)
+    words = several("retry_on", options.get("retry_on"))
+    for word in words:
+        if not isinstance(word, str) or not word or not word.isprintable():
+            raise InvalidArgument("retry_on", repr(word), "a kind or a code of failure such as `deadline`, or a list")
+    if words:
+        made["retry_on"] = words
+
+
+#: What names of limits consist of. Which there are hosts know: a name that they do not know fails the invocation.
+_LIMIT = re.compile(r"[a-z][a-z0-9_]*\Z")
+
+
 def _add_limits(options: Options, made: dict[str, Any]) -> None:
-    """What an attempt may use, beside what has a field of its own."""
+    """What an attempt may use."""
+    for name, on_wire, unit in (("fuel", "fuel", " of units"), ("memory", "memory_bytes", " of bytes")):
+        if (value := options.get(name)) is not None:
+            made[on_wire] = _whole(name, value, _MOST_U64, unit)
     if (timeout := options.get("timeout")) is not None:
         made["timeout_ms"] = span_ms("timeout", timeout)
-    limits = dict(options.get("limits") or {})
+    given: Any = options.get("limits")
+    if given is not None and not isinstance(given, Mapping):
+        raise InvalidArgument("limits", repr(given), "a dict of numbers, such as `{'log_lines': 10}`")
+    limits: dict[str, int] = {}
+    for name, value in (given or {}).items():
+        if not isinstance(name, str) or not _LIMIT.match(name):
+            raise InvalidArgument("limits", repr(name), "names of limits, such as `log_lines`")
+        limits[name] = _whole(f"limits[{name!r}]", value, _MOST_U64, " in the limit's unit")
     if (soft_timeout := options.get("soft_timeout")) is not None:
         limits["soft_timeout"] = span_ms("soft_timeout", soft_timeout)
     if limits:
@@ -187,29 +205,32 @@ PRIORITIES = ("high", "normal", "low")
 
 def _add_place(options: Options, made: dict[str, Any]) -> None:
     """Where it stands among others."""
+    if (queue := options.get("queue")) is not None:
+        check_name("queue", queue)
+        made["queue"] = queue
     if (priority := options.get("priority")) is not None:
         if priority not in PRIORITIES:
             raise InvalidArgument("priority", repr(priority), "`high`, `normal` or `low`")
         made["priority"] = priority
     for name in ("fairness_key", "concurrency_key"):
         if (key := options.get(name)) is not None:
-            if not isinstance(key, str) or not 1 <= len(key.encode()) <= MAX_KEY_BYTES or not _is_plain(key):
+            if not isinstance(key, str) or not _is_plain(key) or not 1 <= len(key.encode()) <= MAX_KEY_BYTES:
                 raise InvalidArgument(name, repr(key), "1 to 128 bytes without spaces and control characters")
             made[name] = key
 
 
 def _is_plain(key: str) -> bool:
-    return not any(char.isspace() or unicodedata.category(char) == "Cc" for char in key)
+    return not any(char.isspace() or unicodedata.category(char) in ("Cc", "Cs") for char in key)
 
 
 def _add_times(options: Options, made: dict[str, Any]) -> None:
     starts = [(name, options.get(name)) for name in _STARTS if options.get(name) is not None]
     if len(starts) > 1:
         raise TypeError(f"{starts[0][0]} and {starts[1][0]} both say when it starts: keep one")
-    for name, value in [("start", starts[0][1] if starts else None)] + [
-        (name, options.get(name)) for name in ("expires", "deadline")
-    ]:
-        if value is not None:
+    for given, value in starts:
+        made["start"] = moment(given, value)
+    for name in ("expires", "deadline"):
+        if (value := options.get(name)) is not None:
             made[name] = moment(name, value)
     for name in ("expires", "deadline"):
         if "start" in made and name in made and _never_after(made[name], made["start"]):
@@ -218,20 +239,19 @@ def _add_times(options: Options, made: dict[str, Any]) -> None:
 
 def _add_ends(options: Options, made: dict[str, Any]) -> None:
     """What it waits for, and what follows it."""
-    if after := options.get("after"):
-        made["after"] = [(one if isinstance(one, After) else After(one)).wire() for one in after]
-    if options.get("on_unmet", "fail") != "fail":
-        made["on_unmet"] = options["on_unmet"]
-    follows = (("success", "on_success"), ("failure", "on_failure"), ("done", "on_complete"))
-    callbacks = []
-    for on, name in follows:
-        given: Any = options.get(name) or ()
-        callbacks += [{"on": on, "to": to} for to in ([given] if isinstance(given, str) else given)]
-    for callback in callbacks:
-        if "://" not in callback["to"]:
-            task_ref(callback["to"])
-    if callbacks:
-        made["callbacks"] = callbacks
+    if after := parents(options.get("after")):
+        made["after"] = after
+    on_unmet = options.get("on_unmet")
+    if on_unmet not in (None, "fail", "skip"):
+        raise InvalidArgument("on_unmet", repr(on_unmet), "`fail` or `skip`")
+    if on_unmet == "skip":
+        made["on_unmet"] = on_unmet
+    if follows := callbacks(options):
+        made["callbacks"] = follows
+
+
+#: The last moment: the end of the year 9999.
+MAX_AT_MS = 253_402_300_799_000
 
 
 def moment(name: str, value: Any) -> dict[str, int]:
@@ -243,8 +263,11 @@ def moment(name: str, value: Any) -> dict[str, int]:
             "a time with its zone, such as datetime(…, tzinfo=ZoneInfo('Europe/Berlin')): no clock is meant otherwise"
         )
         raise InvalidArgument(name, str(value), expected)
+    at_ms = int(value.timestamp() * 1000)
+    if at_ms > MAX_AT_MS:
+        raise InvalidArgument(name, str(value), "a time before the year 10000")
     # 0 stands for none.
-    return {"at_ms": max(1, int(value.timestamp() * 1000))}
+    return {"at_ms": max(1, at_ms)}
 
 
 def _never_after(this: dict[str, int], other: dict[str, int]) -> bool:

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from .client import AsyncClient
     from .handle import Handle
     from .options import Span
-    from .sync import Client, SyncHandle
+    from .sync import Client
+    from .sync_handle import SyncHandle
 
 Change = Literal["added", "changed", "unchanged"]
 

@@ -6,7 +6,6 @@ connection carries everything here too, and any number of threads may share a cl
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Any, Generic, Literal, overload
 
 from typing_extensions import Self, TypeVar, Unpack
@@ -16,6 +15,8 @@ from .dead_letters import SyncDeadLetters
 from .gather import as_completed, gather
 from .portal import Portal
 from .schedules import SyncSchedules
+from .sync_flow import SyncFlow
+from .sync_handle import SyncHandle, threaded
 from .task import NO_INPUT, one_input
 
 if TYPE_CHECKING:
@@ -23,11 +24,10 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 
     from .errors import CeleriacError
-    from .handle import Handle
     from .listing import BulkCancel, Filter
     from .options import Options
     from .outbox import Outbox
-    from .outcome import CancelResult, Event, Outcome, Progress, Status
+    from .outcome import Status
     from .task import Task
 
 T = TypeVar("T", default=Any)
@@ -109,6 +109,10 @@ class Client:
         """Hands in an invocation. When this returns it is stored and will run, whatever happens to this process."""
         submitted = self.asynchronous.submit(task, input, output=output, **_adapted(self, options))
         return SyncHandle(self, self.portal.run(submitted))
+
+    def flow(self) -> SyncFlow:
+        """Invocations that wait for others, to be handed in together."""
+        return SyncFlow(self)
 
     def chain(self, input: Any, *tasks: SyncTask[Any]) -> SyncHandle[Any]:
         """Hands in a chain: the first task gets `input`, each other the output before. The handle of the last."""
@@ -261,75 +265,9 @@ class SyncTask(Generic[T]):
         return self._client.portal.run(self.asynchronous.map(inputs, **_adapted(self._client, options)))
 
 
-class SyncHandle(Generic[T]):
-    """One invocation, from the side of whoever asked for it."""
-
-    __slots__ = ("_client", "asynchronous")
-
-    def __init__(self, client: Client, handle: Handle[T]) -> None:
-        self._client = client
-        self.asynchronous = handle
-
-    @property
-    def id(self) -> str:
-        """The invocation's id: a UUID."""
-        return self.asynchronous.id
-
-    def __repr__(self) -> str:
-        return f"SyncHandle({self.id!r})"
-
-    def result(self, timeout: float | None = None) -> T:
-        """Waits for the output for at most `timeout` seconds; see `Handle.result`."""
-        return self._client.portal.run(self.asynchronous.result(timeout))
-
-    #: Celery's name for it.
-    get = result
-
-    def wait(self, timeout: float | None = None) -> Outcome:
-        """Waits for the end, whatever it is; raises `ResultTimeout` when it has not come in time."""
-        self._client.portal.run(self._client.asynchronous.wait_all([self.asynchronous], timeout))
-        return self._client.portal.run(self.asynchronous.outcome())
-
-    def ready(self) -> bool:
-        """Whether it has ended. Asks the broker when this process has not been told."""
-        return self._client.portal.run(self.asynchronous.ready())
-
-    def done(self) -> bool:
-        """Whether this process has been told of its end; asks nobody."""
-        return self.asynchronous.done()
-
-    def on_done(self, callback: Callable[[SyncHandle[T]], object]) -> None:
-        """Calls `callback` with this handle when it has ended, on a thread of its own.
-
-        It is called even when nobody keeps the handle. What it raises is logged, with the invocation's id.
-        """
-        adapted = _threaded(self._client, callback)
-        self._client.portal.call(lambda: self.asynchronous.on_done(adapted))
-
-    def status(self) -> Status:
-        """Where it stands: state, attempts, progress, and more."""
-        return self._client.portal.run(self.asynchronous.status())
-
-    def cancel(self) -> CancelResult:
-        """Stops it: at once when it waits, within milliseconds when it runs."""
-        return self._client.portal.run(self.asynchronous.cancel())
-
-    def events(self, after: str | None = None) -> Iterator[Event]:
-        """What it reports: progress, logs and partial results, from the oldest kept until its end."""
-        return self._client.iterate(self.asynchronous.events(after))
-
-    def progress(self) -> Iterator[Progress]:
-        """How far it comes, as it says so; ends when the invocation does."""
-        return self._client.iterate(self.asynchronous.progress())
-
-
-def _threaded(client: Client, callback: Callable[[SyncHandle[Any]], object]) -> Callable[[Handle[Any]], object]:
-    # On the client's own thread a callback could use nothing of the client: it would wait for itself.
-    return lambda handle: asyncio.to_thread(callback, SyncHandle(client, handle))
-
-
 def _adapted(client: Client, options: Options) -> Options:
     on_done = options.get("on_done")
-    if on_done is None:
+    # What is no function is refused with the other options.
+    if not callable(on_done):
         return options
-    return {**options, "on_done": _threaded(client, on_done)}
+    return {**options, "on_done": threaded(client, on_done)}
