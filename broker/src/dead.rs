@@ -5,7 +5,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Code, InvocationId, ModuleRef, Options, Payload, Status, Submission, TaskFilter, TaskRef,
+    After, Broker, BrokerError, Code, InvocationId, ModuleRef, Options, Payload, Reference, Status,
+    Submission, TaskFilter, TaskRef,
 };
 
 /// How long dead letters are kept, and how many.
@@ -115,8 +116,36 @@ pub struct Retry {
 }
 
 impl Retry {
-    /// The invocation `id` that takes the place of `old`, of which `status` and `request` tell. Times and what it
-    /// waited for are not taken over: they have passed.
+    /// Names what takes the place of dead letter `id`, in the store and for good; whoever asks submits it and looks at the
+    /// answer with `accepted`. None: there is no such dead letter.
+    ///
+    /// # Errors
+    /// `UnfitParent`: its input refers to what has not come; `NotFound`, `Expired`, `Unavailable`.
+    pub async fn claim(
+        self,
+        broker: &dyn Broker,
+        id: InvocationId,
+    ) -> Result<Option<Submission>, BrokerError> {
+        let (status, request) = (broker.status(id).await?, broker.request(id).await?);
+        let fresh = broker.namespace().issue(0);
+        let Some(successor) = broker.claim_dead_letter(id, fresh).await? else {
+            return Ok(None);
+        };
+        let is_own_input = self.input.is_none();
+        let parents = request.options.after.clone();
+        let submission = self.submission(successor, &status, request);
+        let code = status.outcome.as_ref().map(|head| head.code);
+        let refers = is_own_input && !submission.options.after.is_empty();
+        // To run it on the nulls of those that failed is for a person to say, with an input that does.
+        if refers && code == Some(Code::DependencyFailed) {
+            refuse_unmet(broker, id, &parents).await?;
+        }
+        Ok(Some(submission))
+    }
+
+    /// The invocation `id` that takes the place of `old`, of which `status` and `request` tell. Times are not taken over:
+    /// they have passed. What it waited for is, where the input refers to it, and whatever that came to. Nor is its
+    /// idempotency key, which stays with the letter, or the invocation that has called it, which has its answer.
     pub fn submission(self, id: InvocationId, status: &Status, request: Request) -> Submission {
         let mut task = request.task;
         if let (false, Some(digest)) = (self.is_latest, status.module) {
@@ -126,22 +155,83 @@ impl Retry {
             };
             task.module = ModuleRef::Digest(name, digest);
         }
+        let input = self.input.unwrap_or(request.input);
+        let after = match Reference::is_in(&input) {
+            true => request.options.after.iter(),
+            false => [].iter(),
+        };
         let options = Options {
             // The task's own queue may be another one by now; it stays where it was.
             queue: Some(status.queue.clone()),
             start: None,
             expires: None,
             deadline: None,
-            after: Vec::new(),
+            after: after.map(|parent| After::done(parent.id)).collect(),
+            idempotency_key: None,
+            parent: None,
             retry_of: Some(status.id),
             ..request.options
         };
         Submission {
             id,
             task,
-            input: self.input.unwrap_or(request.input),
+            input,
             options,
             reply_to: None,
         }
+    }
+
+    /// What the submit of `claim`'s submission has come to: the id that stands in the letter's place, after which the letter
+    /// may be dropped.
+    ///
+    /// # Errors
+    /// Why it was refused, and the letter stays: `NotUnique` also where its conflict policy has it give way to another.
+    pub fn accepted(
+        submission: &Submission,
+        answer: Result<InvocationId, BrokerError>,
+    ) -> Result<InvocationId, BrokerError> {
+        let letter = submission.options.retry_of.unwrap_or(submission.id);
+        match answer {
+            Ok(id) if id == submission.id => Ok(id),
+            Ok(existing) => {
+                let unique = submission.options.unique.as_ref();
+                let key = unique.map(|unique| unique.key.clone()).unwrap_or_default();
+                Err(BrokerError::NotUnique { key, existing })
+            }
+            Err(BrokerError::NoParent(parent)) => Err(unfit(letter, parent, GONE)),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+const GONE: &str = "is not known here any more";
+
+/// Refuses a letter whose own failure was that a parent ended otherwise than it waited for: that does not change.
+async fn refuse_unmet(
+    broker: &dyn Broker,
+    letter: InvocationId,
+    parents: &[After],
+) -> Result<(), BrokerError> {
+    for parent in parents {
+        let state = match broker.status(parent.id).await {
+            Ok(status) => status.state,
+            Err(BrokerError::NotFound(_) | BrokerError::Expired(_)) => {
+                return Err(unfit(letter, parent.id, GONE));
+            }
+            Err(error) => return Err(error),
+        };
+        if state.is_terminal() && !parent.on.is_met(state) {
+            let came_to = "has ended otherwise than was waited for";
+            return Err(unfit(letter, parent.id, came_to));
+        }
+    }
+    Ok(())
+}
+
+fn unfit(letter: InvocationId, parent: InvocationId, came_to: &'static str) -> BrokerError {
+    BrokerError::UnfitParent {
+        letter,
+        parent,
+        came_to,
     }
 }

@@ -30,6 +30,19 @@ pub enum BrokerError {
          or keep results longer with a larger result TTL"
     )]
     NoParent(InvocationId),
+    /// The input of a dead letter refers to what another invocation came to, and that is not what it was to be.
+    #[error(
+        "invocation {parent}, to which the input of dead letter {letter} refers, {came_to}: the letter stays, and is retried \
+         with edited input, such as `celeriac dead retry {letter} --input @fixed.json`"
+    )]
+    UnfitParent {
+        /// The dead letter.
+        letter: InvocationId,
+        /// The parent.
+        parent: InvocationId,
+        /// What is the matter with it.
+        came_to: &'static str,
+    },
     /// No module has this name, version or digest.
     #[error(
         "there is no module `{0}`: `celeriac modules` lists what there is, `celeriac push FILE --name {0}` adds one"
@@ -185,7 +198,7 @@ impl BrokerError {
             Self::Invalid { .. } => "invalid",
             Self::NotFound(_) => "not_found",
             Self::Expired(_) => "expired",
-            Self::NoParent(_) => "no_parent",
+            Self::NoParent(_) | Self::UnfitParent { .. } => "no_parent",
             Self::IdempotencyConflict { .. } => "idempotency_conflict",
             Self::NotUnique { .. } => "not_unique",
             Self::Overloaded { .. } => "overloaded",

@@ -38,6 +38,7 @@ mod pause;
 mod payload;
 mod priority;
 pub mod redis;
+mod reference;
 mod retry;
 mod schedule;
 mod simulation;
@@ -82,6 +83,7 @@ pub use self::{
     pause::{Pausable, Paused},
     payload::{JSON, Payload},
     priority::Priority,
+    reference::Reference,
     retry::{Attempt, Backoff, RetryPolicy, follow, random_unit},
     schedule::{
         CatchUp, MAX_SCHEDULE_INPUT, MAX_SCHEDULES, Overlap, Put, RUNS_KEPT, Run, RunResult,

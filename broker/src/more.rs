@@ -30,6 +30,9 @@ pub(crate) struct More {
     /// The schedule that submitted it, a time of which may wait for its end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) schedule: Option<String>,
+    /// The dead letter whose place it takes, where it has a unique key: it takes that over, if the letter holds it still.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) retry_of: Option<InvocationId>,
 }
 
 /// An idempotency key with what tells inputs apart.
@@ -54,6 +57,7 @@ impl More {
             key: options.concurrency_key.clone(),
             parent: options.parent.map(|parent| parent.id),
             schedule: options.schedule.clone(),
+            retry_of: options.retry_of.filter(|_| options.unique.is_some()),
         }
     }
 

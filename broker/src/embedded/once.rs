@@ -50,7 +50,9 @@ pub(super) fn clash(tx: &Tx<'_>, more: &More) -> Result<Option<Clash>, Fault> {
         return Ok(None);
     };
     let goes_on = held.is_there && !held.has_ended;
-    if !goes_on && !held.has_window {
+    // A retry takes over the window of the letter whose place it takes.
+    let is_own = more.retry_of == Some(held.id);
+    if !goes_on && (is_own || !held.has_window) {
         return Ok(None);
     }
     Ok(match unique.on_conflict {

@@ -31,6 +31,7 @@ pub(crate) mod operations;
 pub(crate) mod ordering;
 pub(crate) mod outcomes;
 pub(crate) mod pausing;
+pub(crate) mod redoing;
 pub(crate) mod reserving;
 pub(crate) mod retrying;
 pub(crate) mod schedules;
@@ -318,6 +319,16 @@ macro_rules! suite {
                 dead::a_retry_takes_the_letters_place_once,
                 dead::a_failure_keeps_its_recording,
                 dead::what_was_handed_in_can_be_read,
+                redoing::a_retry_reads_what_its_parents_came_to,
+                redoing::parents_are_kept_until_the_retry_has_ended,
+                redoing::a_webhook_is_retried_with_its_outcome,
+                redoing::a_retry_whose_parents_are_gone_is_refused,
+                redoing::what_failed_for_a_parent_is_retried_on_what_somebody_says,
+                redoing::an_idempotency_key_stays_with_the_letter,
+                redoing::a_retry_takes_over_the_unique_key_of_its_letter,
+                redoing::a_retry_leaves_its_key_to_who_holds_it_now,
+                redoing::a_retry_replaces_what_waits_with_its_key,
+                redoing::what_a_task_has_called_is_retried_by_itself,
             }
             pausing {
                 pausing::nothing_is_taken_from_a_paused_queue,

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use celeriac_broker::{On, OnConflict, Scope};
+use celeriac_broker::{Code, On, OnConflict, Scope};
 
 use crate::step::Wish;
 
@@ -14,13 +14,31 @@ const MAX_CRASHES: u32 = 3;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stand {
     Blocked,
-    Scheduled { at: u32 },
+    Scheduled {
+        at: u32,
+    },
     Queued,
-    Running { lease: usize, until: u32 },
+    Running {
+        lease: usize,
+        until: u32,
+    },
     Succeeded,
-    Failed,
-    Cancelled,
+    Failed(Code),
+    /// By somebody; or skipped, or replaced.
+    Cancelled(Code),
     Expired,
+}
+
+impl Stand {
+    /// What it has ended with.
+    pub(crate) fn code(self) -> Option<Code> {
+        match self {
+            Self::Succeeded => Some(Code::Ok),
+            Self::Failed(code) | Self::Cancelled(code) => Some(code),
+            Self::Expired => Some(Code::Expired),
+            _ => None,
+        }
+    }
 }
 
 /// One invocation.
@@ -123,7 +141,7 @@ impl Invocation {
         if self.attempts == 0 && is_over(self.expires) {
             self.stand = Stand::Expired;
         } else if is_over(self.deadline) {
-            self.stand = Stand::Failed;
+            self.stand = Stand::Failed(Code::Deadline);
         } else if matches!(self.stand, Stand::Scheduled { at } if at <= now) {
             self.stand = Stand::Queued;
         }
@@ -133,8 +151,8 @@ impl Invocation {
     fn crash(&mut self, now: u32) {
         self.crashes += 1;
         self.stand = match self.is_unwanted {
-            true => Stand::Cancelled,
-            false if self.crashes >= MAX_CRASHES => Stand::Failed,
+            true => Stand::Cancelled(Code::Cancelled),
+            false if self.crashes >= MAX_CRASHES => Stand::Failed(Code::Quarantined),
             false => Stand::Queued,
         };
         self.fall_due(now);
@@ -158,7 +176,7 @@ impl Model {
             match on_conflict {
                 OnConflict::ReturnExisting => return Submitted::Existing(other),
                 OnConflict::Replace if self.invocations[other].waits() => {
-                    self.invocations[other].stand = Stand::Cancelled;
+                    self.invocations[other].stand = Stand::Cancelled(Code::Cancelled);
                 }
                 _ => return Submitted::NotUnique(other),
             }
@@ -211,7 +229,7 @@ impl Model {
         };
         let is_met = |(stand, on): (Stand, On)| match on {
             On::Success => stand == Stand::Succeeded,
-            On::Failure => matches!(stand, Stand::Failed | Stand::Expired),
+            On::Failure => matches!(stand, Stand::Failed(_) | Stand::Expired),
             On::Done => true,
         };
         let is_hopeless = parents
@@ -219,8 +237,8 @@ impl Model {
             .any(|parent| ended(&parent.0) && !is_met(parent));
         let is_pending = parents.clone().any(|(stand, _)| !ended(&stand));
         let stand = match (is_hopeless, is_pending) {
-            (true, _) if waiting.is_skipped => Stand::Cancelled,
-            (true, _) => Stand::Failed,
+            (true, _) if waiting.is_skipped => Stand::Cancelled(Code::Skipped),
+            (true, _) => Stand::Failed(Code::DependencyFailed),
             (false, true) => Stand::Blocked,
             (false, false) => waiting
                 .starts
@@ -296,7 +314,7 @@ impl Model {
         held.stand = if is_success {
             Stand::Succeeded
         } else {
-            Stand::Failed
+            Stand::Failed(Code::TaskError)
         };
         self.settle_down();
         true
@@ -309,7 +327,7 @@ impl Model {
             return false;
         };
         held.stand = match held.is_unwanted {
-            true => Stand::Failed,
+            true => Stand::Failed(Code::TaskError),
             false => Stand::Scheduled { at },
         };
         held.fall_due(now);
@@ -322,7 +340,7 @@ impl Model {
         let Some(held) = self.held(lease) else { return };
         held.attempts -= 1;
         held.stand = match held.is_unwanted {
-            true => Stand::Cancelled,
+            true => Stand::Cancelled(Code::Cancelled),
             false => Stand::Queued,
         };
         held.fall_due(now);
@@ -337,7 +355,7 @@ impl Model {
                 Cancelled::Requested
             }
             _ if invocation.waits() => {
-                invocation.stand = Stand::Cancelled;
+                invocation.stand = Stand::Cancelled(Code::Cancelled);
                 Cancelled::Now
             }
             _ => Cancelled::Ended,

@@ -423,8 +423,8 @@ impl<E: Engine> Run<'_, E> {
             Stand::Queued => State::Queued,
             Stand::Running { .. } => State::Running,
             Stand::Succeeded => State::Succeeded,
-            Stand::Failed => State::Failed,
-            Stand::Cancelled => State::Cancelled,
+            Stand::Failed(_) => State::Failed,
+            Stand::Cancelled(_) => State::Cancelled,
             Stand::Expired => State::Expired,
         };
         let of = |what: &str| format!("{what} of invocation {number}");
@@ -433,9 +433,9 @@ impl<E: Engine> Run<'_, E> {
         same(&of("the attempts"), status.attempts, model.attempts)?;
         same(&of("the crashes"), status.crashes, model.crashes)?;
         same(
-            &of("whether there is an outcome"),
-            status.outcome.is_some(),
-            model.has_ended(),
+            &of("what it has ended with"),
+            status.outcome.as_ref().map(|head| head.code),
+            model.stand.code(),
         )?;
         if let Stand::Running { lease, .. } = model.stand {
             let host = Some(&self.hosts[self.reserved[lease].1]);

@@ -46,20 +46,23 @@ impl Client {
     /// is no such dead letter, or no longer. A retry that is repeated because its answer was lost is the same retry.
     ///
     /// # Errors
-    /// `Error::Broker`: what cannot be submitted stays a dead letter.
+    /// `Error::Broker`: what cannot be submitted stays a dead letter, be it that its input refers to the output of an
+    /// invocation that is gone, or that another holds its unique key.
     pub async fn retry_dead_letter(
         &self,
         id: InvocationId,
         retry: Retry,
     ) -> Result<Option<InvocationId>, Error> {
         let broker = &self.shared.broker;
-        let (status, request) = (broker.status(id).await?, broker.request(id).await?);
-        let fresh = broker.namespace().issue(0);
-        let Some(successor) = broker.claim_dead_letter(id, fresh).await? else {
+        let Some(submission) = retry.claim(broker.as_ref(), id).await? else {
             return Ok(None);
         };
-        let submission = retry.submission(successor, &status, request);
-        self.shared.submitter.submit(submission).await?;
+        let answer = match self.shared.submitter.submit(submission.clone()).await {
+            Ok(id) => Ok(id),
+            Err(Error::Broker(error)) => Err(error),
+            Err(other) => return Err(other),
+        };
+        let successor = Retry::accepted(&submission, answer)?;
         broker.drop_dead_letters(&[id]).await?;
         Ok(Some(successor))
     }

@@ -124,6 +124,17 @@ impl From<BrokerError> for CliError {
                 format!("unique key `{key}` is held by invocation {existing}"),
                 "await that one, cancel it, or use another `--on-conflict`".to_owned(),
             ),
+            BrokerError::UnfitParent {
+                letter,
+                parent,
+                came_to,
+            } => (
+                Exit::Refused,
+                format!(
+                    "invocation {parent}, to which the input of dead letter {letter} refers, {came_to}; the letter stays"
+                ),
+                format!("give it edited input: `celeriac dead retry {letter} --input @fixed.json`"),
+            ),
             BrokerError::NoSchedule(name) => (
                 Exit::NotFound,
                 format!("there is no schedule `{name}`"),

@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use celeriac_broker::{After, Broker, BrokerError, Code, LimitHit, Outcome, Payload};
+use celeriac_broker::{After, Broker, BrokerError, Code, LimitHit, Outcome, Payload, Reference};
 use serde_json::{Value, json};
 
 /// Outcomes read in one request: a few large ones must not fill the memory at once.
@@ -29,7 +29,7 @@ pub(crate) async fn fill(
     after: &[After],
     input: &mut Payload,
 ) -> Result<(), Unfilled> {
-    if after.is_empty() || !input.is_json() || !mentions_any(&input.data) {
+    if after.is_empty() || !Reference::may_be_in(input) {
         return Ok(());
     }
     // What is no JSON the task may refuse.
@@ -51,33 +51,6 @@ pub(crate) async fn fill(
         _ => Payload::json_text(replace(document, after, &wanted).to_string()),
     };
     Ok(())
-}
-
-fn mentions_any(data: &[u8]) -> bool {
-    data.windows(5).any(|word| word == b"\"$out")
-}
-
-/// What an object with one key may stand for.
-enum Reference {
-    Output(usize),
-    Outcome(usize),
-    Outputs,
-    Outcomes,
-}
-
-impl Reference {
-    fn read(value: &Value) -> Option<Self> {
-        let object = value.as_object().filter(|object| object.len() == 1)?;
-        let (key, of) = object.iter().next()?;
-        let number = || usize::try_from(of.as_u64()?).ok();
-        match key.as_str() {
-            "$output" => number().map(Self::Output),
-            "$outcome" => number().map(Self::Outcome),
-            "$outputs" if *of == Value::Bool(true) => Some(Self::Outputs),
-            "$outcomes" if *of == Value::Bool(true) => Some(Self::Outcomes),
-            _ => None,
-        }
-    }
 }
 
 /// The outcomes that an input refers to, by the number of the parent.

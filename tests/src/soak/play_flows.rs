@@ -104,3 +104,23 @@ pub(crate) async fn after_failure(stage: &Stage) -> Result<()> {
     }
     submit_flow(stage, flow, steps).await
 }
+
+/// One panics with the message that another has returned.
+pub(crate) async fn panics(stage: &Stage) -> Result<()> {
+    let (echo, panic) = (
+        stage.client.task("basics/echo")?,
+        stage.client.task("basics/panic")?,
+    );
+    let mut flow = stage.client.flow();
+    let parent = flow.add(&echo, &json!("as asked"))?;
+    let child = panic.after(parent);
+    let child = flow.add(&child, &json!({ "message": { "$output": 0 } }))?;
+    let steps = vec![
+        (
+            parent,
+            Promise::output("gives a message", json!("as asked")),
+        ),
+        (child, Promise::codes("panics", &[Code::Panicked])),
+    ];
+    submit_flow(stage, flow, steps).await
+}

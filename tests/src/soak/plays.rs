@@ -61,7 +61,7 @@ const MIX: &[(Play, u32, f64)] = &[
     (Play::Flaky, 60, 1.0),
     (Play::WornOut, 20, 1.0),
     (Play::Fails, 20, 1.0),
-    (Play::Panics, 10, 1.0),
+    (Play::Panics, 10, 2.0),
     (Play::OutOfFuel, 5, 1.0),
     (Play::TimesOut, 5, 1.0),
     (Play::Delayed, 60, 1.0),
@@ -126,6 +126,7 @@ impl Play {
             Self::Chord => flows::chord(stage, &mut rng).await,
             Self::BrokenChord => flows::broken_chord(stage, &mut rng).await,
             Self::AfterFailure => flows::after_failure(stage).await,
+            Self::Panics => flows::panics(stage).await,
             Self::CancelWaiting => {
                 let call = stage.client.task("basics/noop")?;
                 let call = call.delay(Duration::from_secs(120));
@@ -155,7 +156,7 @@ impl Play {
             }
             Self::CancelFamily => cancel_family(stage, &mut rng).await,
             Self::Batch => batch(stage, &mut rng).await,
-            Self::DeadLetter => dead_letter(stage).await,
+            Self::DeadLetter => dead_letter(stage, &mut rng).await,
             Self::Pause => pause(stage, &mut rng).await,
             single => single_call(stage, single, &mut rng).await,
         }
@@ -208,16 +209,17 @@ async fn single_call(stage: &Stage, play: Play, rng: &mut Rng) -> Result<()> {
             let promise = Promise::codes("worn out", &[Code::TaskError]);
             (call, json!({ "failures": 50 }), promise)
         }
-        Play::Fails => (
-            task("basics/fail")?,
-            message,
-            Promise::codes("fails", &[Code::TaskError]),
-        ),
-        Play::Panics => (
-            task("basics/panic")?,
-            message,
-            Promise::codes("panics", &[Code::Panicked]),
-        ),
+        Play::Fails => {
+            // It is a dead letter, and may be retried while it holds its keys.
+            let key = format!("{:x}", rng.u128(..));
+            let unique = Unique {
+                key: key.clone(),
+                scope: Scope::WindowMs(10_000),
+                on_conflict: OnConflict::Reject,
+            };
+            let call = task("basics/fail")?.idempotency_key(key).unique(unique);
+            (call, message, Promise::codes("fails", &[Code::TaskError]))
+        }
         Play::OutOfFuel => {
             let call = task("basics/spin")?.fuel(1_000_000).retries(0);
             (
@@ -423,12 +425,18 @@ async fn batch(stage: &Stage, rng: &mut Rng) -> Result<()> {
     Ok(())
 }
 
-/// Looks at the dead letters, retries one and drops another.
-async fn dead_letter(stage: &Stage) -> Result<()> {
+/// Looks at the dead letters, retries one and drops another. What panics got its message from a parent, and does so again:
+/// on anything else it would end with an error of its input.
+async fn dead_letter(stage: &Stage, rng: &mut Rng) -> Result<()> {
+    use celeriac_broker::BrokerError;
     use celeriac_client::{DeadFilter, DeadList, Retry};
+    let codes: &[Code] = match rng.bool() {
+        true => &[Code::TaskError],
+        false => &[Code::Panicked],
+    };
     let list = DeadList {
         filter: DeadFilter {
-            codes: vec![Code::TaskError],
+            codes: codes.to_vec(),
             ..DeadFilter::default()
         },
         cursor: None,
@@ -441,9 +449,24 @@ async fn dead_letter(stage: &Stage) -> Result<()> {
     let mut ids = page.letters.iter().map(|letter| letter.status.id);
     let since = Instant::now();
     if let Some(id) = ids.next() {
-        let retry = || stage.client.retry_dead_letter(id, Retry::default());
+        let is_latest = rng.bool();
+        let retry = || async {
+            let input = None;
+            match stage
+                .client
+                .retry_dead_letter(id, Retry { input, is_latest })
+                .await
+            {
+                // The letter is about to go, and its parent went before it.
+                Err(Error::Broker(BrokerError::UnfitParent { .. })) => {
+                    stage.account.refused("parent gone");
+                    Ok(None)
+                }
+                answer => answer,
+            }
+        };
         if let Some(Some(successor)) = stage.insist("retry of a dead letter", retry).await {
-            let promise = Promise::codes("retried dead letter", &[Code::TaskError]);
+            let promise = Promise::codes("retried dead letter", codes);
             stage.account.accept(successor, promise, since);
         }
     }

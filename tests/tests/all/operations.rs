@@ -4,7 +4,7 @@ use std::{process::Command, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use celeriac_broker::{Limit, testing::AofMode};
-use celeriac_client::{Code, State};
+use celeriac_client::{Code, Handle, InvocationId, OnConflict, Scope, State, Unique};
 use celeriac_tests::{Stage, binary, until};
 use serde_json::{Value, json};
 
@@ -263,6 +263,53 @@ async fn a_failure_is_found_mended_and_retried() -> Result<()> {
         .await?;
         let dropped = celeriac(&stage, &["dead", "drop", "--task", "basics"])?;
         ensure!(dropped["letters"]["done"] == 1, "{dropped}");
+    }
+    Ok(())
+}
+
+/// Retries a dead letter; what takes its place.
+fn retry_dead(stage: &Stage, id: InvocationId, how: &[&str]) -> Result<Handle> {
+    let id = id.to_string();
+    let mut arguments = vec!["dead", "retry", &id];
+    arguments.extend(how);
+    let retried = celeriac(stage, &arguments)?;
+    let successor = retried["letters"][0]["retried_as"].as_str();
+    Ok(stage.client.handle(successor.context("no id")?.parse()?))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_letter_with_a_parent_or_keys_is_retried() -> Result<()> {
+    for stage in both().await? {
+        let _host = stage.host(&[]).await?;
+        stage.push(&["basics"]).await?;
+        let echo = stage.client.task("basics/echo")?;
+        // It is too late before its parent starts: what the retry gets is there only then.
+        let parent = echo.clone().delay(Duration::from_secs(1));
+        let parent = parent.submit(&json!("from the parent")).await?;
+        let late = echo.clone().after(parent.id());
+        let late = late.deadline(Duration::from_millis(50));
+        let late = late.submit(&json!({ "got": { "$output": 0 } })).await?;
+        ensure!(late.outcome().await?.code == Code::Deadline);
+        let successor = retry_dead(&stage, late.id(), &[])?;
+        let expected = json!({ "got": "from the parent" });
+        ensure!(successor.result::<Value>().await? == expected);
+
+        let ways: [&[&str]; 3] = [&[], &["--latest"], &["--input", "\"longer\""]];
+        for how in ways {
+            let key = format!("{how:?}");
+            let unique = Unique {
+                key: key.clone(),
+                scope: Scope::WindowMs(3_600_000),
+                on_conflict: OnConflict::Reject,
+            };
+            let large = echo.clone().limit("output_bytes", 3);
+            let large = large.idempotency_key(key).unique(unique);
+            let large = large.submit(&json!("too long")).await?;
+            ensure!(large.outcome().await?.code == Code::OutputTooLarge);
+            let successor = retry_dead(&stage, large.id(), how)?;
+            ensure!(successor.outcome().await?.code == Code::OutputTooLarge);
+            ensure!(successor.status().await?.retry_of == Some(large.id()));
+        }
     }
     Ok(())
 }

@@ -1,6 +1,7 @@
 -- Keys that keep an invocation from being submitted twice. `finish.lua` stands in front of it, `submit.lua` behind it.
 --
--- Field m gives `idem`: {key, print}, and `unique`: {key, scope, on_conflict}. The scope is "queued", "done" or
+-- Field m gives `idem`: {key, print}, `unique`: {key, scope, on_conflict}, and `retry_of`: the dead letter whose place it takes,
+-- and whose window it takes over. The scope is "queued", "done" or
 -- {window_ms}; `on_conflict` says what becomes of this one when the key is held: reject, return-existing or replace.
 -- A key that is held names its invocation: idem:<key> is `<id> <print>`, unique:<key> is `<id>`.
 -- clash(more): nil when the invocation may be written; else a letter and the id of the other: e = the caller gets that one,
@@ -16,6 +17,10 @@ local function owner(id)
   return id and read(id) or nil
 end
 
+local function waits(record)
+  return record and (record.state == 'q' or record.state == 'w' or record.state == 'b')
+end
+
 local function clash(more)
   if more.idem then
     local held = redis.call('GET', P .. 'idem:' .. more.idem.key)
@@ -26,11 +31,11 @@ local function clash(more)
     local key = P .. 'unique:' .. more.unique.key
     local id = redis.call('GET', key)
     local record = owner(id)
-    local waits = record and (record.state == 'q' or record.state == 'w' or record.state == 'b')
+    local goes_on = waits(record) or record and record.state == 'r'
     -- What has ended holds a key only for a window, and that may outlast its record.
-    if id and (waits or record and record.state == 'r' or redis.call('PTTL', key) > 0) then
+    if id and (goes_on or id ~= more.retry_of and redis.call('PTTL', key) > 0) then
       if more.unique.on_conflict == 'return-existing' then return 'e' .. id end
-      if more.unique.on_conflict ~= 'replace' or not waits then return 'u' .. id end
+      if more.unique.on_conflict ~= 'replace' or not waits(record) then return 'u' .. id end
     end
   end
   return nil
@@ -48,7 +53,7 @@ local function claim(id, more)
   else
     redis.call('SET', key, id)
   end
-  if record then
+  if waits(record) then
     if record.state == 'q' then redis.call('HINCRBY', P .. 'stale', record.q, 1) end
     finish(other, 'c', REPLACED, record)
   end
