@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import itertools
 import json
 from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from ..errors import BrokerUnavailable, CeleriacError, ResultTimeout
+from ..errors import BrokerUnavailable, CeleriacError, Damaged, ResultTimeout
 from ..ids import Namespace
 from ..outcome import CancelResult, Outcome
 from ..transport import IssuesIds
@@ -18,7 +19,7 @@ from .replies import SILENCE, Replies
 from .requests import Requests, failure
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
 
     from ..listing import Wanted
     from ..outcome import Event, Status
@@ -90,12 +91,19 @@ class HttpTransport(IssuesIds):
                     raise BrokerUnavailable(self.address, "its stream of replies is being opened again")
                 request["waiter"] = self._replies.client
             answer = await self._requests.post("/v1/invocations/results", json.dumps(request).encode())
-            for id, result in zip(request["ids"], answer["results"]):
-                if "problem" in result:
-                    answers.append(problem.exception(result["problem"], self.address, id=id))
-                else:
-                    answers.append(documents.outcome(result["ended"]) if "ended" in result else None)
+            told = [self._outcome(id, result) for id, result in zip(request["ids"], _until_later(answer["results"]))]
+            if not told:
+                raise Damaged("an answer of the gateway", "results are missing")
+            answers += told
         return answers
+
+    def _outcome(self, id: str, result: dict[str, Any]) -> Outcome | CeleriacError | None:
+        if "problem" in result:
+            return problem.exception(result["problem"], self.address, id=id)
+        try:
+            return documents.outcome(result["ended"]) if "ended" in result else None
+        except Damaged as error:
+            return error
 
     async def status(self, id: str) -> Status:
         """Where an invocation stands."""
@@ -179,6 +187,11 @@ class HttpTransport(IssuesIds):
         record: dict[str, Any] = await self._requests.get(f"/v1/modules/{module}", about=("", module))
         manifest: dict[str, Any] = record.get("manifest", record)
         return manifest
+
+
+def _until_later(results: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """What an answer tells: at the first `later` the outputs before have filled it."""
+    return itertools.takewhile(lambda result: "later" not in result, results)
 
 
 def _chunks(batch: list[Submission]) -> list[list[Submission]]:
