@@ -10,7 +10,6 @@ from ..errors import (
     BrokerUnfit,
     CeleriacError,
     Damaged,
-    Failure,
     IdempotencyConflict,
     InvalidArgument,
     ModuleRefused,
@@ -23,6 +22,7 @@ from ..errors import (
     NotUnique,
     Overloaded,
     PayloadTooLarge,
+    QueueFull,
     ResultExpired,
 )
 
@@ -46,7 +46,7 @@ def exception(problem: dict[str, Any], address: str, *, id: str = "", task: str 
         "unfit": lambda: BrokerUnfit(address, detail, "see `celeriac doctor`"),
         "unavailable": lambda: BrokerUnavailable(address, detail),
         "timeout": lambda: BrokerUnavailable(address, detail),
-        "overloaded": lambda: Overloaded(Failure("overloaded", detail, retryable=True), code="overloaded", id=id),
+        "overloaded": lambda: _overloaded(detail, problem, address),
         "damaged": lambda: Damaged("what was asked for", detail),
         "refused": lambda: ModuleRefused(problem.get("findings") or []),
         "invalid": lambda: InvalidArgument.told(_with_fields(detail, problem), problem.get("errors") or []),
@@ -71,6 +71,19 @@ def _key(text: str) -> str:
     """The key that a message is about, whatever stands in it."""
     found = re.search(r"key `(.*)` (?:belongs to|is held by) invocation ", text)
     return found[1] if found else ""
+
+
+#: How a gateway tells of a full queue that does not give its name and numbers as members.
+FULL = re.compile(r"queue `(.*)` is overloaded: (\d+) invocations wait in it and (\d+) may")
+
+
+def _overloaded(detail: str, problem: dict[str, Any], address: str) -> Overloaded:
+    """A queue that is full, or a gateway that has too much to do."""
+    if "queue" in problem:
+        return QueueFull(problem["queue"], problem["depth"], problem["limit"])
+    if full := FULL.match(detail):
+        return QueueFull(full[1], int(full[2]), int(full[3]))
+    return Overloaded(f"the gateway at {address} is overloaded: {detail}")
 
 
 def _with_fields(detail: str, problem: dict[str, Any]) -> str:
