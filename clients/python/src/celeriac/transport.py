@@ -66,7 +66,7 @@ class IssuesIds:
 
 
 class Transport(Protocol):
-    """A way to a broker. Every call may be repeated; a lost connection is mended by itself."""
+    """A way to a broker. Calls may be repeated unless they say otherwise; a lost connection is mended by itself."""
 
     #: Where it leads, without credentials.
     address: str
@@ -106,9 +106,19 @@ class Transport(Protocol):
         """Every invocation that is asked for. One that changes meanwhile may come twice."""
 
     async def ask(
-        self, method: str, path: str, *, body: Any = None, params: dict[str, Any] | None = None, about: str = ""
+        self,
+        method: str,
+        path: str,
+        *,
+        body: Any = None,
+        params: dict[str, Any] | None = None,
+        about: str = "",
+        is_repeatable: bool = True,
     ) -> Any:
-        """A request that only a gateway answers, as hosts work out what it needs; `about` names its subject."""
+        """A request that only a gateway answers, as hosts work out what it needs; `about` names its subject.
+
+        What is not repeatable is not sent again once it may have reached the gateway: then the error says so.
+        """
 
     async def history(self, id: str, limit: int) -> list[Event]:
         """What an invocation has reported so far, at most `limit` of the newest, oldest first."""

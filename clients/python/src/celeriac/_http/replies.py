@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from ..errors import BrokerUnavailable, CeleriacError, Damaged
+from ..errors import CeleriacError, Damaged
 from . import documents, sse
 from .requests import Requests, failure
 
@@ -81,7 +81,7 @@ class Replies:
                 async for event in sse.read(response.aiter_lines()):
                     yield event
         except httpx.TransportError as error:
-            raise BrokerUnavailable(self._requests.address, str(error) or type(error).__name__) from error
+            raise self._requests.lost(error) from error
 
     def _take(self, event: sse.ServerEvent) -> None:
         data = json.loads(event.data)

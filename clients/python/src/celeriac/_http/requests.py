@@ -1,4 +1,4 @@
-"""Requests to the gateway: the token, the errors, and one more try when a kept connection had been closed."""
+"""Requests to the gateway: the token, the errors, and one more try where a connection breaks and that is harmless."""
 
 from __future__ import annotations
 
@@ -16,6 +16,15 @@ About = tuple[str, str]
 #: How long one answer may take, in seconds. Generous: a module of 32 MiB on a slow line is an answer too.
 RESPONSE_TIMEOUT = 30.0
 
+#: What says that the connection broke: often one that was kept, and that the other side had closed.
+BROKEN = (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)
+
+#: What says that the request has not left.
+NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+
+#: Told of a request that must not be sent twice.
+PERHAPS_DONE = "what was asked for may have been done all the same: look before you ask again"
+
 
 class Requests:
     """Sends requests of one process."""
@@ -30,20 +39,36 @@ class Requests:
         self.http = httpx.AsyncClient(base_url=self.address, headers=headers, timeout=timeout, trust_env=False)
 
     async def send(
-        self, method: str, path: str, *, about: tuple[str, str] = ("", ""), **options: Any
+        self, method: str, path: str, *, about: About = ("", ""), is_repeatable: bool = True, **options: Any
     ) -> httpx.Response:
-        """The answer, or what went wrong; `about` is the id and the task that the request is about."""
+        """The answer, or what went wrong; `about` is the id and the task that the request is about.
+
+        What is repeatable is sent once more when its connection breaks: done twice it is as good as done once.
+        """
+        is_repeated = False
         try:
             try:
                 response = await self.http.request(method, path, **options)
-            except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError):
-                # Every request may be repeated: ids make submitting twice submitting once.
+            except BROKEN:
+                if not is_repeatable:
+                    raise
+                is_repeated = True
                 response = await self.http.request(method, path, **options)
         except httpx.TransportError as error:
-            raise BrokerUnavailable(self.address, str(error) or type(error).__name__) from error
+            raise self.lost(error, is_repeatable=is_repeatable) from error
+        if is_repeated and method == "DELETE" and response.status_code == httpx.codes.NOT_FOUND:
+            # The first request has removed it, and its answer was lost.
+            return response
         if response.is_error:
             raise failure(response, self.address, about)
         return response
+
+    def lost(self, error: httpx.TransportError, *, is_repeatable: bool = True) -> CeleriacError:
+        """What it means that there is no answer."""
+        reason = str(error) or type(error).__name__
+        if not (is_repeatable or isinstance(error, NOT_SENT)):
+            reason += f"; {PERHAPS_DONE}"
+        return BrokerUnavailable(self.address, reason)
 
     async def get(self, path: str, **options: Any) -> Any:
         """The JSON document at a path."""

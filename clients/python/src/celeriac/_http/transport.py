@@ -127,15 +127,28 @@ class HttpTransport(IssuesIds):
             params["cursor"] = page["cursor"]
 
     async def ask(
-        self, method: str, path: str, *, body: Any = None, params: dict[str, Any] | None = None, about: str = ""
+        self,
+        method: str,
+        path: str,
+        *,
+        body: Any = None,
+        params: dict[str, Any] | None = None,
+        about: str = "",
+        is_repeatable: bool = True,
     ) -> Any:
         """A request of an operation that only gateways have."""
         content = None if body is None else json.dumps(body, ensure_ascii=False).encode()
         headers = {"Content-Type": "application/json"}
         response = await self._requests.send(
-            method, path, content=content, params=params, headers=headers, about=("", about)
+            method,
+            path,
+            content=content,
+            params=params,
+            headers=headers,
+            about=("", about),
+            is_repeatable=is_repeatable,
         )
-        return response.json() if response.content else None
+        return response.json() if response.is_success and response.content else None
 
     async def history(self, id: str, limit: int) -> list[Event]:
         """What an ended invocation has reported."""

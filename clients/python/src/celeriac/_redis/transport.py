@@ -154,10 +154,17 @@ class RedisTransport(IssuesIds):
         return listing(self._link, wanted)
 
     async def ask(
-        self, method: str, path: str, *, body: Any = None, params: dict[str, Any] | None = None, about: str = ""
+        self,
+        method: str,
+        path: str,
+        *,
+        body: Any = None,
+        params: dict[str, Any] | None = None,
+        about: str = "",
+        is_repeatable: bool = True,
     ) -> Any:
         """Only a gateway answers requests."""
-        del method, body, params, about
+        del method, body, params, about, is_repeatable
         raise GatewayNeeded(self.address, path)
 
     async def history(self, id: str, limit: int) -> list[Event]:
