@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 #: Letters in one request.
 PAGE = 500
 
+#: Seconds that a page of many may take.
+LONG = 60.0
+
 
 class DeadFilter(TypedDict, total=False):
     """Which dead letters are meant. Everything that is given must hold."""
@@ -118,7 +121,7 @@ class DeadLetters:
         body = {"filter": _wire(asked), "latest": latest, "limit": PAGE}
         done = BulkRetry()
         while True:
-            page = await transport.ask("POST", "/v1/dead-letters/retry", body=body, is_repeatable=False)
+            page = await transport.ask("POST", "/v1/dead-letters/retry", body=body, is_repeatable=False, patience=LONG)
             done.matched += page["matched"]
             done.done += page["done"]
             done.refused += page["refused"]

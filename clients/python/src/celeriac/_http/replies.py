@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from ..errors import CeleriacError, Damaged
+from ..errors import BrokerUnavailable, CeleriacError, Damaged
 from . import documents, sse
 from .requests import Requests, failure
 
@@ -42,7 +42,11 @@ class Replies:
         opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._task = asyncio.ensure_future(self._run(opened))
         try:
-            await opened
+            await asyncio.wait_for(opened, self._requests.connect_timeout)
+        except asyncio.TimeoutError:
+            self._task.cancel()
+            reason = f"no answer within {self._requests.connect_timeout:g} s"
+            raise BrokerUnavailable(self._requests.address, reason) from None
         except BaseException:
             self._task.cancel()
             raise

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
 import httpx
 
 from ..errors import BrokerUnavailable, CeleriacError
+from ..transport import small_patience
 from . import problem
 
 #: The id and the task that a request is about.
 About = tuple[str, str]
 
-#: How long one answer may take, in seconds. Generous: a module of 32 MiB on a slow line is an answer too.
+#: How long the gateway may be silent within one answer, in seconds.
 RESPONSE_TIMEOUT = 30.0
+
+#: How long a request may take that carries much, in seconds: enough for 16 MiB on a slow line.
+LONG = 2 * RESPONSE_TIMEOUT
 
 #: What says that the connection broke: often one that was kept, and that the other side had closed.
 BROKEN = (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)
@@ -33,34 +38,50 @@ class Requests:
         where = httpx.URL(url)
         self.address = f"{where.scheme}://{where.netloc.decode().rpartition('@')[2]}{where.path.rstrip('/')}"
         self.connect_timeout = connect_timeout
+        self._patience = small_patience(connect_timeout)
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         timeout = httpx.Timeout(RESPONSE_TIMEOUT, connect=connect_timeout)
         # Proxies and credentials come from the caller alone, as for Redis.
         self.http = httpx.AsyncClient(base_url=self.address, headers=headers, timeout=timeout, trust_env=False)
 
     async def send(
-        self, method: str, path: str, *, about: About = ("", ""), is_repeatable: bool = True, **options: Any
+        self,
+        method: str,
+        path: str,
+        *,
+        about: About = ("", ""),
+        is_repeatable: bool = True,
+        patience: float | None = None,
+        **options: Any,
     ) -> httpx.Response:
         """The answer, or what went wrong; `about` is the id and the task that the request is about.
 
         What is repeatable is sent once more when its connection breaks: done twice it is as good as done once.
+        `patience` in seconds, else that of small requests.
         """
-        is_repeated = False
+        patience = patience or self._patience
         try:
-            try:
-                response = await self.http.request(method, path, **options)
-            except BROKEN:
-                if not is_repeatable:
-                    raise
-                is_repeated = True
-                response = await self.http.request(method, path, **options)
+            sending = self._send(method, path, is_repeatable=is_repeatable, **options)
+            response = await asyncio.wait_for(sending, patience)
         except httpx.TransportError as error:
             raise self.lost(error, is_repeatable=is_repeatable) from error
-        if is_repeated and method == "DELETE" and response.status_code == httpx.codes.NOT_FOUND:
-            # The first request has removed it, and its answer was lost.
-            return response
+        except asyncio.TimeoutError:
+            late = httpx.ReadTimeout(f"no answer within {patience:g} s")
+            raise self.lost(late, is_repeatable=is_repeatable) from None
         if response.is_error:
             raise failure(response, self.address, about)
+        return response
+
+    async def _send(self, method: str, path: str, *, is_repeatable: bool, **options: Any) -> httpx.Response:
+        try:
+            return await self.http.request(method, path, **options)
+        except BROKEN:
+            if not is_repeatable:
+                raise
+        response = await self.http.request(method, path, **options)
+        if method == "DELETE" and response.status_code == httpx.codes.NOT_FOUND:
+            # The first request has removed it, and its answer was lost.
+            return httpx.Response(httpx.codes.NO_CONTENT, request=response.request)
         return response
 
     def lost(self, error: httpx.TransportError, *, is_repeatable: bool = True) -> CeleriacError:

@@ -16,7 +16,7 @@ from ..outcome import CancelResult, Outcome
 from ..transport import IssuesIds
 from . import documents, problem, sse
 from .replies import SILENCE, Replies
-from .requests import Requests, failure
+from .requests import LONG, Requests, failure
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -60,7 +60,7 @@ class HttpTransport(IssuesIds):
         for chunk in _chunks(batch):
             stream = self._replies.client if self._replies is not None else None
             body = b'{"invocations":[' + b",".join(documents.submission(one, stream) for one in chunk) + b"]}"
-            answer = await self._requests.post("/v1/invocations/batch", body)
+            answer = await self._requests.post("/v1/invocations/batch", body, patience=LONG)
             for one, result in zip(chunk, answer["results"]):
                 if refused := result.get("problem"):
                     answers.append(problem.exception(refused, self.address, id=one.id, task=one.task.text))
@@ -90,7 +90,7 @@ class HttpTransport(IssuesIds):
                     # Nobody could be told; once the stream is back everything is read again.
                     raise BrokerUnavailable(self.address, "its stream of replies is being opened again")
                 request["waiter"] = self._replies.client
-            answer = await self._requests.post("/v1/invocations/results", json.dumps(request).encode())
+            answer = await self._requests.post("/v1/invocations/results", json.dumps(request).encode(), patience=LONG)
             told = [self._outcome(id, result) for id, result in zip(request["ids"], _until_later(answer["results"]))]
             if not told:
                 raise Damaged("an answer of the gateway", "results are missing")
@@ -119,7 +119,7 @@ class HttpTransport(IssuesIds):
         given = {**dataclasses.asdict(wanted), "states": ",".join(wanted.states) or None, "limit": CHUNK}
         params = {name: value for name, value in given.items() if value is not None}
         while True:
-            page = await self._requests.get("/v1/invocations", params=params)
+            page = await self._requests.get("/v1/invocations", params=params, patience=LONG)
             for document in page["invocations"]:
                 yield documents.status(document)
             if page.get("cursor") is None:
@@ -135,6 +135,7 @@ class HttpTransport(IssuesIds):
         params: dict[str, Any] | None = None,
         about: str = "",
         is_repeatable: bool = True,
+        patience: float | None = None,
     ) -> Any:
         """A request of an operation that only gateways have."""
         content = None if body is None else json.dumps(body, ensure_ascii=False).encode()
@@ -147,8 +148,9 @@ class HttpTransport(IssuesIds):
             headers=headers,
             about=("", about),
             is_repeatable=is_repeatable,
+            patience=patience,
         )
-        return response.json() if response.is_success and response.content else None
+        return response.json() if response.content else None
 
     async def history(self, id: str, limit: int) -> list[Event]:
         """What an ended invocation has reported."""
@@ -188,6 +190,7 @@ class HttpTransport(IssuesIds):
             headers={"Content-Type": "application/wasm"},
             params={"wait": ADMISSION_PATIENCE},
             timeout=httpx.Timeout(ADMISSION_PATIENCE + 30, connect=self._requests.connect_timeout),
+            patience=2 * ADMISSION_PATIENCE,
             about=("", name),
         )
         if response.status_code == httpx.codes.ACCEPTED:
