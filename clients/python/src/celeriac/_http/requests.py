@@ -8,9 +8,9 @@ from typing import Any
 
 import httpx
 
-from ..errors import BrokerUnavailable, CeleriacError
+from ..errors import BrokerUnavailable, BrokerUnfit, CeleriacError
 from ..transport import small_patience
-from . import problem
+from . import problem, tls
 
 #: The id and the task that a request is about.
 About = tuple[str, str]
@@ -41,8 +41,11 @@ class Requests:
         self._patience = small_patience(connect_timeout)
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         timeout = httpx.Timeout(RESPONSE_TIMEOUT, connect=connect_timeout)
+        verify = tls.context(where) if where.scheme == "https" else False
         # Proxies and credentials come from the caller alone, as for Redis.
-        self.http = httpx.AsyncClient(base_url=self.address, headers=headers, timeout=timeout, trust_env=False)
+        self.http = httpx.AsyncClient(
+            base_url=self.address, headers=headers, timeout=timeout, verify=verify, trust_env=False
+        )
 
     async def send(
         self,
@@ -87,6 +90,9 @@ class Requests:
     def lost(self, error: httpx.TransportError, *, is_repeatable: bool = True) -> CeleriacError:
         """What it means that there is no answer."""
         reason = str(error) or type(error).__name__
+        if "certificate verify failed" in reason:
+            remedy = f"name the authority that certified it: https://HOST/?{tls.AUTHORITY}=FILE, or SSL_CERT_FILE"
+            return BrokerUnfit(self.address, reason, remedy)
         if not (is_repeatable or isinstance(error, NOT_SENT)):
             reason += f"; {PERHAPS_DONE}"
         return BrokerUnavailable(self.address, reason)
