@@ -21,9 +21,17 @@ from celeriac.testing.process import free_port
 
 async def test_a_wrong_input_is_refused_with_the_name_of_the_field(gateway: str) -> None:
     async with AsyncClient(gateway) as client:
-        with pytest.raises(InvalidArgument, match="required") as caught:
+        with pytest.raises(InvalidArgument) as caught:
             await client.submit("basics/add", {"a": 1})
-        assert "/b" in caught.value.fields[0]["pointer"]
+        # Its place in the request is the client's own matter, and one sentence is enough.
+        assert caught.value.fields == [{"pointer": "/input/b", "message": '"b" is a required property'}]
+        assert str(caught.value) == '`/input/b`: "b" is a required property'
+        with pytest.raises(InvalidArgument, match=r"^2 fields are not valid: `/input/a`: .*; `/input/b`: ") as caught:
+            await client.task("basics/add").submit_all([{"a": 1, "b": 2}, {"a": "x", "b": "y"}])
+        assert "/invocations" not in str(caught.value)
+        with pytest.raises(InvalidArgument, match=r"^`/cron`: say when: ") as caught:
+            await client.schedules.put("never", "basics/noop")
+        assert str(caught.value).count("say when") == 1
 
 
 async def test_a_module_that_is_none_is_refused_with_findings(gateway: str) -> None:

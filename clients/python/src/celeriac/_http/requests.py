@@ -27,6 +27,9 @@ BROKEN = (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)
 #: What says that the request has not left.
 NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 
+#: What OpenSSL says of an answer that is not TLS, by its version.
+NO_TLS = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "record layer failure")
+
 #: Told of a request that must not be sent twice.
 PERHAPS_DONE = "what was asked for may have been done all the same: look before you ask again"
 
@@ -39,6 +42,8 @@ class Requests:
         self.address = f"{where.scheme}://{where.netloc.decode().rpartition('@')[2]}{where.path.rstrip('/')}"
         self.connect_timeout = connect_timeout
         self._patience = small_patience(connect_timeout)
+        #: Whether an HTTP server has ever answered there.
+        self._has_answered = False
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         timeout = httpx.Timeout(RESPONSE_TIMEOUT, connect=connect_timeout)
         verify = tls.context(where) if where.scheme == "https" else False
@@ -71,6 +76,7 @@ class Requests:
         except asyncio.TimeoutError:
             late = httpx.ReadTimeout(f"no answer within {patience:g} s")
             raise self.lost(late, is_repeatable=is_repeatable) from None
+        self._has_answered = True
         if response.is_error:
             raise failure(response, self.address, about)
         return response
@@ -93,6 +99,12 @@ class Requests:
         if "certificate verify failed" in reason:
             remedy = f"name the authority that certified it: https://HOST/?{tls.AUTHORITY}=FILE, or SSL_CERT_FILE"
             return BrokerUnfit(self.address, reason, remedy)
+        host = self.address.partition("//")[2]
+        if any(word in reason for word in NO_TLS):
+            return BrokerUnfit(self.address, f"it does not speak TLS ({reason})", f"write http://{host}")
+        if isinstance(error, httpx.RemoteProtocolError) and not self._has_answered:
+            # As Redis does with HTTP; but a host that ends, too.
+            reason += f" If that is a Redis, write redis://{host}"
         if not (is_repeatable or isinstance(error, NOT_SENT)):
             reason += f"; {PERHAPS_DONE}"
         return BrokerUnavailable(self.address, reason)

@@ -235,6 +235,9 @@ class Link:
         if "certificate verify failed" in text:
             remedy = "name the authority that certified it: rediss://HOST/?ssl_ca_certs=FILE, or SSL_CERT_FILE"
             return BrokerUnfit(self.address, text, remedy)
+        if isinstance(error, redis.exceptions.InvalidResponse):
+            remedy = f"write http://{self.address.partition('//')[2].partition('/')[0]} if it is a host's gateway"
+            return BrokerUnfit(self.address, f"what answers there is no Redis ({text})", remedy)
         if isinstance(error, redis.exceptions.NoPermissionError) or word == "NOPERM":
             remedy = "allow this user all commands on keys and channels `cel:*`, or use another user"
             return BrokerUnfit(self.address, text, remedy)
