@@ -178,6 +178,19 @@ def test_a_request_is_sent_as_it_was_asked_for_and_its_answer_is_kept(app: httpx
     assert seen["headers"]["X-Celeriac-Invocation"] == task["uuid"]
 
 
+def test_a_queue_that_is_full_is_a_503_and_nothing_was_accepted(app: httpx.Client, broker: str, target: Target) -> None:
+    name = fresh()
+    # Nobody serves it.
+    place = f"/app/full/taskqueues/q{name}/tasks"
+    limit = httpx.put(f"{broker}/v1/limits/queue:full.q{name}", json={"max_queue": 1}, trust_env=False)
+    assert limit.is_success
+    first = post(app, f"{target.url}/status/200/{name}", place)
+    refused = app.post(place, json={"request": {"url": f"{target.url}/status/200/{name}"}})
+    assert (refused.status_code, refused.json()["error_code"]) == (503, 200501)
+    assert "may" in refused.json()["error_detail"]
+    assert [task["id"] for task in app.get(place).json()["items"]] == [first["id"]]
+
+
 @pytest.mark.parametrize("status", [200, 202, 204, 299])
 def test_what_succeeds_is_success_not_only_up_to_302(app: httpx.Client, target: Target, status: int) -> None:
     done = ended(app, post(app, f"{target.url}/status/{status}/{fresh()}"))

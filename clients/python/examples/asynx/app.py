@@ -23,7 +23,7 @@ from forms import Namespace, NewTask
 from store import Store
 from tasks import TaskAlreadyExists, TaskNotFound, Tasks
 
-from celeriac import AsyncClient, BrokerUnavailable, InvalidArgument
+from celeriac import AsyncClient, BrokerUnavailable, InvalidArgument, Overloaded
 
 #: Code, status, and what it is called.
 PARSING = (200100, 400, "Parsing failure")
@@ -31,6 +31,7 @@ VALIDATION = (200101, 422, "Validation failure")
 NOT_FOUND = (207202, 404, "Task not found")
 EXISTS = (207203, 409, "Task already exists")
 UNAVAILABLE = (200500, 503, "Broker unavailable")
+OVERLOADED = (200501, 503, "Queue full")
 
 client = AsyncClient()
 tasks = Tasks(client, Store(os.environ.get("ASYNX_DB", "asynx.db")))
@@ -115,6 +116,12 @@ async def exists(request: Request, error: TaskAlreadyExists) -> JSONResponse:
 async def unavailable(request: Request, error: BrokerUnavailable) -> JSONResponse:
     """Nothing was accepted: the caller may try again."""
     return problem(UNAVAILABLE, request, str(error))
+
+
+@app.exception_handler(Overloaded)
+async def overloaded(request: Request, error: Overloaded) -> JSONResponse:
+    """The queue takes no more. Nothing was accepted: the caller may try again when some have run."""
+    return problem(OVERLOADED, request, str(error))
 
 
 if __name__ == "__main__":

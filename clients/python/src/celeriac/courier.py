@@ -10,15 +10,7 @@ import logging
 import weakref
 from typing import TYPE_CHECKING
 
-from .errors import (
-    BrokerUnavailable,
-    BrokerUnfit,
-    CeleriacError,
-    ClientClosed,
-    Damaged,
-    Overloaded,
-    QueueFull,
-)
+from .errors import BrokerUnavailable, BrokerUnfit, CeleriacError, ClientClosed, Damaged, Overloaded
 from .options import now_ms
 from .outbox import Entry, Refused, aged
 
@@ -38,7 +30,7 @@ BATCH = 500
 BACK_OFF = (0.05, 2.0)
 
 #: What says nothing about the invocation: it is handed in again.
-NOT_NOW = (BrokerUnavailable, BrokerUnfit, ClientClosed, Damaged, Overloaded, QueueFull)
+NOT_NOW = (BrokerUnavailable, BrokerUnfit, ClientClosed, Damaged, Overloaded)
 
 
 class Courier:

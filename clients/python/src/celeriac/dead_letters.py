@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 #: Letters in one request.
 PAGE = 500
 
+#: Seconds that a page of many may take.
+LONG = 60.0
+
 
 class DeadFilter(TypedDict, total=False):
     """Which dead letters are meant. Everything that is given must hold."""
@@ -95,7 +98,9 @@ class DeadLetters:
     async def retry(self, id: str, input: Any = ..., *, latest: bool = False) -> Handle[Any]:
         """Hands it in once more, with its own input or another.
 
-        It runs the module that failed; with `latest` what the task's name points to now.
+        It runs the module that failed; with `latest` what the task's name points to now. Where the gateway takes the
+        request and its answer is lost, it is not asked again: that is `BrokerUnavailable`, and when `get` then raises
+        `NoDeadLetter` it was done.
         """
         body: dict[str, Any] = {"latest": latest}
         if input is not ...:
@@ -105,16 +110,19 @@ class DeadLetters:
             else:
                 data = base64.b64encode(payload.data).decode()
                 body |= {"input_base64": data, "content_type": payload.content_type}
-        answer = await self._ask("POST", id, "/retry", body)
+        answer = await self._ask("POST", id, "/retry", body, is_repeatable=False)
         return self._client.handle(answer["id"])
 
     async def retry_matching(self, *, latest: bool = False, **asked: Unpack[DeadFilter]) -> BulkRetry:
-        """Hands in once more all that the filter asks for, which must say something. Takes the scope `admin`."""
+        """Hands in once more all that the filter asks for, which must say something. Takes the scope `admin`.
+
+        `BrokerUnavailable` when an answer is lost: then some were retried, and another call goes on with the others.
+        """
         transport = (await self._client.open()).transport
         body = {"filter": _wire(asked), "latest": latest, "limit": PAGE}
         done = BulkRetry()
         while True:
-            page = await transport.ask("POST", "/v1/dead-letters/retry", body=body)
+            page = await transport.ask("POST", "/v1/dead-letters/retry", body=body, is_repeatable=False, patience=LONG)
             done.matched += page["matched"]
             done.done += page["done"]
             done.refused += page["refused"]
@@ -141,9 +149,12 @@ class DeadLetters:
                 return
             params["cursor"] = page["cursor"]
 
-    async def _ask(self, method: str, id: str, action: str = "", body: Any = None) -> Any:
+    async def _ask(
+        self, method: str, id: str, action: str = "", body: Any = None, *, is_repeatable: bool = True
+    ) -> Any:
         transport = (await self._client.open()).transport
-        return await transport.ask(method, f"/v1/dead-letters/{check_id(id)}{action}", body=body, about=id)
+        path = f"/v1/dead-letters/{check_id(id)}{action}"
+        return await transport.ask(method, path, body=body, about=id, is_repeatable=is_repeatable)
 
 
 def _wire(asked: DeadFilter) -> dict[str, Any]:

@@ -131,10 +131,6 @@ class Expired(TaskFailed):
     """The invocation was not started in time."""
 
 
-class Overloaded(TaskFailed):
-    """There was no room for the invocation: try later, or give its queue more hosts."""
-
-
 #: What is raised for which code; any other is a plain `TaskFailed`.
 BY_CODE: dict[str, type[TaskFailed]] = {
     "out_of_fuel": OutOfFuel,
@@ -144,7 +140,6 @@ BY_CODE: dict[str, type[TaskFailed]] = {
     "skipped": Skipped,
     "dependency_failed": DependencyFailed,
     "expired": Expired,
-    "overloaded": Overloaded,
 }
 
 
@@ -251,8 +246,12 @@ class NotUnique(Conflict):
         super().__init__(f"unique key `{key}` is held by invocation {existing}: {remedy}", key, existing)
 
 
-class QueueFull(CeleriacError):
-    """A queue takes no more: nothing of this invocation was accepted, and it is not tried again by itself."""
+class Overloaded(CeleriacError):
+    """There is no room at this moment: nothing of this invocation was accepted, and it is not tried again by itself."""
+
+
+class QueueFull(Overloaded):
+    """A queue takes no more: `depth` invocations wait in `queue`, and `limit` may."""
 
     def __init__(self, queue: str, depth: int, limit: int) -> None:
         remedy = (

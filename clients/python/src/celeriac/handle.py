@@ -87,7 +87,7 @@ class Handle(Generic[T]):
 
     async def ready(self) -> bool:
         """Whether it has ended. Asks the broker when this process has not been told."""
-        slot = await self.subscribed()
+        slot = await self._client.session().within_patience(self.subscribed())
         return slot.answer is not None
 
     def done(self) -> bool:

@@ -11,7 +11,7 @@ import logging
 import weakref
 from typing import TYPE_CHECKING
 
-from .errors import BrokerUnavailable, CeleriacError
+from .errors import BrokerUnavailable, CeleriacError, Overloaded
 from .outcome import Outcome
 
 if TYPE_CHECKING:
@@ -212,7 +212,7 @@ class Mailbox:
             batch = list(self._stale)[:RECHECK_BATCH]
             try:
                 answers = await self._transport.outcomes(batch, is_waiting=True)
-            except BrokerUnavailable:
+            except (BrokerUnavailable, Overloaded):
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, 2.0)
                 continue

@@ -145,14 +145,21 @@ class Schedules:
         return Schedule.read(await self._ask("POST", name, "/resume"))
 
     async def run_now(self, name: str) -> Handle[Any]:
-        """Submits now what it would submit, paused or not."""
-        answer = await self._ask("POST", name, "/run")
+        """Submits now what it would submit, paused or not.
+
+        Where the gateway takes the request and its answer is lost, it is not asked again: that is `BrokerUnavailable`,
+        and the schedule's `runs` tell whether it was done.
+        """
+        answer = await self._ask("POST", name, "/run", is_repeatable=False)
         return self._client.handle(answer["id"])
 
-    async def _ask(self, method: str, name: str, action: str = "", body: Any = None) -> Any:
+    async def _ask(
+        self, method: str, name: str, action: str = "", body: Any = None, *, is_repeatable: bool = True
+    ) -> Any:
         check_name("schedule name", name)
         transport = (await self._client.open()).transport
-        return await transport.ask(method, f"/v1/schedules/{name}{action}", body=body, about=name)
+        path = f"/v1/schedules/{name}{action}"
+        return await transport.ask(method, path, body=body, about=name, is_repeatable=is_repeatable)
 
 
 class SyncSchedules:

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ._redis.transport import RedisTransport
 from .courier import Courier
 from .errors import BrokerUnavailable, ClientClosed, InvalidArgument
 from .mailbox import Mailbox
 from .submitter import Submitter
+from .transport import small_patience
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
     from .mailbox import Slot
     from .outbox import Outbox
     from .transport import Answer, Submission, Transport
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,14 @@ class Session:
                         raise
                     await asyncio.sleep(pause)
                     pause = min(pause * 2, 0.5)
+
+    async def within_patience(self, answering: Coroutine[Any, Any, T]) -> T:
+        """What a small command answers, or that the broker does not."""
+        patience = small_patience(self._settings.connect_timeout)
+        try:
+            return await asyncio.wait_for(answering, patience)
+        except asyncio.TimeoutError:
+            raise BrokerUnavailable(self.transport.address, f"no answer within {patience:g} s") from None
 
     async def reach(self) -> None:
         """As `open`; with an outbox a broker that is away is no error, as long as ids can be made."""

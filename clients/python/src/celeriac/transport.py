@@ -30,6 +30,15 @@ class Submission:
     is_awaited: bool = True
 
 
+#: Seconds that the answer to a small command may take at least: also a server that is well may be busy for a moment.
+LEAST_PATIENCE = 1.0
+
+
+def small_patience(connect_timeout: float) -> float:
+    """Seconds within which a small command is answered, with connecting and repeating it, or the broker is away."""
+    return max(connect_timeout, LEAST_PATIENCE)
+
+
 #: What became of a submission: the id of the invocation that it is (another's, where one of its keys leads there), or
 #: why it was refused.
 Answer = str | CeleriacError
@@ -66,7 +75,7 @@ class IssuesIds:
 
 
 class Transport(Protocol):
-    """A way to a broker. Every call may be repeated; a lost connection is mended by itself."""
+    """A way to a broker. Calls may be repeated unless they say otherwise; a lost connection is mended by itself."""
 
     #: Where it leads, without credentials.
     address: str
@@ -106,9 +115,21 @@ class Transport(Protocol):
         """Every invocation that is asked for. One that changes meanwhile may come twice."""
 
     async def ask(
-        self, method: str, path: str, *, body: Any = None, params: dict[str, Any] | None = None, about: str = ""
+        self,
+        method: str,
+        path: str,
+        *,
+        body: Any = None,
+        params: dict[str, Any] | None = None,
+        about: str = "",
+        is_repeatable: bool = True,
+        patience: float | None = None,
     ) -> Any:
-        """A request that only a gateway answers, as hosts work out what it needs; `about` names its subject."""
+        """A request that only a gateway answers, as hosts work out what it needs; `about` names its subject.
+
+        `patience` in seconds, where it is no small one. What is not repeatable is not sent again once it may have
+        reached the gateway: then the error says so.
+        """
 
     async def history(self, id: str, limit: int) -> list[Event]:
         """What an invocation has reported so far, at most `limit` of the newest, oldest first."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import httpx
+
 from ..errors import (
     BrokerUnavailable,
     BrokerUnfit,
     CeleriacError,
     Damaged,
-    Failure,
     IdempotencyConflict,
     InvalidArgument,
     ModuleRefused,
@@ -23,6 +24,7 @@ from ..errors import (
     NotUnique,
     Overloaded,
     PayloadTooLarge,
+    QueueFull,
     ResultExpired,
 )
 
@@ -46,12 +48,14 @@ def exception(problem: dict[str, Any], address: str, *, id: str = "", task: str 
         "unfit": lambda: BrokerUnfit(address, detail, "see `celeriac doctor`"),
         "unavailable": lambda: BrokerUnavailable(address, detail),
         "timeout": lambda: BrokerUnavailable(address, detail),
-        "overloaded": lambda: Overloaded(Failure("overloaded", detail, retryable=True), code="overloaded", id=id),
+        "overloaded": lambda: _overloaded(detail, problem, address),
         "damaged": lambda: Damaged("what was asked for", detail),
         "refused": lambda: ModuleRefused(problem.get("findings") or []),
-        "invalid": lambda: InvalidArgument.told(_with_fields(detail, problem), problem.get("errors") or []),
+        "invalid": lambda: _invalid(detail, problem),
         "too_large": lambda: PayloadTooLarge.told(detail),
     }
+    if code == "no_route" and (path := httpx.URL(address).path) not in ("", "/"):
+        return _off_the_path(address, path)
     if code in made:
         error: CeleriacError = made[code]()
         return error
@@ -73,7 +77,38 @@ def _key(text: str) -> str:
     return found[1] if found else ""
 
 
-def _with_fields(detail: str, problem: dict[str, Any]) -> str:
-    """The message with each field that is wrong, where the gateway names some."""
-    fields = [f"{error.get('pointer') or 'input'}: {error.get('message', '')}" for error in problem.get("errors") or []]
-    return "; ".join([detail, *fields])
+#: How a gateway tells of a full queue that does not give its name and numbers as members.
+FULL = re.compile(r"queue `(.*)` is overloaded: (\d+) invocations wait in it and (\d+) may")
+
+
+def _overloaded(detail: str, problem: dict[str, Any], address: str) -> Overloaded:
+    """A queue that is full, or a gateway that has too much to do."""
+    if "queue" in problem:
+        return QueueFull(problem["queue"], problem["depth"], problem["limit"])
+    if full := FULL.match(detail):
+        return QueueFull(full[1], int(full[2]), int(full[3]))
+    return Overloaded(f"the gateway at {address} is overloaded: {detail}")
+
+
+#: The place of an invocation in a request: a caller knows its own only.
+PLACE = re.compile(r"/invocations/\d+(?=/)")
+
+
+def _invalid(detail: str, problem: dict[str, Any]) -> InvalidArgument:
+    """Each field that is wrong, where the gateway names some; its sentence too, unless it says no more than a field."""
+    fields = [{**error, "pointer": PLACE.sub("", error.get("pointer") or "")} for error in problem.get("errors") or []]
+    message = "; ".join(f"`{field['pointer'] or '/'}`: {field.get('message', '')}" for field in fields)
+    if not any(field.get("message", "") in detail for field in fields):
+        detail = PLACE.sub("", detail)
+        message = f"{detail}: {message}" if message else detail
+    return InvalidArgument.told(message, fields)
+
+
+def _off_the_path(address: str, path: str) -> BrokerUnfit:
+    """That the gateway is not where the URL says."""
+    without = address.removesuffix(path.rstrip("/"))
+    if path.rstrip("/") == "/v1":
+        remedy = f"write {without}: the client itself puts `/v1` behind it"
+    else:
+        remedy = f"write {without}, or the path from which a proxy leads to the gateway"
+    return BrokerUnfit(address, f"a gateway answers there, and has nothing at the path `{path}`", remedy)

@@ -42,7 +42,11 @@ class Replies:
         opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._task = asyncio.ensure_future(self._run(opened))
         try:
-            await opened
+            await asyncio.wait_for(opened, self._requests.connect_timeout)
+        except asyncio.TimeoutError:
+            self._task.cancel()
+            reason = f"no answer within {self._requests.connect_timeout:g} s"
+            raise BrokerUnavailable(self._requests.address, reason) from None
         except BaseException:
             self._task.cancel()
             raise
@@ -81,7 +85,7 @@ class Replies:
                 async for event in sse.read(response.aiter_lines()):
                     yield event
         except httpx.TransportError as error:
-            raise BrokerUnavailable(self._requests.address, str(error) or type(error).__name__) from error
+            raise self._requests.lost(error) from error
 
     def _take(self, event: sse.ServerEvent) -> None:
         data = json.loads(event.data)

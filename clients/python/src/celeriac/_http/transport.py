@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import itertools
 import json
 from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from ..errors import BrokerUnavailable, CeleriacError, ResultTimeout
+from ..errors import BrokerUnavailable, CeleriacError, Damaged, ResultTimeout
 from ..ids import Namespace
 from ..outcome import CancelResult, Outcome
 from ..transport import IssuesIds
 from . import documents, problem, sse
 from .replies import SILENCE, Replies
-from .requests import Requests, failure
+from .requests import LONG, Requests, failure
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
 
     from ..listing import Wanted
     from ..outcome import Event, Status
@@ -59,7 +60,7 @@ class HttpTransport(IssuesIds):
         for chunk in _chunks(batch):
             stream = self._replies.client if self._replies is not None else None
             body = b'{"invocations":[' + b",".join(documents.submission(one, stream) for one in chunk) + b"]}"
-            answer = await self._requests.post("/v1/invocations/batch", body)
+            answer = await self._requests.post("/v1/invocations/batch", body, patience=LONG)
             for one, result in zip(chunk, answer["results"]):
                 if refused := result.get("problem"):
                     answers.append(problem.exception(refused, self.address, id=one.id, task=one.task.text))
@@ -89,13 +90,20 @@ class HttpTransport(IssuesIds):
                     # Nobody could be told; once the stream is back everything is read again.
                     raise BrokerUnavailable(self.address, "its stream of replies is being opened again")
                 request["waiter"] = self._replies.client
-            answer = await self._requests.post("/v1/invocations/results", json.dumps(request).encode())
-            for id, result in zip(request["ids"], answer["results"]):
-                if "problem" in result:
-                    answers.append(problem.exception(result["problem"], self.address, id=id))
-                else:
-                    answers.append(documents.outcome(result["ended"]) if "ended" in result else None)
+            answer = await self._requests.post("/v1/invocations/results", json.dumps(request).encode(), patience=LONG)
+            told = [self._outcome(id, result) for id, result in zip(request["ids"], _until_later(answer["results"]))]
+            if not told:
+                raise Damaged("an answer of the gateway", "results are missing")
+            answers += told
         return answers
+
+    def _outcome(self, id: str, result: dict[str, Any]) -> Outcome | CeleriacError | None:
+        if "problem" in result:
+            return problem.exception(result["problem"], self.address, id=id)
+        try:
+            return documents.outcome(result["ended"]) if "ended" in result else None
+        except Damaged as error:
+            return error
 
     async def status(self, id: str) -> Status:
         """Where an invocation stands."""
@@ -111,7 +119,7 @@ class HttpTransport(IssuesIds):
         given = {**dataclasses.asdict(wanted), "states": ",".join(wanted.states) or None, "limit": CHUNK}
         params = {name: value for name, value in given.items() if value is not None}
         while True:
-            page = await self._requests.get("/v1/invocations", params=params)
+            page = await self._requests.get("/v1/invocations", params=params, patience=LONG)
             for document in page["invocations"]:
                 yield documents.status(document)
             if page.get("cursor") is None:
@@ -119,13 +127,28 @@ class HttpTransport(IssuesIds):
             params["cursor"] = page["cursor"]
 
     async def ask(
-        self, method: str, path: str, *, body: Any = None, params: dict[str, Any] | None = None, about: str = ""
+        self,
+        method: str,
+        path: str,
+        *,
+        body: Any = None,
+        params: dict[str, Any] | None = None,
+        about: str = "",
+        is_repeatable: bool = True,
+        patience: float | None = None,
     ) -> Any:
         """A request of an operation that only gateways have."""
         content = None if body is None else json.dumps(body, ensure_ascii=False).encode()
         headers = {"Content-Type": "application/json"}
         response = await self._requests.send(
-            method, path, content=content, params=params, headers=headers, about=("", about)
+            method,
+            path,
+            content=content,
+            params=params,
+            headers=headers,
+            about=("", about),
+            is_repeatable=is_repeatable,
+            patience=patience,
         )
         return response.json() if response.content else None
 
@@ -167,6 +190,7 @@ class HttpTransport(IssuesIds):
             headers={"Content-Type": "application/wasm"},
             params={"wait": ADMISSION_PATIENCE},
             timeout=httpx.Timeout(ADMISSION_PATIENCE + 30, connect=self._requests.connect_timeout),
+            patience=2 * ADMISSION_PATIENCE,
             about=("", name),
         )
         if response.status_code == httpx.codes.ACCEPTED:
@@ -179,6 +203,11 @@ class HttpTransport(IssuesIds):
         record: dict[str, Any] = await self._requests.get(f"/v1/modules/{module}", about=("", module))
         manifest: dict[str, Any] = record.get("manifest", record)
         return manifest
+
+
+def _until_later(results: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """What an answer tells: at the first `later` the outputs before have filled it."""
+    return itertools.takewhile(lambda result: "later" not in result, results)
 
 
 def _chunks(batch: list[Submission]) -> list[list[Submission]]:

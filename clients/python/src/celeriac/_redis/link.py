@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import socket
 from collections import deque
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import redis.exceptions
@@ -18,14 +19,21 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from ..errors import BrokerUnavailable, BrokerUnfit, CeleriacError, Damaged, InvalidArgument
+from ..transport import small_patience
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
     from .scripts import Script
 
 Argument = str | bytes | int
 
-#: How long one answer may take. Generous: a module of 32 MiB on a slow line is an answer too.
+#: How long one answer may take, in seconds, before its connection is given up. Generous: 8 MiB on a slow line are an
+#: answer too.
 RESPONSE_TIMEOUT = 30.0
+
+#: How long a command may take that carries much, in seconds: enough to be sent on a second connection, too.
+LONG = 2 * RESPONSE_TIMEOUT
 
 #: How soon a silent connection is probed: one that only listens would not notice that its server is gone.
 KEEPALIVE = 15
@@ -34,36 +42,51 @@ KEEPALIVE = 15
 LOST = (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError, OSError, EOFError)
 
 
+@dataclass
+class Sent:
+    """A command that has not been answered."""
+
+    answer: asyncio.Future[Any]
+    #: Gives the connection up when there is no answer.
+    late: asyncio.TimerHandle | None = None
+
+    def end(self) -> asyncio.Future[Any]:
+        """Who is to be told."""
+        if self.late is not None:
+            self.late.cancel()
+        return self.answer
+
+
 class Pipe:
     """One connection that many callers use at once: answers come in the order of the commands."""
 
     def __init__(self, connection: AbstractConnection) -> None:
         self._connection = connection
         self._sending = asyncio.Lock()
-        self._pending: deque[asyncio.Future[Any]] = deque()
+        #: What is to be answered, in the order of the commands.
+        self._pending: deque[Sent] = deque()
         self.is_lost = False
         self._reader = asyncio.ensure_future(self._read())
 
     async def run(self, *command: Argument) -> Any:
         """Sends a command and awaits its answer, which may be an error of the server's."""
         loop = asyncio.get_running_loop()
-        answer: asyncio.Future[Any] = loop.create_future()
+        sent = Sent(loop.create_future())
         packed = self._connection.pack_command(*command)
         async with self._sending:
             if self.is_lost:
                 raise redis.exceptions.ConnectionError("the connection is closed")
-            self._pending.append(answer)
+            self._pending.append(sent)
             try:
                 await self._connection.send_packed_command(packed, check_health=False)
             except LOST as error:
                 self.close(error)
                 raise
-        # A late answer would be taken for the next one's: the connection is given up with it.
-        late = loop.call_later(RESPONSE_TIMEOUT, self.close, redis.exceptions.TimeoutError("no answer in time"))
-        try:
-            return await answer
-        finally:
-            late.cancel()
+        if not sent.answer.done():
+            # A caller that stops waiting does not stop this: it notices a server that is gone without a word.
+            late = redis.exceptions.TimeoutError("no answer in time")
+            sent.late = loop.call_later(RESPONSE_TIMEOUT, self.close, late)
+        return await sent.answer
 
     async def _read(self) -> None:
         try:
@@ -72,7 +95,7 @@ class Pipe:
                     answer = await self._connection.read_response(timeout=float("inf"))
                 except redis.exceptions.ResponseError as error:
                     answer = error
-                waiting = self._pending.popleft()
+                waiting = self._pending.popleft().end()
                 if waiting.done():
                     continue
                 if isinstance(answer, Exception):
@@ -87,7 +110,7 @@ class Pipe:
         self.is_lost = True
         self._reader.cancel()
         while self._pending:
-            waiting = self._pending.popleft()
+            waiting = self._pending.popleft().end()
             if not waiting.done():
                 waiting.set_exception(reason)
         hang_up(self._connection)
@@ -115,6 +138,7 @@ class Link:
 
     def __init__(self, url: str, connect_timeout: float) -> None:
         self._connect_timeout = connect_timeout
+        self._patience = small_patience(connect_timeout)
         try:
             self._pool = ConnectionPool.from_url(
                 url,
@@ -149,22 +173,32 @@ class Link:
             raise self.error(error) from error
         return connection
 
-    async def run(self, *command: Argument) -> Any:
-        """Runs a command on the shared connection."""
+    async def run(self, *command: Argument, patience: float | None = None) -> Any:
+        """Runs a command on the shared connection; `patience` in seconds, else that of small commands."""
         try:
-            return await self._attempt(*command)
+            return await self._within(patience or self._patience, self._attempt(*command))
         except redis.exceptions.RedisError as error:
             raise self.error(error) from error
 
-    async def call(self, script: Script, *args: Argument) -> Any:
+    async def call(self, script: Script, *args: Argument, patience: float | None = None) -> Any:
         """Runs a script on the shared connection; loads it first where the server does not have it."""
         try:
-            try:
-                return await self._attempt("EVALSHA", script.sha, 1, PREFIX, *args)
-            except redis.exceptions.NoScriptError:
-                return await self._attempt("EVAL", script.source, 1, PREFIX, *args)
+            return await self._within(patience or self._patience, self._eval(script, *args))
         except redis.exceptions.RedisError as error:
             raise self.error(error, f"what `{script.name}` needs") from error
+
+    async def _within(self, patience: float, answering: Coroutine[Any, Any, Any]) -> Any:
+        """The answer, with whatever connecting and sending it once more takes, or that there is none in time."""
+        try:
+            return await asyncio.wait_for(answering, patience)
+        except asyncio.TimeoutError:
+            raise self.unavailable(f"no answer within {patience:g} s") from None
+
+    async def _eval(self, script: Script, *args: Argument) -> Any:
+        try:
+            return await self._attempt("EVALSHA", script.sha, 1, PREFIX, *args)
+        except redis.exceptions.NoScriptError:
+            return await self._attempt("EVAL", script.source, 1, PREFIX, *args)
 
     async def close(self) -> None:
         """Closes the shared connection."""
@@ -201,6 +235,9 @@ class Link:
         if "certificate verify failed" in text:
             remedy = "name the authority that certified it: rediss://HOST/?ssl_ca_certs=FILE, or SSL_CERT_FILE"
             return BrokerUnfit(self.address, text, remedy)
+        if isinstance(error, redis.exceptions.InvalidResponse):
+            remedy = f"write http://{self.address.partition('//')[2].partition('/')[0]} if it is a host's gateway"
+            return BrokerUnfit(self.address, f"what answers there is no Redis ({text})", remedy)
         if isinstance(error, redis.exceptions.NoPermissionError) or word == "NOPERM":
             remedy = "allow this user all commands on keys and channels `cel:*`, or use another user"
             return BrokerUnfit(self.address, text, remedy)

@@ -18,6 +18,7 @@ from ..names import SYSTEM_QUEUE
 from ..once import fingerprint
 from ..options import PRIORITIES, times
 from .callbacks import followers, look
+from .link import LONG
 from .scripts import script
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ async def _send(link: Link, chunk: list[Submission], client: str) -> list[Answer
             after(options) if options else "",
         )
     ends = (RETENTION, REPLY_TTL_MS, REPLY_CAP)
-    refused = await link.call(script("submit"), *ends, len(targets), *heads, *items)
+    refused = await link.call(script("submit"), *ends, len(targets), *heads, *items, patience=LONG)
     answers: list[Answer] = [submission.id for submission in chunk]
     for number, reason in zip(refused[::2], refused[1::2]):
         answers[number - 1] = refusal(chunk[number - 1], reason)

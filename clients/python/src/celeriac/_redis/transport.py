@@ -23,7 +23,7 @@ from ..names import module_ref
 from ..outcome import CancelResult, Outcome, Status
 from ..transport import IssuesIds
 from . import records
-from .link import PREFIX, Link
+from .link import LONG, PREFIX, Link
 from .listener import Listener
 from .listing import listing
 from .replies import Replies
@@ -48,6 +48,9 @@ OUTCOME_BYTES = 8 << 20
 
 #: The largest module that hosts take unless they are told otherwise.
 MODULE_BYTES = 32 << 20
+
+#: Seconds that an upload may take: a module of that size on a slow line.
+UPLOAD = 300.0
 
 #: Bytes that nobody admits within this time go; seconds.
 UNADMITTED = 3600
@@ -116,7 +119,7 @@ class RedisTransport(IssuesIds):
         answers: list[Outcome | CeleriacError | None] = []
         while len(answers) < len(ids):
             chunk = ids[len(answers) : len(answers) + CHUNK]
-            flat = await self._link.call(script("outcomes"), waiter, OUTCOME_BYTES, *chunk)
+            flat = await self._link.call(script("outcomes"), waiter, OUTCOME_BYTES, *chunk, patience=LONG)
             if not flat:
                 raise Damaged("an answer of Redis", "outcomes are missing")
             # A call reads at least one, and as many as its bytes allow.
@@ -154,16 +157,24 @@ class RedisTransport(IssuesIds):
         return listing(self._link, wanted)
 
     async def ask(
-        self, method: str, path: str, *, body: Any = None, params: dict[str, Any] | None = None, about: str = ""
+        self,
+        method: str,
+        path: str,
+        *,
+        body: Any = None,
+        params: dict[str, Any] | None = None,
+        about: str = "",
+        is_repeatable: bool = True,
+        patience: float | None = None,
     ) -> Any:
         """Only a gateway answers requests."""
-        del method, body, params, about
+        del method, body, params, about, is_repeatable, patience
         raise GatewayNeeded(self.address, path)
 
     async def history(self, id: str, limit: int) -> list[Event]:
         """What an invocation has reported so far."""
         await self._require(id)
-        entries = await self._link.run("XREVRANGE", f"{PREFIX}e:{id}", "+", "-", "COUNT", limit)
+        entries = await self._link.run("XREVRANGE", f"{PREFIX}e:{id}", "+", "-", "COUNT", limit, patience=LONG)
         return [records.event(id, entry) for entry in reversed(entries)]
 
     async def watch(self, id: str, after: str | None) -> AsyncIterator[Event]:
@@ -176,7 +187,7 @@ class RedisTransport(IssuesIds):
             await self._require(id)
             while True:
                 notice.clear()
-                entries = await self._link.run("XRANGE", key, f"({cursor}", "+", "COUNT", 100)
+                entries = await self._link.run("XRANGE", key, f"({cursor}", "+", "COUNT", 100, patience=LONG)
                 for entry in entries:
                     event = records.event(id, entry)
                     cursor = event.cursor
@@ -191,7 +202,7 @@ class RedisTransport(IssuesIds):
         digest = hashlib.sha256(module).hexdigest()
         key = f"{PREFIX}w:{digest}"
         # NX and GT, so that a published module never starts to expire.
-        if await self._link.run("SET", key, module, "NX", "EX", UNADMITTED) is None:
+        if await self._link.run("SET", key, module, "NX", "EX", UNADMITTED, patience=UPLOAD) is None:
             await self._link.run("EXPIRE", key, UNADMITTED, "GT")
         return None
 
