@@ -1,6 +1,6 @@
 """Writes docs/parity.md: what users of other systems can do, and the test that proves each row.
 
-    python3 tests/parity/parity.py            writes the page; fails when a named test does not exist
+    python3 tests/parity/parity.py            writes the page; fails when a named test does not exist, or a number has no row
     python3 tests/parity/parity.py --check    fails when the page is stale, or a named test does not exist
     python3 tests/parity/parity.py --run      runs every named test, too, and fails when one does not pass
 
@@ -20,6 +20,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 ROWS = Path(__file__).parent / "rows.toml"
 PAGE = ROOT / "docs/parity.md"
+CONFORMANCE = ROOT / "broker/tests/conformance"
 
 HEAD = """# Parity
 
@@ -36,17 +37,45 @@ says what is missing.
 """
 
 
+#: The rows that there are.
+NUMBERS = range(1, 76)
+
+#: What makes a function of Rust a test. Other attributes and comments may stand between it and the function.
+RUST_TEST = r"#\[(?:tokio::)?test(?:\([^]]*\))?\]\s*(?:(?:#\[[^]]*\]|//[^\n]*)\s*)*(?:async\s+)?fn {test}\b"
+
+
 def exists(name: str) -> bool:
-    """Whether `file::test` is a test."""
+    """Whether `file::test` is a test, and not some function of that name."""
     file, _, test = name.partition("::")
     path = ROOT / file
-    if not path.is_file():
+    if not path.is_file() or not test.isidentifier():
         return False
     text = path.read_text()
     if path.suffix == ".py":
-        return re.search(rf"^(async )?def {test}\(", text, re.MULTILINE) is not None
-    # The attribute may have others between it and the function; conformance cases are functions that a list names.
-    return re.search(rf"fn {test}\b", text) is not None
+        return test.startswith("test_") and re.search(rf"^(async )?def {test}\(", text, re.MULTILINE) is not None
+    if path.parent == CONFORMANCE:
+        # A case that no engine is asked to pass proves nothing.
+        cases = re.findall(r"^\s+(\w+::\w+),$", (CONFORMANCE / "mod.rs").read_text(), re.MULTILINE)
+        return f"{path.stem}::{test}" in cases and re.search(rf"fn {test}\b", text) is not None
+    return re.search(RUST_TEST.replace("{test}", test), text) is not None
+
+
+def numbers(text: str) -> list[int]:
+    """The rows that `39–43, 46` names."""
+    found = []
+    for part in text.split(","):
+        first, _, last = part.partition("–")
+        found += range(int(first), int(last or first) + 1)
+    return found
+
+
+def miscounted(rows: list[dict]) -> list[str]:
+    """What is wrong with the numbers of the rows: each must be there, once."""
+    named = [number for row in rows for number in numbers(row["rows"])]
+    absent = [f"{number} has no row" for number in NUMBERS if number not in named]
+    double = [f"{number} has {named.count(number)} rows" for number in sorted(set(named)) if named.count(number) > 1]
+    strange = [f"{number} is no number of a row" for number in sorted(set(named)) if number not in NUMBERS]
+    return absent + double + strange
 
 
 def page(rows: list[dict]) -> str:
@@ -103,7 +132,10 @@ def main() -> int:
     unproved = [row["rows"] for row in rows if not row["tests"] and "missing" not in row]
     for row in unproved:
         print(f"row {row} has neither a test nor says what is missing", file=sys.stderr)
-    if absent or unproved:
+    wrong = miscounted(rows)
+    for problem in wrong:
+        print(f"number {problem}: correct {ROWS.relative_to(ROOT)}", file=sys.stderr)
+    if absent or unproved or wrong:
         return 1
     fresh = page(rows)
     if "--check" in sys.argv:

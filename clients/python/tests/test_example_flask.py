@@ -21,6 +21,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 from celeriac import Client
 from celeriac.testing import Host, RedisServer
+from celeriac.testing.process import free_port
 
 PICTURES = ROOT / "docs/images"
 
@@ -158,9 +159,54 @@ def test_the_status_is_there_for_clients_that_ask(url: str) -> None:
         while (document := http.get(place).json())["state"] != "succeeded":
             assert document["state"] in ("queued", "running")
         assert document["result"] == {"steps": 20, "cancelled": False}
-        for unknown in ("01890a5d-ac96-774b-bcce-b302099a8057", "nonsense"):
-            answer = http.get(f"/status/{unknown}")
-            assert (answer.status_code, answer.json()["state"]) == (404, "unknown")
+
+
+def test_what_nobody_knows_is_not_found_before_a_stream_begins(url: str) -> None:
+    with httpx.Client(base_url=url) as http:
+        for place in ("status", "events"):
+            for unknown in ("01890a5d-ac96-774b-bcce-b302099a8057", "zzz"):
+                answer = http.get(f"/{place}/{unknown}")
+                assert (answer.status_code, answer.json()["state"]) == (404, "unknown")
+                assert unknown in answer.json()["status"]
+
+
+def test_seconds_that_are_no_number_are_refused_and_shown(browser: webdriver.Chrome, url: str) -> None:
+    for wrong in ("x", "", "nan", "1e999"):
+        answer = httpx.post(url + "/longtask", data={"seconds": wrong})
+        assert answer.status_code == 400
+        assert "seconds" in answer.json()["status"]
+    browser.get(url)
+    field = browser.find_element(By.ID, "seconds")
+    field.clear()
+    field.send_keys("x")
+    browser.find_element(By.ID, "start").click()
+    until(browser, lambda browser: browser.find_elements(By.CSS_SELECTOR, ".task.failed"))
+    assert newest(browser).find_element(By.CLASS_NAME, "state").text == "seconds is not a number"
+
+
+def test_a_mail_that_cannot_be_sent_is_said_on_the_page(browser: webdriver.Chrome, stage: str) -> None:
+    # The broker of this one has no module `mail`.
+    with running("flask/app.py", broker=stage) as url:
+        answer = httpx.post(url, data={"email": "somebody@example.org", "submit": "Send"})
+        assert answer.status_code == 503
+        browser.get(url)
+        field = browser.find_element(By.NAME, "email")
+        # It may hold the address of another test: cookies know no ports.
+        field.clear()
+        field.send_keys("somebody@example.org")
+        browser.find_element(By.CSS_SELECTOR, 'button[value="Send"]').click()
+        [note] = until(browser, lambda browser: browser.find_elements(By.CSS_SELECTOR, ".note.failed"))
+        assert note.text.startswith("No mail was sent: there is no module `mail`")
+        assert browser.find_element(By.NAME, "email").get_attribute("value") == "somebody@example.org"
+
+
+def test_a_broker_that_is_away_is_said_on_the_page(browser: webdriver.Chrome) -> None:
+    with running("flask/app.py", broker=f"redis://127.0.0.1:{free_port()}/") as url:
+        assert httpx.post(url + "/longtask", timeout=30).status_code == 503
+        browser.get(url)
+        browser.find_element(By.ID, "start").click()
+        until(browser, lambda browser: browser.find_elements(By.CSS_SELECTOR, ".task.failed"))
+        assert "does not answer" in newest(browser).find_element(By.CLASS_NAME, "state").text
 
 
 def test_pictures_are_in_the_documentation() -> None:

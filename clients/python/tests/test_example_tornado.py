@@ -14,6 +14,7 @@ import pytest
 from applications import example, running
 
 from celeriac import AsyncClient, State
+from celeriac.testing.process import free_port
 
 
 @pytest.fixture(scope="module")
@@ -73,10 +74,34 @@ async def test_the_older_styles_work_too(url: str) -> None:
             assert abs(answer.json()["pi"] - 3.14) < 0.05
 
 
-async def test_a_failure_is_an_error_of_the_request(url: str) -> None:
+STYLES = ("/long", "/yielding", "/callback")
+
+
+@pytest.mark.parametrize("style", STYLES)
+async def test_a_failure_is_an_error_of_the_request(url: str, style: str) -> None:
     async with httpx.AsyncClient(base_url=url, timeout=30) as http:
-        answer = await http.get("/long", params={"samples": 0})
+        answer = await http.get(style, params={"samples": 0})
         assert answer.status_code == 422
+        assert "samples" in answer.json()["error"]
+        assert answer.json()["kind"]
+
+
+@pytest.mark.parametrize("style", STYLES)
+async def test_what_is_no_number_is_a_bad_request(url: str, style: str) -> None:
+    async with httpx.AsyncClient(base_url=url, timeout=30) as http:
+        for query in ({"samples": "abc"}, {"samples": "-1"}, {}):
+            answer = await http.get(style, params=query)
+            assert answer.status_code == 400
+            assert "samples" in answer.json()["error"]
+
+
+@pytest.mark.parametrize("style", STYLES)
+async def test_a_broker_that_is_away_is_said(style: str) -> None:
+    with running("tornado/app.py", broker=f"redis://127.0.0.1:{free_port()}/", ready="/quick") as url:
+        async with httpx.AsyncClient(base_url=url, timeout=30) as http:
+            answer = await http.get(style, params={"samples": 1})
+            assert answer.status_code == 503
+            assert "does not answer" in answer.json()["error"]
 
 
 async def test_a_client_that_leaves_stops_the_task(stage: str, url: str) -> None:

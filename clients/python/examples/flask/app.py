@@ -9,6 +9,7 @@ process neither runs them nor knows their secrets.
 from __future__ import annotations
 
 import json
+import math
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,19 @@ from flask import (
     url_for,
 )
 
-from celeriac import Client, State, SyncHandle, TaskFailed, UnknownInvocation
+from celeriac import (
+    BrokerUnavailable,
+    CeleriacError,
+    Client,
+    InvalidArgument,
+    NoSuchModule,
+    NoSuchTask,
+    QueueFull,
+    State,
+    SyncHandle,
+    TaskFailed,
+    UnknownInvocation,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,6 +54,21 @@ send_mail = client.task("mail/send")
 long_task = client.task("basics/sleep")
 
 
+def status_of(error: CeleriacError) -> int:
+    """The status that says what went wrong: an id that nobody knows, what was sent, or what it needs to run."""
+    if isinstance(error, UnknownInvocation) or (isinstance(error, InvalidArgument) and error.what == "invocation id"):
+        return 404
+    if isinstance(error, InvalidArgument):
+        return 400
+    return 503 if isinstance(error, (BrokerUnavailable, NoSuchModule, NoSuchTask, QueueFull)) else 500
+
+
+@app.errorhandler(CeleriacError)
+def failed(error: CeleriacError) -> tuple[Response, int]:
+    """Whatever a view did not expect, as JSON that the page shows."""
+    return jsonify({"state": "unknown", "status": error.message}), status_of(error)
+
+
 @app.get("/")
 def index() -> str:
     """The page."""
@@ -48,7 +76,7 @@ def index() -> str:
 
 
 @app.post("/")
-def mail() -> BaseResponse:
+def mail() -> BaseResponse | tuple[str, int]:
     """Sends a mail now or in a minute."""
     email = session["email"] = request.form["email"]
     message = {
@@ -57,38 +85,47 @@ def mail() -> BaseResponse:
         "subject": "Hello from Flask",
         "text": "This is a test message, sent from a task in the background.",
     }
-    if request.form["submit"] == "Send":
-        handle = send_mail.delay(message)
-        flash(f"Sending a mail to {email}")
-    else:
-        handle = send_mail.apply_async(message, countdown=60)
-        flash(f"A mail to {email} will be sent in one minute")
+    try:
+        if request.form["submit"] == "Send":
+            handle = send_mail.delay(message)
+            flash(f"Sending a mail to {email}")
+        else:
+            handle = send_mail.apply_async(message, countdown=60)
+            flash(f"A mail to {email} will be sent in one minute")
+    except CeleriacError as error:
+        # Nothing was sent: the page says so, with the address still in its form.
+        flash(f"No mail was sent: {error.message}", "failed")
+        return render_template("index.html", email=email), status_of(error)
     session["mail"] = handle.id
     return redirect(url_for("index"))
 
 
 @app.post("/longtask")
-def start() -> tuple[Response, int, dict[str, str]]:
+def start() -> tuple[Response, int] | tuple[Response, int, dict[str, str]]:
     """Starts the long task: `202` with the place where its state is."""
-    handle = long_task.delay(seconds=float(request.form.get("seconds", 3)), steps=20)
+    try:
+        seconds = float(request.form.get("seconds", 3))
+    except ValueError:
+        return jsonify({"state": "unknown", "status": "seconds is not a number"}), 400
+    if not math.isfinite(seconds):
+        return jsonify({"state": "unknown", "status": "seconds is not finite"}), 400
+    handle = long_task.delay(seconds=seconds, steps=20)
     places = {"status": url_for("status", id=handle.id), "events": url_for("events", id=handle.id)}
     return jsonify(places), 202, {"Location": places["status"]}
 
 
 @app.get("/status/<id>")
-def status(id: str) -> Response | tuple[Response, int]:
-    """The state of a task, by its id, from whichever process."""
-    try:
-        return jsonify(state_of(client.handle(id)))
-    except (UnknownInvocation, ValueError) as error:
-        # An id that nobody knows is not a task that waits for ever.
-        return jsonify({"state": "unknown", "status": str(error)}), 404
+def status(id: str) -> Response:
+    """The state of a task, by its id, from whichever process. One that nobody knows is no task that waits for ever."""
+    return jsonify(state_of(client.handle(id)))
 
 
 @app.get("/events/<id>")
 def events(id: str) -> Response:
     """The same as a stream, as it happens: the browser does not ask again and again."""
     handle = client.handle(id)
+    # Before the stream begins: then its status is sent, and cannot say any more that nobody knows this id.
+    handle.status()
 
     def stream() -> Iterator[str]:
         for progress in handle.progress():
