@@ -26,6 +26,7 @@ mod openapi;
 mod operations;
 mod payload;
 mod problem;
+mod repeat;
 mod result;
 mod schedules;
 mod sse;
