@@ -166,6 +166,26 @@ async fn an_input_that_does_not_fit_is_refused_with_its_field_before_it_is_store
         "{problem}"
     );
 
+    // What is for people names the same place as what is for programs.
+    for (input, place) in [
+        (json!({"a": 1, "b": "x"}), "/input/b"),
+        (json!([]), "/input"),
+    ] {
+        let one = json!({"task": "basics/add", "input": input});
+        let alone = http.post("/v1/invocations", &one).await?.json()?;
+        let batch = json!({"invocations": [one]});
+        let batch = http.post("/v1/invocations/batch", &batch).await?.json()?;
+        let within = &batch["results"][0]["problem"];
+        for (problem, place) in [
+            (&alone, place.to_owned()),
+            (within, format!("/invocations/0{place}")),
+        ] {
+            assert_eq!(problem["errors"][0]["pointer"], place, "{problem}");
+            let detail = problem["detail"].as_str().context("detail")?;
+            assert!(detail.starts_with(&format!("`{place}`: ")), "{detail}");
+        }
+    }
+
     let batch = json!({"invocations": [{"task": "basics/noop"}, wrong, {"task": "basics/none"}]});
     let results = http.post("/v1/invocations/batch", &batch).await?.json()?;
     assert!(results["results"][0]["id"].is_string());
