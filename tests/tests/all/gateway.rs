@@ -210,6 +210,67 @@ async fn an_input_that_does_not_fit_is_refused_with_its_field_before_it_is_store
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_word_that_a_query_has_not_is_refused_and_nothing_is_done() -> Result<()> {
+    let stage = Stage::embedded().await?;
+    let (_host, http) = host(&stage, &[]).await?;
+    stage.push(&["basics"]).await?;
+    let id = stage.client.broker().namespace().issue(0);
+    let body = json!({"task": "basics/noop", "id": id}).to_string();
+    for (method, path, word, known) in [
+        ("POST", "/v1/invocations?wiat=3", "wiat", "`wait`"),
+        ("POST", "/v1/invocations?wait=3&Wait=3", "Wait", "`wait`"),
+        ("POST", "/v1/invocations/batch?wait=3", "wait", "none"),
+        ("PUT", "/v1/modules/basics?wiat=3", "wiat", "`wait`"),
+        (
+            "POST",
+            "/v1/invocations/ID/cancel?child=true",
+            "child",
+            "`children`",
+        ),
+        ("POST", "/v1/schedules/beat/run?wiat=3", "wiat", "`wait`"),
+        ("POST", "/v1/dead-letters/ID/retry?wiat=3", "wiat", "`wait`"),
+        ("GET", "/v1/invocations?state=failed", "state", "`states`"),
+        (
+            "HEAD",
+            "/v1/invocations/ID/result?w%61it=0&x",
+            "x",
+            "`wait`",
+        ),
+        ("GET", "/v1/invocations/ID/output?wiat=3", "wiat", "`wait`"),
+        (
+            "GET",
+            "/v1/invocations/ID/events?kind=result",
+            "kind",
+            "`kinds`",
+        ),
+        ("GET", "/v1/replies?kinds=result", "kinds", "none"),
+        ("GET", "/v1/modules?limit=3", "limit", "none"),
+        ("GET", "/v1/schedules?after=a", "after", "`cursor`"),
+        ("GET", "/v1/dead-letters?code=trap", "code", "`codes`"),
+        ("DELETE", "/v1/modules/basics?force=1", "force", "none"),
+    ] {
+        let path = path.replace("ID", &id.to_string());
+        let json = [("content-type", "application/json")];
+        let answer = http.send(method, &path, &json, body.as_bytes()).await?;
+        assert_eq!(answer.status, 400, "{method} {path}");
+        if method == "HEAD" {
+            continue;
+        }
+        let problem = answer.json()?;
+        let detail = problem["detail"].as_str().context("detail")?;
+        assert_eq!(problem["code"], "malformed", "{path}");
+        assert!(
+            detail.contains(&format!("`{word}`")) && detail.contains(known),
+            "{path}: {detail}"
+        );
+    }
+    let listed = http.get("/v1/invocations?task=basics").await?.json()?;
+    assert_eq!(listed["invocations"], json!([]), "nothing was stored");
+    assert_eq!(http.get("/v1/modules/basics?").await?.status, 200);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn events_come_in_order_and_go_on_after_the_last_that_was_seen() -> Result<()> {
     for stage in [Stage::embedded().await?, Stage::redis(AofMode::Off).await?] {
         let (_host, http) = host(&stage, &[]).await?;
