@@ -348,11 +348,12 @@ pub trait Broker: Debug + Send + Sync + 'static {
     /// `NoSchedule`.
     async fn set_schedule_paused(&self, name: &str, is_paused: bool) -> Result<(), BrokerError>;
 
-    /// Submits now what a schedule would submit, paused or not, whatever runs. Its next time stays.
+    /// Submits now, as the invocation `id`, what a schedule would submit, paused or not, whatever runs. Its next time
+    /// stays. The same id again is the same run.
     ///
     /// # Errors
-    /// `NoSchedule`, `NoModule`, `NoTask`.
-    async fn run_schedule(&self, name: &str) -> Result<InvocationId, BrokerError>;
+    /// `NoSchedule`, `NoModule`, `NoTask`, `Overloaded`.
+    async fn run_schedule(&self, name: &str, id: InvocationId) -> Result<(), BrokerError>;
 
     // ---- operations ---------------------------------------------------------------------------
 

@@ -116,8 +116,9 @@ pub struct Retry {
 }
 
 impl Retry {
-    /// Names what takes the place of dead letter `id`, in the store and for good; whoever asks submits it and looks at the
-    /// answer with `accepted`. None: there is no such dead letter.
+    /// Names what takes the place of dead letter `id`, in the store and for good: `fresh`, or what an earlier retry that was not
+    /// brought to its end has named. Whoever asks submits it and looks at the answer with `accepted`. None: there is no such
+    /// dead letter.
     ///
     /// # Errors
     /// `UnfitParent`: its input refers to what has not come; `NotFound`, `Expired`, `Unavailable`.
@@ -125,9 +126,9 @@ impl Retry {
         self,
         broker: &dyn Broker,
         id: InvocationId,
+        fresh: InvocationId,
     ) -> Result<Option<Submission>, BrokerError> {
         let (status, request) = (broker.status(id).await?, broker.request(id).await?);
-        let fresh = broker.namespace().issue(0);
         let Some(successor) = broker.claim_dead_letter(id, fresh).await? else {
             return Ok(None);
         };

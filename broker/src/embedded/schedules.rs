@@ -158,12 +158,19 @@ fn resume(tx: &mut Tx<'_>, name: &str) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Submits what a schedule would submit, now.
-pub(super) async fn run(broker: &EmbeddedBroker, name: &str) -> Result<InvocationId, BrokerError> {
-    let (name, id) = (name.to_owned(), broker.namespace.issue(0));
+/// Submits what a schedule would submit, now, as `id`.
+pub(super) async fn run(
+    broker: &EmbeddedBroker,
+    name: &str,
+    id: InvocationId,
+) -> Result<(), BrokerError> {
+    let name = name.to_owned();
     let terms = Terms::of(broker);
     let run = move |tx: &mut Tx<'_>| {
         let record = must_read(tx, &name)?;
+        if record.has_run(id) {
+            return Ok(());
+        }
         let submission = record.schedule.submission_as(id);
         let ready = submit::prepare(&terms, submission)?;
         for answer in submit::write_all(tx, vec![ready])? {
@@ -180,7 +187,7 @@ pub(super) async fn run(broker: &EmbeddedBroker, name: &str) -> Result<Invocatio
                 id: Some(id),
             },
         )?;
-        Ok(id)
+        Ok(())
     };
     broker.writer.run(run).await
 }

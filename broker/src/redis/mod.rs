@@ -526,8 +526,8 @@ impl Broker for RedisBroker {
         schedules::set_paused(self, name, is_paused).await
     }
 
-    async fn run_schedule(&self, name: &str) -> Result<InvocationId, BrokerError> {
-        schedules::run(self, name).await
+    async fn run_schedule(&self, name: &str, id: InvocationId) -> Result<(), BrokerError> {
+        schedules::run(self, name, id).await
     }
 
     async fn queues(&self) -> Result<Vec<QueueStats>, BrokerError> {

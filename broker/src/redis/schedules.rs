@@ -7,7 +7,7 @@ use super::{
     connection::Link,
     key, reply_ttl_ms,
     script::{FIRE, SCHEDULE_CHANGE, SCHEDULE_PUT, SCHEDULES},
-    submit::Chunk,
+    submit::{Chunk, overloaded},
     value::{self, damaged},
 };
 use crate::{
@@ -116,11 +116,17 @@ pub(super) struct Scene<'a> {
     pub(super) retention: &'a str,
 }
 
-/// Submits what a schedule would submit, now.
-pub(super) async fn run(broker: &RedisBroker, name: &str) -> Result<InvocationId, BrokerError> {
+/// Submits what a schedule would submit, now, as `id`.
+pub(super) async fn run(
+    broker: &RedisBroker,
+    name: &str,
+    id: InvocationId,
+) -> Result<(), BrokerError> {
     for _ in 0..TRIES {
         let (now, record) = get_at(broker, name).await?;
-        let id = broker.namespace.issue(0);
+        if record.has_run(id) {
+            return Ok(());
+        }
         let firing = Firing {
             record: &record,
             times: &[(now, id)],
@@ -134,11 +140,13 @@ pub(super) async fn run(broker: &RedisBroker, name: &str) -> Result<InvocationId
             retention: &retention,
         };
         let task = || record.schedule.task.clone();
-        return match fire(scene, &firing).await?.as_str() {
-            "" => continue,
-            "n" => Err(BrokerError::NoModule(task().module)),
-            "t" => Err(BrokerError::NoTask(task())),
-            _ => Ok(id),
+        let told = fire(scene, &firing).await?;
+        return match (told.as_str(), told.strip_prefix('x')) {
+            ("", _) => continue,
+            ("n", _) => Err(BrokerError::NoModule(task().module)),
+            ("t", _) => Err(BrokerError::NoTask(task())),
+            (_, Some(why)) => Err(overloaded(why).unwrap_or_else(|| contended(broker, name))),
+            (_, None) => Ok(()),
         };
     }
     Err(contended(broker, name))

@@ -276,8 +276,7 @@ fn add_target(call: &mut Call, task: &TaskRef, queue: &str) {
 }
 
 /// Why a queue takes no more, as `submit.lua` says it.
-fn overloaded(reason: &::redis::Value) -> Option<BrokerError> {
-    let reason = value::text(reason.clone())?;
+pub(super) fn overloaded(reason: &str) -> Option<BrokerError> {
     let mut parts = reason.splitn(3, ' ');
     let (depth, limit) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
     let queue = parts.next()?.to_owned();
@@ -302,7 +301,7 @@ fn refuse(chunk: &Chunk, number: &::redis::Value, reason: &::redis::Value, answe
         }
         return;
     }
-    if let Some(overloaded) = overloaded(reason) {
+    if let Some(overloaded) = value::text(reason.clone()).as_deref().and_then(overloaded) {
         if let Some(answer) = answers.get_mut(item.index) {
             *answer = Err(overloaded);
         }

@@ -108,6 +108,11 @@ impl ScheduleRecord {
         plan.fires.splice(..0, self.waiting_ms);
         Ok(plan)
     }
+
+    /// Whether one of its last runs is the invocation `id`.
+    pub(crate) fn has_run(&self, id: InvocationId) -> bool {
+        self.runs.iter().any(|run| run.id == Some(id))
+    }
 }
 
 /// One time that a schedule came to.

@@ -214,6 +214,8 @@ macro_rules! suite {
                 schedules::runs_overlap_where_they_may,
                 schedules::what_is_paused_does_not_fire_and_what_is_resumed_does,
                 schedules::runs_now_when_somebody_asks,
+                schedules::a_run_that_is_asked_for_again_is_the_same,
+                schedules::a_run_that_has_no_room_is_refused,
                 schedules::what_is_removed_fires_no_more,
                 schedules::putting_again_changes_what_is_different,
                 schedules::the_module_is_the_one_that_the_name_points_to_when_it_fires,

@@ -27,7 +27,8 @@ fn edited(input: &'static str) -> Retry {
 
 /// Retries a letter as clients do; its successor.
 async fn retry(kit: &Kit, id: InvocationId, retry: Retry) -> Result<InvocationId, BrokerError> {
-    let claimed = retry.claim(kit.client.as_ref(), id).await?;
+    let fresh = kit.client.namespace().issue(0);
+    let claimed = retry.claim(kit.client.as_ref(), id, fresh).await?;
     let submission = claimed.expect("it is no dead letter");
     let answers = kit.client.submit(vec![submission.clone()]).await;
     let answer = answers.unwrap().pop().unwrap();

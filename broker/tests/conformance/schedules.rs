@@ -6,8 +6,8 @@ use std::{
 };
 
 use celeriac_broker::{
-    BrokerError, CatchUp, InvocationId, Options, Overlap, Payload, Put, Reserve, Run, RunResult,
-    Schedule, State, Timing, When,
+    BrokerError, CatchUp, InvocationId, Limit, Options, Overlap, Payload, Put, Reserve, Run,
+    RunResult, Schedule, State, Timing, When,
 };
 
 use super::kit::{Handle, Kit, LONG, SHORT_LEASE, eventually, publish, request, within};
@@ -41,6 +41,17 @@ async fn put(kit: &Kit, schedule: &Schedule) -> Put {
 
 async fn runs(kit: &Kit) -> Vec<Run> {
     kit.client.schedule("beat").await.unwrap().runs
+}
+
+fn fresh(kit: &Kit) -> InvocationId {
+    kit.client.namespace().issue(0)
+}
+
+/// Asks for a run now.
+async fn run(kit: &Kit) -> InvocationId {
+    let id = fresh(kit);
+    kit.client.run_schedule("beat", id).await.unwrap();
+    id
 }
 
 fn count(runs: &[Run], result: RunResult) -> usize {
@@ -294,15 +305,48 @@ pub(crate) async fn runs_now_when_somebody_asks(kit: Kit) {
     put(&kit, &schedule).await;
     let next = kit.client.schedule("beat").await.unwrap().next_ms;
     kit.client.set_schedule_paused("beat", true).await.unwrap();
-    let first = kit.client.run_schedule("beat").await.unwrap();
+    let first = run(&kit).await;
     kit.client.set_schedule_paused("beat", false).await.unwrap();
-    let second = kit.client.run_schedule("beat").await.unwrap();
+    let second = run(&kit).await;
     assert_eq!(kit.take_all().await, [first, second]);
     let record = kit.client.schedule("beat").await.unwrap();
     assert_eq!(record.next_ms, next, "asking changes no time");
     let ids: Vec<_> = record.runs.iter().map(|run| run.id).collect();
     assert_eq!(ids, [Some(second), Some(first)]);
     assert_eq!(count(&record.runs, RunResult::Manual), 2);
+}
+
+pub(crate) async fn a_run_that_is_asked_for_again_is_the_same(kit: Kit) {
+    put(&kit, &yearly()).await;
+    let id = run(&kit).await;
+    kit.client.run_schedule("beat", id).await.unwrap();
+    assert_eq!(kit.take_all().await, [id]);
+    assert_eq!(runs(&kit).await.len(), 1);
+    // Also when so many others came after it that it is noted no more.
+    for _ in 0..20 {
+        run(&kit).await;
+    }
+    assert!(runs(&kit).await.iter().all(|run| run.id != Some(id)));
+    assert_eq!(kit.take_all().await.len(), 20);
+    kit.client.run_schedule("beat", id).await.unwrap();
+    assert_eq!(kit.take_all().await, []);
+}
+
+pub(crate) async fn a_run_that_has_no_room_is_refused(kit: Kit) {
+    put(&kit, &yearly()).await;
+    let limit = Limit {
+        max_queue: Some(1),
+        ..Limit::default()
+    };
+    let scope = "queue:default".parse().unwrap();
+    kit.client.set_limit(&scope, Some(&limit)).await.unwrap();
+    let first = run(&kit).await;
+    let refused = kit.client.run_schedule("beat", fresh(&kit)).await;
+    assert!(
+        matches!(&refused, Err(BrokerError::Overloaded { queue, depth: 1, limit: 1 }) if queue == "default"),
+        "{refused:?}"
+    );
+    assert_eq!(kit.take_all().await, [first]);
 }
 
 pub(crate) async fn what_is_removed_fires_no_more(kit: Kit) {
@@ -320,7 +364,7 @@ pub(crate) async fn what_is_removed_fires_no_more(kit: Kit) {
         kit.client.remove_schedule("beat").await,
         kit.client.set_schedule_paused("beat", true).await,
         kit.client.set_schedule_paused("beat", false).await,
-        kit.client.run_schedule("beat").await.map(drop),
+        kit.client.run_schedule("beat", fresh(&kit)).await,
     ] {
         assert!(matches!(gone, Err(BrokerError::NoSchedule(_))), "{gone:?}");
     }
@@ -335,7 +379,7 @@ pub(crate) async fn putting_again_changes_what_is_different(kit: Kit) {
     let before = kit.client.schedule("beat").await.unwrap();
     assert_eq!(put(&kit, &yearly()).await, Put::Unchanged);
     assert_eq!(kit.client.schedule("beat").await.unwrap(), before);
-    kit.client.run_schedule("beat").await.unwrap();
+    run(&kit).await;
     // The time stays where the timing does, and runs stay anyway.
     let mut changed = yearly();
     changed.overlap = Overlap::Skip;
@@ -357,9 +401,9 @@ pub(crate) async fn putting_again_changes_what_is_different(kit: Kit) {
 
 pub(crate) async fn the_module_is_the_one_that_the_name_points_to_when_it_fires(kit: Kit) {
     put(&kit, &yearly()).await;
-    kit.client.run_schedule("beat").await.unwrap();
+    run(&kit).await;
     let moved = publish(&kit.client, "text", b"module text, the second").await;
-    kit.client.run_schedule("beat").await.unwrap();
+    run(&kit).await;
     let digests = [kit.take().await.digest, kit.take().await.digest];
     assert_eq!(digests, [Some(kit.digest), Some(moved)]);
 }
@@ -370,7 +414,7 @@ pub(crate) async fn a_task_that_is_missing_is_noted_and_stops_nothing(kit: Kit) 
     schedule.task = "nowhere/run".parse().unwrap();
     put(&kit, &schedule).await;
     eventually(async || count(&runs(&kit).await, RunResult::NoModule) >= 2).await;
-    let asked = kit.client.run_schedule("beat").await;
+    let asked = kit.client.run_schedule("beat", fresh(&kit)).await;
     assert!(matches!(asked, Err(BrokerError::NoModule(_))), "{asked:?}");
     // As soon as it is there, it runs.
     publish(&kit.client, "nowhere", b"module nowhere").await;

@@ -53,8 +53,23 @@ impl Client {
         id: InvocationId,
         retry: Retry,
     ) -> Result<Option<InvocationId>, Error> {
+        let fresh = self.shared.broker.namespace().issue(0);
+        self.retry_dead_letter_as(id, fresh, retry).await
+    }
+
+    /// The same, as the invocation `fresh`: an id made for this store that no invocation has. An earlier retry that was not
+    /// brought to its end is ended instead, and the answer is its id.
+    ///
+    /// # Errors
+    /// `Error::Broker`: what cannot be submitted stays a dead letter.
+    pub async fn retry_dead_letter_as(
+        &self,
+        id: InvocationId,
+        fresh: InvocationId,
+        retry: Retry,
+    ) -> Result<Option<InvocationId>, Error> {
         let broker = &self.shared.broker;
-        let Some(submission) = retry.claim(broker.as_ref(), id).await? else {
+        let Some(submission) = retry.claim(broker.as_ref(), id, fresh).await? else {
             return Ok(None);
         };
         let answer = match self.shared.submitter.submit(submission.clone()).await {

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use celeriac_broker::{Put, Schedule, ScheduleRecord};
+use celeriac_broker::{InvocationId, Put, Schedule, ScheduleRecord};
 use serde::Serialize;
 
 use crate::{Client, Error, Handle};
@@ -115,9 +115,19 @@ impl Schedules<'_> {
     /// Submits now what it would submit.
     ///
     /// # Errors
-    /// `Error::Broker` with `NoSchedule`, `NoModule` or `NoTask`.
+    /// `Error::Broker` with `NoSchedule`, `NoModule`, `NoTask` or `Overloaded`.
     pub async fn run(&self, name: &str) -> Result<Handle, Error> {
-        let id = self.client.broker().run_schedule(name).await?;
+        let id = self.client.broker().namespace().issue(0);
+        self.run_as(name, id).await
+    }
+
+    /// The same, as the invocation `id`, which must be made for this store. The same id again is the same run, so that a
+    /// caller who got no answer may ask again.
+    ///
+    /// # Errors
+    /// `Error::Broker` with `NoSchedule`, `NoModule`, `NoTask` or `Overloaded`.
+    pub async fn run_as(&self, name: &str, id: InvocationId) -> Result<Handle, Error> {
+        self.client.broker().run_schedule(name, id).await?;
         Ok(self.client.handle(id))
     }
 

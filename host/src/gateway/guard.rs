@@ -13,18 +13,21 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 
-use super::{api::Api, body, problem::Problem, tokens::Scope};
+use super::{api::Api, body, problem::Problem, tokens::Scope, words::Words};
 
 /// What the guard of a group of routes knows.
 #[derive(Clone, Debug)]
 pub(crate) struct Guard {
     pub(crate) api: Arc<Api>,
     pub(crate) scope: Scope,
+    pub(crate) words: Arc<Words>,
 }
 
 /// Lets a request pass, or answers with what it lacks.
 pub(crate) async fn guard(State(guard): State<Guard>, request: Request, next: Next) -> Response {
-    match admit(&guard, request.headers()).await {
+    // What there is to say is told to those alone who may ask.
+    let admitted = admit(&guard, request.headers()).await;
+    match admitted.and_then(|()| guard.words.check(&request)) {
         Ok(()) => next.run(request).await,
         Err(problem) => {
             body::discard(request.into_body()).await;
@@ -33,7 +36,7 @@ pub(crate) async fn guard(State(guard): State<Guard>, request: Request, next: Ne
     }
 }
 
-async fn admit(Guard { api, scope }: &Guard, headers: &HeaderMap) -> Result<(), Problem> {
+async fn admit(Guard { api, scope, .. }: &Guard, headers: &HeaderMap) -> Result<(), Problem> {
     if api.is_open {
         return match is_local(headers, &api.origins) {
             true => Ok(()),

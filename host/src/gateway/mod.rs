@@ -6,8 +6,8 @@
 //!
 //! # Layout
 //! - [`Gateway`]: from start to drain; `listener` has the socket, `tls` the certificate.
-//! - `guard` and [`tokens`]: who may do what. `body`, `extract`, `input`: what is taken. `problem`: what is refused, and how.
-//! - `submit`, `result`, `list`, `bulk`, `sse`, `modules`, `schedules`, `dead`, `operations`, `control`, `limits`: the requests. `openapi`: the document about them.
+//! - `guard` and [`tokens`]: who may do what. `body`, `extract`, `words`, `input`: what is taken. `problem`: what is refused, and how.
+//! - `submit`, `repeat`, `result`, `list`, `bulk`, `sse`, `modules`, `schedules`, `dead`, `operations`, `control`, `limits`: the requests. `openapi`: the document about them.
 
 mod api;
 mod body;
@@ -26,12 +26,14 @@ mod openapi;
 mod operations;
 mod payload;
 mod problem;
+mod repeat;
 mod result;
 mod schedules;
 mod sse;
 mod submit;
 mod tls;
 pub mod tokens;
+mod words;
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -56,6 +58,7 @@ use self::{
     problem::Problem,
     tls::Tls,
     tokens::Scope,
+    words::Words,
 };
 use crate::process::Alarm;
 
@@ -267,17 +270,20 @@ fn health() -> Routes {
 }
 
 fn router(api: &Arc<Api>) -> Router {
+    let document = openapi();
+    let words = Arc::new(Words::of(&document));
     let mut routes = Router::new().nest("/v1", Router::from(health()));
     for scope in Scope::ALL {
         let guard_of_scope = Guard {
             api: api.clone(),
             scope,
+            words: words.clone(),
         };
         let guarded = Router::from(group(scope));
         let guarded = guarded.route_layer(from_fn_with_state(guard_of_scope, guard));
         routes = routes.merge(Router::new().nest("/v1", guarded));
     }
-    let document = openapi().to_string();
+    let document = document.to_string();
     let json = [(header::CONTENT_TYPE, "application/json")];
     let routes = routes
         .merge(Router::from(health()))

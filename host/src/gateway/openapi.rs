@@ -76,10 +76,12 @@ pub(super) fn document(openapi: &utoipa::openapi::OpenApi) -> Value {
     bound(&mut document);
     exclude_both_inputs(&mut document);
     leave_open(&mut document);
-    if let Some(schema) = document.pointer_mut(OPTIONAL_BODY)
-        && let Some(object) = schema.pointer("/oneOf/0").cloned()
-    {
-        *schema = object;
+    for pointer in OPTIONAL_BODIES {
+        if let Some(schema) = document.pointer_mut(pointer)
+            && let Some(object) = schema.pointer("/oneOf/0").cloned()
+        {
+            *schema = object;
+        }
     }
     if let Some(pattern) = document.pointer_mut("/components/schemas/Backoff/pattern") {
         *pattern = BACKOFF.into();
@@ -92,9 +94,11 @@ pub(super) fn document(openapi: &utoipa::openapi::OpenApi) -> Value {
     document
 }
 
-/// A body that may be left out, which derived schemas take for one that may be null.
-const OPTIONAL_BODY: &str =
-    "/paths/~1v1~1dead-letters~1{id}~1retry/post/requestBody/content/application~1json/schema";
+/// Bodies that may be left out, which derived schemas take for such that may be null.
+const OPTIONAL_BODIES: &[&str] = &[
+    "/paths/~1v1~1dead-letters~1{id}~1retry/post/requestBody/content/application~1json/schema",
+    "/paths/~1v1~1schedules~1{name}~1run/post/requestBody/content/application~1json/schema",
+];
 
 /// A back-off as it is written, for authors' manifests as for callers.
 const BACKOFF: &str = r"^([0-9.]+(d|h|m|s|ms))+(, ?([0-9.]+(d|h|m|s|ms))+)*$|^exponential\(([0-9.]+(d|h|m|s|ms))+, ?([0-9.]+(d|h|m|s|ms))+\)$";

@@ -83,6 +83,15 @@ pub(crate) struct Document {
     /// The invocation that has the key.
     #[serde(skip_serializing_if = "Option::is_none")]
     existing: Option<InvocationId>,
+    /// The queue that takes no more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    queue: Option<String>,
+    /// How many wait in that queue.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    depth: Option<u64>,
+    /// How many may wait in it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    limit: Option<u64>,
 }
 
 /// What is wrong with one field.
@@ -116,16 +125,15 @@ impl Problem {
             findings: Vec::new(),
             failure: None,
             existing: None,
+            queue: None,
+            depth: None,
+            limit: None,
         }))
     }
 
     /// Fields that are not valid.
     pub(crate) fn fields(errors: Vec<FieldError>) -> Self {
-        let detail = match errors.as_slice() {
-            [error] => format!("`{}`: {}", error.pointer, error.message),
-            errors => format!("{} fields are not valid", errors.len()),
-        };
-        let mut problem = Self::new("invalid", detail);
+        let mut problem = Self::new("invalid", told(&errors));
         problem.0.errors = errors;
         problem
     }
@@ -172,12 +180,16 @@ impl Problem {
         }
     }
 
-    /// The same, with `pointer` before each of its fields.
+    /// The same, with `pointer` before each of its fields: in `errors` as in `detail`.
     #[must_use]
     pub(crate) fn within(mut self, pointer: &str) -> Self {
+        if self.0.errors.is_empty() {
+            return self;
+        }
         for error in &mut self.0.errors {
             error.pointer.insert_str(0, pointer);
         }
+        self.0.detail = told(&self.0.errors);
         self
     }
 
@@ -187,6 +199,15 @@ impl Problem {
 
     fn status(&self) -> StatusCode {
         StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+}
+
+/// What is wrong with fields, for people. What is wrong with the whole body has no field to name.
+fn told(errors: &[FieldError]) -> String {
+    match errors {
+        [error] if error.pointer.is_empty() => error.message.clone(),
+        [error] => format!("`{}`: {}", error.pointer, error.message),
+        errors => format!("{} fields are not valid", errors.len()),
     }
 }
 
@@ -210,6 +231,17 @@ impl From<BrokerError> for Problem {
             | BrokerError::NotUnique { existing, .. } => {
                 let mut problem = Self::new(code, error.to_string());
                 problem.0.existing = Some(*existing);
+                problem
+            }
+            BrokerError::Overloaded {
+                queue,
+                depth,
+                limit,
+            } => {
+                let mut problem = Self::new(code, error.to_string());
+                problem.0.queue = Some(queue.clone());
+                problem.0.depth = Some(*depth);
+                problem.0.limit = Some(*limit);
                 problem
             }
             _ => Self::new(code, error.to_string()),
@@ -265,6 +297,20 @@ mod tests {
             let row = row.unwrap_or_else(|| panic!("{code} is not in the table"));
             assert!(row.contains(&format!("| {} |", status.as_u16())), "{row}");
         }
+    }
+
+    #[test]
+    fn detail_names_the_field_as_errors_do() {
+        let problem = Problem::field("/b", "too large").within("/input");
+        let problem = problem.within("/invocations/3").into_document();
+        assert_eq!(problem.errors[0].pointer, "/invocations/3/input/b");
+        assert_eq!(problem.detail, "`/invocations/3/input/b`: too large");
+        let whole = Problem::field("", "not an object");
+        assert_eq!(whole.clone().into_document().detail, "not an object");
+        let input = whole.within("/input").into_document();
+        assert_eq!(input.detail, "`/input`: not an object");
+        let other = Problem::new("no_task", "there is none").within("/input");
+        assert_eq!(other.into_document().detail, "there is none");
     }
 
     #[test]

@@ -46,14 +46,16 @@ const PUSHED_BYTES: usize = 256 << 10;
 pub(crate) struct Follow {
     /// The id of the last event that was seen; the header `Last-Event-ID` goes before it.
     after: Option<String>,
-    /// Which events to send, with commas between: `progress`, `log`, `chunk`, `result`; left out: all.
+    /// Which events to send, with commas between: `progress`, `log`, `chunk`, `result`; left out: all. Without `result`
+    /// the end is told by an event `end`, which says nothing more.
     #[param(pattern = "^(progress|log|chunk|result)(,(progress|log|chunk|result))*$")]
     kinds: Option<String>,
 }
 
 /// What an invocation reports, as it comes
 ///
-/// Events `progress`, `log`, `chunk`, and at the end `result` with the id `end`, after which there is nothing: `204`.
+/// Events `progress`, `log`, `chunk`, and at the end `result`, or `end` where `kinds` leaves that out. The last one has
+/// the id `end`, after which there is nothing: `204`.
 #[utoipa::path(
     get, path = "/invocations/{id}/events", tag = "invocations", operation_id = "events",
     params(("id" = InvocationId, Path, description = "The invocation"), Follow), security(("token" = ["read"])),
@@ -198,11 +200,17 @@ async fn tell_events(handle: &Handle, after: Option<&str>, kinds: Kinds, mut str
             return;
         }
     }
-    if let (true, Ok(outcome)) = (kinds.result, handle.outcome().await) {
-        let _ = stream
-            .send_json("result", END, &Ended::new(handle.id(), &outcome))
-            .await;
-    }
+    let Ok(outcome) = handle.outcome().await else {
+        return;
+    };
+    // Its id is what stops a browser from coming back, so there is one whatever was picked.
+    let _ = match kinds.result {
+        true => {
+            let ended = Ended::new(handle.id(), &outcome);
+            stream.send_json("result", END, &ended).await
+        }
+        false => stream.send_json("end", END, &json!({})).await,
+    };
 }
 
 /// The name of an event and what it says.

@@ -24,6 +24,7 @@ use super::{
     openapi::Refusals,
     payload::{Input, present},
     problem::{Document, Problem},
+    repeat::check_id,
     result::Ended,
 };
 
@@ -242,10 +243,7 @@ async fn check(api: &Api, submission: Submission) -> Result<Submission, Problem>
         ..
     } = &submission;
     check_call(api, task, input, options).await?;
-    if !api.broker.namespace().issued(*id) {
-        let message = format!("the id {id} was not made for this store: `GET /v1/store` says how");
-        return Err(Problem::new("not_found", message));
-    }
+    check_id(api, *id)?;
     Ok(submission)
 }
 

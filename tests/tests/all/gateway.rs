@@ -166,6 +166,26 @@ async fn an_input_that_does_not_fit_is_refused_with_its_field_before_it_is_store
         "{problem}"
     );
 
+    // What is for people names the same place as what is for programs.
+    for (input, place) in [
+        (json!({"a": 1, "b": "x"}), "/input/b"),
+        (json!([]), "/input"),
+    ] {
+        let one = json!({"task": "basics/add", "input": input});
+        let alone = http.post("/v1/invocations", &one).await?.json()?;
+        let batch = json!({"invocations": [one]});
+        let batch = http.post("/v1/invocations/batch", &batch).await?.json()?;
+        let within = &batch["results"][0]["problem"];
+        for (problem, place) in [
+            (&alone, place.to_owned()),
+            (within, format!("/invocations/0{place}")),
+        ] {
+            assert_eq!(problem["errors"][0]["pointer"], place, "{problem}");
+            let detail = problem["detail"].as_str().context("detail")?;
+            assert!(detail.starts_with(&format!("`{place}`: ")), "{detail}");
+        }
+    }
+
     let batch = json!({"invocations": [{"task": "basics/noop"}, wrong, {"task": "basics/none"}]});
     let results = http.post("/v1/invocations/batch", &batch).await?.json()?;
     assert!(results["results"][0]["id"].is_string());
@@ -186,6 +206,67 @@ async fn an_input_that_does_not_fit_is_refused_with_its_field_before_it_is_store
     let misspelt = json!({"task": "basics/noop", "options": {"retrys": 1}});
     let problem = http.post("/v1/invocations", &misspelt).await?.json()?;
     assert_eq!(problem["errors"][0]["pointer"], "/options/retrys");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_word_that_a_query_has_not_is_refused_and_nothing_is_done() -> Result<()> {
+    let stage = Stage::embedded().await?;
+    let (_host, http) = host(&stage, &[]).await?;
+    stage.push(&["basics"]).await?;
+    let id = stage.client.broker().namespace().issue(0);
+    let body = json!({"task": "basics/noop", "id": id}).to_string();
+    for (method, path, word, known) in [
+        ("POST", "/v1/invocations?wiat=3", "wiat", "`wait`"),
+        ("POST", "/v1/invocations?wait=3&Wait=3", "Wait", "`wait`"),
+        ("POST", "/v1/invocations/batch?wait=3", "wait", "none"),
+        ("PUT", "/v1/modules/basics?wiat=3", "wiat", "`wait`"),
+        (
+            "POST",
+            "/v1/invocations/ID/cancel?child=true",
+            "child",
+            "`children`",
+        ),
+        ("POST", "/v1/schedules/beat/run?wiat=3", "wiat", "`wait`"),
+        ("POST", "/v1/dead-letters/ID/retry?wiat=3", "wiat", "`wait`"),
+        ("GET", "/v1/invocations?state=failed", "state", "`states`"),
+        (
+            "HEAD",
+            "/v1/invocations/ID/result?w%61it=0&x",
+            "x",
+            "`wait`",
+        ),
+        ("GET", "/v1/invocations/ID/output?wiat=3", "wiat", "`wait`"),
+        (
+            "GET",
+            "/v1/invocations/ID/events?kind=result",
+            "kind",
+            "`kinds`",
+        ),
+        ("GET", "/v1/replies?kinds=result", "kinds", "none"),
+        ("GET", "/v1/modules?limit=3", "limit", "none"),
+        ("GET", "/v1/schedules?after=a", "after", "`cursor`"),
+        ("GET", "/v1/dead-letters?code=trap", "code", "`codes`"),
+        ("DELETE", "/v1/modules/basics?force=1", "force", "none"),
+    ] {
+        let path = path.replace("ID", &id.to_string());
+        let json = [("content-type", "application/json")];
+        let answer = http.send(method, &path, &json, body.as_bytes()).await?;
+        assert_eq!(answer.status, 400, "{method} {path}");
+        if method == "HEAD" {
+            continue;
+        }
+        let problem = answer.json()?;
+        let detail = problem["detail"].as_str().context("detail")?;
+        assert_eq!(problem["code"], "malformed", "{path}");
+        assert!(
+            detail.contains(&format!("`{word}`")) && detail.contains(known),
+            "{path}: {detail}"
+        );
+    }
+    let listed = http.get("/v1/invocations?task=basics").await?.json()?;
+    assert_eq!(listed["invocations"], json!([]), "nothing was stored");
+    assert_eq!(http.get("/v1/modules/basics?").await?.status, 200);
     Ok(())
 }
 
@@ -232,10 +313,31 @@ async fn events_come_in_order_and_go_on_after_the_last_that_was_seen() -> Result
             .next()
             .await?;
         assert_eq!(only.context("a result")?.name, "result");
-        let done = http
-            .send("GET", &path, &[("last-event-id", "end")], b"")
-            .await?;
-        assert_eq!(done.status, 204);
+        // The end is told whatever was picked, or a browser would come back for ever.
+        let mut picked = http.events(&format!("{path}?kinds=progress"), &[]).await?;
+        let mut names = Vec::new();
+        while let Some(event) = picked.next().await? {
+            names.push((event.name, event.id));
+        }
+        let end = names.pop().context("no events")?;
+        assert_eq!(end, ("end".to_owned(), "end".to_owned()));
+        assert!(
+            names.len() >= 3 && names.iter().all(|(name, _)| name == "progress"),
+            "{names:?}"
+        );
+        let (_, last) = names.last().context("no progress")?;
+        for query in ["", "?kinds=progress", "?kinds=result"] {
+            let path = format!("{path}{query}");
+            let headers = [("last-event-id", last.as_str())];
+            let mut rest = http.events(&path, &headers).await?;
+            let end = rest.next().await?.context("the end")?;
+            assert_eq!(end.id, "end", "{query}");
+            assert_eq!(rest.next().await?.map(|event| event.name), None);
+            let done = http
+                .send("GET", &path, &[("last-event-id", "end")], b"")
+                .await?;
+            assert_eq!(done.status, 204, "{query}");
+        }
         for garbage in ["x", "-", "99999999999999999999999999", "\u{e9}"] {
             let answer = http
                 .send("GET", &path, &[("last-event-id", garbage)], b"")

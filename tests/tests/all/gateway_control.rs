@@ -190,11 +190,18 @@ async fn limits_are_set_read_and_removed_on_both_engines() -> Result<()> {
             assert_eq!(http.post("/v1/invocations", &body).await?.status, 202);
         }
         let refused = http.post("/v1/invocations", &body).await?;
+        let problem = refused.json()?;
         assert_eq!(
-            (refused.status, &refused.json()?["code"]),
+            (refused.status, &problem["code"]),
             (503, &json!("overloaded"))
         );
         assert_eq!(refused.header("retry-after"), Some("1"));
+        let batch = json!({"invocations": [body]});
+        let batch = http.post("/v1/invocations/batch", &batch).await?.json()?;
+        for problem in [&problem, &batch["results"][0]["problem"]] {
+            let said = ["queue", "depth", "limit"].map(|member| &problem[member]);
+            assert_eq!(said, [&json!("nobody"), &json!(2), &json!(2)], "{problem}");
+        }
         let removed = http
             .send("DELETE", "/v1/limits/queue:nobody", &[], b"")
             .await?;

@@ -145,6 +145,34 @@ async fn a_letter_is_retried_as_it_was_or_mended_on_both_engines() -> Result<()>
             "it has given its place away"
         );
 
+        // With an id it is found again, although the letter is gone.
+        let letter = fail(&http, panics("named"), "panicked").await?;
+        let path = format!("/v1/dead-letters/{letter}/retry");
+        let named = stage.client.broker().namespace().issue(0);
+        let body = json!({"id": named, "input": {"message": "still"}});
+        let first = http.post(&format!("{path}?wait=30"), &body).await?.json()?;
+        assert_eq!(
+            (&first["id"], &first["code"]),
+            (&json!(named), &json!("panicked"))
+        );
+        let again = http.post(&format!("{path}?wait=30"), &body).await?;
+        assert_eq!((again.status, again.json()?), (200, first));
+        let other = fail(&http, panics("other"), "panicked").await?;
+        let other = format!("/v1/dead-letters/{other}");
+        let taken = http.post(&format!("{other}/retry"), &body).await?;
+        assert_eq!(
+            (taken.status, &taken.json()?["errors"][0]["pointer"]),
+            (422, &json!("/id")),
+            "it is the retry of another letter"
+        );
+        let foreign = json!({"id": "01a1ff68-fe25-71bb-bb84-ddd9d8007967"});
+        let foreign = http.post(&format!("{other}/retry"), &foreign).await?;
+        assert_eq!(foreign.json()?["code"], "not_found");
+        for letter in [other, format!("/v1/dead-letters/{named}")] {
+            let dropped = http.send("DELETE", &letter, &[], b"").await?;
+            assert_eq!(dropped.status, 204, "{letter}");
+        }
+
         // Without a body: with its own input. It fails again and is a letter of its own.
         let panicked = fail(&http, panics("again"), "panicked").await?;
         let path = format!("/v1/dead-letters/{panicked}/retry");

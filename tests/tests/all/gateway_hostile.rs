@@ -122,39 +122,55 @@ async fn bodies_over_their_cap_are_refused_before_they_are_kept() -> Result<()> 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn bodies_together_stay_within_their_budget() -> Result<()> {
-    let stage = Stage::embedded().await?;
-    let settings = [
-        "--set",
-        "http.body_memory=1MiB",
-        "--set",
-        "caps.module=1MiB",
-    ];
-    let (_host, http) = host(&stage, &settings).await?;
-    let mut held = Vec::new();
-    for _ in 0..4 {
-        let headers = [
-            ("content-type", "application/json"),
-            ("content-length", "400000"),
+    for (method, path) in [
+        ("POST", "/v1/invocations"),
+        ("PUT", "/v1/modules/big"),
+        ("PUT", "/v1/schedules/big"),
+    ] {
+        let stage = Stage::embedded().await?;
+        let settings = [
+            "--set",
+            "http.body_memory=1MiB",
+            "--set",
+            "caps.module=1MiB",
         ];
-        let mut stream = http.connect().await?;
-        let head = http.head("POST", "/v1/invocations", &headers) + "\r\n";
-        stream
-            .get_mut()
-            .write_all(&[head.as_bytes(), &vec![b' '; 390_000]].concat())
-            .await?;
-        held.push(stream);
-    }
-    // Those that fit wait for their last bytes; whoever does not is told at once.
-    let mut refused = 0;
-    for stream in &mut held {
-        if let Ok(answer) = timeout(Duration::from_millis(1500), read_answer(stream)).await {
-            assert_eq!(answer?.json()?["code"], "overloaded");
-            refused += 1;
+        let (_host, http) = host(&stage, &settings).await?;
+        let mut held = Vec::new();
+        for _ in 0..4 {
+            let headers = [
+                ("content-type", "application/json"),
+                ("content-length", "400000"),
+            ];
+            let mut stream = http.connect().await?;
+            let head = http.head(method, path, &headers) + "\r\n";
+            stream
+                .get_mut()
+                .write_all(&[head.as_bytes(), &vec![b' '; 390_000]].concat())
+                .await?;
+            held.push(stream);
         }
+        // Those that fit wait for their last bytes; whoever does not is told at once.
+        let mut refused = 0;
+        for stream in &mut held {
+            if let Ok(answer) = timeout(Duration::from_millis(1500), read_answer(stream)).await {
+                let answer = answer?;
+                assert_eq!(
+                    (answer.status, &answer.json()?["code"]),
+                    (503, &json!("overloaded")),
+                    "{path}"
+                );
+                assert_eq!(answer.header("retry-after"), Some("1"));
+                refused += 1;
+            }
+        }
+        assert!(
+            (1..4).contains(&refused),
+            "{refused} of 4 were refused at {path}"
+        );
+        drop(held);
+        lives(&http).await?;
     }
-    assert!((1..4).contains(&refused), "{refused} of 4 were refused");
-    drop(held);
-    lives(&http).await
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -377,6 +393,30 @@ async fn web_pages_do_not_reach_an_open_gateway() -> Result<()> {
             .header("access-control-allow-origin"),
         None
     );
+    // Without origins there is nothing that allows a page anything, not even its own.
+    let (_other, closed) = host(&stage, &[]).await?;
+    let own = format!("http://{}", closed.address);
+    for origin in ["https://app.example", &own, "null"] {
+        let headers = [
+            ("origin", origin),
+            ("access-control-request-method", "POST"),
+            ("access-control-request-headers", "content-type"),
+        ];
+        for method in ["OPTIONS", "GET"] {
+            let answer = closed
+                .send(method, "/v1/invocations", &headers, b"")
+                .await?;
+            let allowing = answer
+                .headers
+                .iter()
+                .find(|(name, _)| name.starts_with("access-control-"));
+            assert_eq!(allowing, None, "{method} from {origin}");
+        }
+        let preflight = closed
+            .send("OPTIONS", "/v1/invocations", &headers, b"")
+            .await?;
+        assert!(preflight.status >= 400, "{}", preflight.status);
+    }
     // What a task gives as a page is none.
     let page = http
         .send("PUT", "/v1/modules/celeriac", &[], &sample("basics")?)

@@ -121,6 +121,19 @@ async fn it_fires_pauses_resumes_and_runs_at_once_on_both_engines() -> Result<()
             (&runs[0]["result"], &runs[1]["result"]),
             (&json!("manual"), &json!("manual"))
         );
+        // With an id the same request again is the same run.
+        let id = stage.client.broker().namespace().issue(0);
+        for query in ["", "?wait=30", "?wait=30"] {
+            let named = json!({ "id": id });
+            let answer = http.post(&format!("{path}/run{query}"), &named).await?;
+            assert_eq!(answer.json()?["id"], json!(id));
+        }
+        let runs = http.get(path).await?.json()?["runs"].clone();
+        let of_it = runs.as_array().context("runs")?.iter();
+        assert_eq!(of_it.filter(|run| run["id"] == json!(id)).count(), 1);
+        let misspelt = json!({ "ID": id });
+        let misspelt = http.post(&format!("{path}/run"), &misspelt).await?;
+        assert_eq!(misspelt.json()?["errors"][0]["pointer"], "/ID");
         let resumed = post("resume").await?.json()?;
         assert_eq!(resumed["is_paused"], false);
         let fires = || async {

@@ -9,7 +9,8 @@ end
 --          nothing, 9 number of times, at most 101; then each time in ms; then the other arguments of `submit.lua` for one
 --          target and as many invocations
 -- Returns  '' when it has been changed or fired meanwhile; else a letter for each time: f fired, m fired by hand, o left out,
---          w waits, n no such module, t no such task, x refused
+--          w waits, n no such module, t no such task, x refused; where somebody asked for it, x is followed by why, as
+--          `submit.lua` says it
 -- Writes   s:<name>, sr:<name> (20 runs are kept), schedules; and what `submit.lua` writes.
 
 local name, overlap, count = ARGV[4], ARGV[8], tonumber(ARGV[9])
@@ -29,7 +30,7 @@ local function is_busy()
 end
 
 local busy = (overlap == 's' or overlap == 'q') and is_busy()
-local letters, chosen, waits = {}, {}, nil
+local letters, chosen, waits, why = {}, {}, nil, ''
 for index = 1, count do
   if overlap == 'a' or overlap == 'm' or not busy then
     letters[index] = overlap == 'm' and 'm' or 'f'
@@ -61,7 +62,9 @@ if #chosen > 0 then
   end
   local refused = submit(arguments)
   for at = 1, #refused, 2 do
-    letters[chosen[refused[at]]] = ({'n', 't'})[refused[at + 1]] or 'x'
+    local reason = refused[at + 1]
+    letters[chosen[refused[at]]] = ({'n', 't'})[reason] or 'x'
+    if overlap == 'm' and type(reason) == 'string' then why = reason end
   end
 end
 for index = 1, count do
@@ -72,4 +75,4 @@ for index = 1, count do
   end
 end
 redis.call('LTRIM', runs, 0, 19)
-return table.concat(letters)
+return table.concat(letters) .. why

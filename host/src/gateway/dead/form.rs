@@ -1,6 +1,8 @@
 //! What dead letters are in queries, bodies and answers.
 
-use celeriac_broker::{Code, DeadFilter, DeadLetter, DeadList, Options, TaskFilter, check_name};
+use celeriac_broker::{
+    Code, DeadFilter, DeadLetter, DeadList, InvocationId, Options, TaskFilter, check_name,
+};
 use serde::{Deserialize, Serialize, de::IntoDeserializer as _};
 use serde_json::value::RawValue;
 use utoipa::{IntoParams, ToSchema};
@@ -80,6 +82,9 @@ pub(crate) struct RetryLetter {
     #[serde(default)]
     #[schema(required = false)]
     pub(super) latest: bool,
+    /// The new invocation's id, made as `GET /v1/store` says: the same request again is then the same retry, also when
+    /// the letter has given its place away.
+    pub(super) id: Option<InvocationId>,
 }
 
 /// Which dead letters are retried, a page by each request.

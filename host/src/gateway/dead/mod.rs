@@ -29,6 +29,7 @@ use super::{
     openapi::Refusals,
     payload::Input,
     problem::Problem,
+    repeat::made_before,
     result::{Ended, embed},
     submit::{Accepted, answer, json, json_if_any},
 };
@@ -101,7 +102,7 @@ fn none(id: InvocationId) -> Problem {
 /// Hand a dead letter in once more
 ///
 /// As a new invocation that takes its place, with its own input or another, which is checked as at submit. The same
-/// request again, while the letter is there, is the same retry.
+/// request again is the same retry while the letter is there; with an `id`, for as long as the new invocation is known.
 #[utoipa::path(
     post, path = "/dead-letters/{id}/retry", tag = "dead letters", operation_id = "retry_dead_letter",
     params(("id" = InvocationId, Path, description = "The invocation"), Wait),
@@ -133,10 +134,22 @@ pub(crate) async fn retry(
         false => Some(input.payload()?),
     };
     drop(held);
+    if let Some(named) = said.id
+        && let Some(status) = made_before(&api, named).await?
+    {
+        return match status.retry_of == Some(id) {
+            true => answer(&api, &api.client.handle(named), wait).await,
+            false => Err(Problem::field(
+                "/id",
+                "another invocation has it: make one anew",
+            )),
+        };
+    }
     let is_latest = said.latest;
     let retry = Retry { input, is_latest };
     check_retry(&api, id, &retry).await?;
-    let successor = api.client.retry_dead_letter(id, retry).await;
+    let fresh = said.id.unwrap_or_else(|| api.broker.namespace().issue(0));
+    let successor = api.client.retry_dead_letter_as(id, fresh, retry).await;
     let successor = successor.map_err(Problem::of_refused_call)?;
     let handle = api.client.handle(successor.ok_or_else(|| none(id))?);
     answer(&api, &handle, wait).await

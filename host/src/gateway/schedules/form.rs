@@ -1,6 +1,8 @@
 //! What a schedule is in a body, and in an answer.
 
-use celeriac_broker::{CatchUp, Options, Overlap, Run, Schedule, ScheduleRecord, TaskRef, Timing};
+use celeriac_broker::{
+    CatchUp, InvocationId, Options, Overlap, Run, Schedule, ScheduleRecord, TaskRef, Timing,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
@@ -17,6 +19,14 @@ use crate::{
 
 /// Times that an answer tells.
 const UPCOMING: usize = 5;
+
+/// As what a schedule is run.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RunSchedule {
+    /// The new invocation's id, made as `GET /v1/store` says; left out: the gateway makes one. The same id is run once.
+    pub(super) id: Option<InvocationId>,
+}
 
 /// What is to run, when, and how: `cron` with a `zone`, or `every`. The input is as at `POST /v1/invocations`.
 #[derive(Debug, Deserialize, ToSchema)]

@@ -17,7 +17,7 @@ use celeriac_broker::{Put, check_name};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use self::form::{PutSchedule, Shown};
+use self::form::{PutSchedule, RunSchedule, Shown};
 use super::{
     api::Api,
     body,
@@ -25,8 +25,9 @@ use super::{
     list::page_limit,
     openapi::Refusals,
     problem::Problem,
+    repeat::made_before,
     result::Ended,
-    submit::{Accepted, answer, check_call, json},
+    submit::{Accepted, answer, check_call, json, json_if_any},
 };
 
 /// Schedules on a page unless the caller says otherwise.
@@ -204,11 +205,11 @@ pub(crate) async fn resume(
 
 /// Submit now what a schedule would submit
 ///
-/// Paused or not, whatever else runs; its next time stays.
+/// Paused or not, whatever else runs; its next time stays. With an `id` the same request again is the same run.
 #[utoipa::path(
     post, path = "/schedules/{name}/run", tag = "schedules", operation_id = "run_schedule",
     params(("name" = String, Path, description = "Its name", pattern = "^[a-z0-9][a-z0-9._-]{0,63}$"), Wait),
-    security(("token" = ["admin"])),
+    request_body = Option<RunSchedule>, security(("token" = ["admin"])),
     responses(
         (status = 200, description = "It has ended", body = Ended),
         (status = 202, description = "It is stored and will run", body = Accepted, headers(("Location" = String, description = "Where it is found"))),
@@ -219,8 +220,19 @@ pub(crate) async fn run(
     State(api): State<Arc<Api>>,
     Path(name): Path<String>,
     Query(wait): Query<Wait>,
+    request: Request,
 ) -> Result<Response, Problem> {
     check_name("schedule name", &name)?;
-    let handle = api.client.schedules().run(&name).await?;
+    let held = json_if_any(&api, request).await?;
+    let body::Object::<RunSchedule>(said) = match held.bytes.is_empty() {
+        true => body::Object(RunSchedule::default()),
+        false => body::parse(&held.bytes)?,
+    };
+    drop(held);
+    let handle = match said.id {
+        None => api.client.schedules().run(&name).await?,
+        Some(id) if made_before(&api, id).await?.is_some() => api.client.handle(id),
+        Some(id) => api.client.schedules().run_as(&name, id).await?,
+    };
     answer(&api, &handle, wait).await
 }
