@@ -13,6 +13,7 @@ import pytest
 from conftest import sample
 
 from celeriac import AsyncClient, BrokerUnavailable, BrokerUnfit, Client, InvalidArgument, ModuleRefused
+from celeriac._http import problem
 from celeriac._http.transport import HttpTransport
 from celeriac.testing import Host, RedisServer
 from celeriac.testing.host import binary
@@ -32,6 +33,13 @@ async def test_a_wrong_input_is_refused_with_the_name_of_the_field(gateway: str)
         with pytest.raises(InvalidArgument, match=r"^`/cron`: say when: ") as caught:
             await client.schedules.put("never", "basics/noop")
         assert str(caught.value).count("say when") == 1
+
+
+def test_what_is_wrong_with_the_whole_names_no_field() -> None:
+    told = {"code": "invalid", "detail": "no id", "errors": [{"pointer": "/invocations/7", "message": "no id"}]}
+    error = problem.exception(told, "http://host")
+    assert isinstance(error, InvalidArgument)
+    assert (str(error), error.fields) == ("no id", [{"pointer": "", "message": "no id"}])
 
 
 async def test_a_module_that_is_none_is_refused_with_findings(gateway: str) -> None:

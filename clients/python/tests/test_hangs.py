@@ -71,7 +71,7 @@ async def test_a_small_command_is_an_error_within_two_seconds(broker: Broker) ->
             asked += [lambda: client.schedules.get("nightly"), listing]
         for ask in asked:
             began = time.monotonic()
-            with pytest.raises(BrokerUnavailable, match="does not answer: no answer within 1 s"):
+            with pytest.raises(BrokerUnavailable, match=r"does not answer: no (answer|connection) within 1 s"):
                 await ask()  # type: ignore[misc]
             # Without the limit it is half a minute.
             assert time.monotonic() - began < 5

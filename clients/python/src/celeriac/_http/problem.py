@@ -91,17 +91,23 @@ def _overloaded(detail: str, problem: dict[str, Any], address: str) -> Overloade
 
 
 #: The place of an invocation in a request: a caller knows its own only.
-PLACE = re.compile(r"/invocations/\d+(?=/)")
+PLACE = re.compile(r"/invocations/\d+(?=/|$)")
 
 
 def _invalid(detail: str, problem: dict[str, Any]) -> InvalidArgument:
     """Each field that is wrong, where the gateway names some; its sentence too, unless it says no more than a field."""
     fields = [{**error, "pointer": PLACE.sub("", error.get("pointer") or "")} for error in problem.get("errors") or []]
-    message = "; ".join(f"`{field['pointer'] or '/'}`: {field.get('message', '')}" for field in fields)
+    message = "; ".join(map(_field, fields))
     if not any(field.get("message", "") in detail for field in fields):
         detail = PLACE.sub("", detail)
         message = f"{detail}: {message}" if message else detail
     return InvalidArgument.told(message, fields)
+
+
+def _field(field: dict[str, Any]) -> str:
+    """What is wrong with a field; what is wrong with the whole has none to name."""
+    message = str(field.get("message", ""))
+    return f"`{field['pointer']}`: {message}" if field["pointer"] else message
 
 
 def _off_the_path(address: str, path: str) -> BrokerUnfit:
