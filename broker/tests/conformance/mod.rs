@@ -30,6 +30,7 @@ pub(crate) mod once;
 pub(crate) mod operations;
 pub(crate) mod ordering;
 pub(crate) mod outcomes;
+pub(crate) mod overlapping;
 pub(crate) mod pausing;
 pub(crate) mod reserving;
 pub(crate) mod retrying;
@@ -215,6 +216,13 @@ macro_rules! suite {
                 schedules::a_host_that_waits_hears_of_a_new_schedule,
                 schedules::a_run_that_crashes_comes_back_and_counts_as_one,
                 schedules::refuses_what_makes_no_sense,
+                overlapping::a_run_counts_however_many_times_were_left_out,
+                overlapping::one_time_waits_however_many_were_left_out,
+                overlapping::a_run_counts_however_many_were_asked_for,
+                overlapping::caught_up_times_run_one_after_another,
+                overlapping::what_was_missed_waits_for_the_run_that_a_host_left,
+                overlapping::what_is_refused_has_no_other_time_wait,
+                overlapping::a_run_that_is_refused_says_why_and_is_noted,
             }
             cancel {
                 cancelling::what_waits_is_cancelled_at_once,

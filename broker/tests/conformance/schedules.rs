@@ -13,9 +13,9 @@ use celeriac_broker::{
 use super::kit::{Handle, Kit, LONG, SHORT_LEASE, eventually, publish, request, within};
 
 /// The interval of most cases.
-const BEAT: Duration = Duration::from_millis(150);
+pub(super) const BEAT: Duration = Duration::from_millis(150);
 
-fn every(interval: Duration) -> Schedule {
+pub(super) fn every(interval: Duration) -> Schedule {
     Schedule {
         name: "beat".to_owned(),
         task: "text/run".parse().unwrap(),
@@ -28,27 +28,27 @@ fn every(interval: Duration) -> Schedule {
 }
 
 /// One that does not come within any case.
-fn yearly() -> Schedule {
+pub(super) fn yearly() -> Schedule {
     Schedule {
         timing: Timing::cron("0 0 1 1 *", "Europe/Berlin").unwrap(),
         ..every(BEAT)
     }
 }
 
-async fn put(kit: &Kit, schedule: &Schedule) -> Put {
+pub(super) async fn put(kit: &Kit, schedule: &Schedule) -> Put {
     kit.client.put_schedule(schedule).await.unwrap()
 }
 
-async fn runs(kit: &Kit) -> Vec<Run> {
+pub(super) async fn runs(kit: &Kit) -> Vec<Run> {
     kit.client.schedule("beat").await.unwrap().runs
 }
 
-fn count(runs: &[Run], result: RunResult) -> usize {
+pub(super) fn count(runs: &[Run], result: RunResult) -> usize {
     runs.iter().filter(|run| run.result == result).count()
 }
 
 /// Has a handle do what falls due until it is dropped: reserves in a queue that stays empty.
-async fn tick(broker: &Handle) {
+pub(super) async fn tick(broker: &Handle) {
     let request = Reserve {
         queues: vec!["nobody".to_owned()],
         wait: Duration::ZERO,
@@ -58,7 +58,7 @@ async fn tick(broker: &Handle) {
 }
 
 /// The kit, without any process that does what falls due.
-async fn hostless(kit: Kit) -> Kit {
+pub(super) async fn hostless(kit: Kit) -> Kit {
     let Kit {
         store,
         client,
