@@ -1,7 +1,7 @@
 //! What follows from the end of an invocation, beside its outcome: noted in the transaction that ends it, and done before
 //! that is over; see `follow`.
 
-use super::{fault::Fault, follow::Note, once, schedules, writer::Tx};
+use super::{fault::Fault, firing, follow::Note, once, writer::Tx};
 use crate::{InvocationId, State, more::More};
 
 /// An invocation that has just come to a terminal state, and is not a plain one.
@@ -35,7 +35,7 @@ pub(super) fn ended(tx: &mut Tx<'_>, ended: &Ended) -> Result<(), Fault> {
     }
     once::ended(tx, id, &ended.more)?;
     if let Some(schedule) = &ended.more.schedule {
-        schedules::run_ended(tx, schedule)?;
+        firing::run_ended(tx, schedule, id)?;
     }
     Ok(())
 }

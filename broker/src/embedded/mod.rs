@@ -23,6 +23,7 @@ mod ended;
 mod ending;
 mod events;
 mod fault;
+mod firing;
 mod follow;
 mod join;
 mod kv;
@@ -505,7 +506,7 @@ impl Broker for EmbeddedBroker {
     }
 
     async fn run_schedule(&self, name: &str, id: InvocationId) -> Result<(), BrokerError> {
-        schedules::run(self, name, id).await
+        firing::run(self, name, id).await
     }
 
     async fn queues(&self) -> Result<Vec<QueueStats>, BrokerError> {

@@ -1,4 +1,4 @@
-//! Schedules: records that a ticker fires, each time in one transaction.
+//! Schedules: records that a ticker fires; see `firing`.
 
 use rusqlite::Connection;
 
@@ -6,20 +6,13 @@ use super::{
     EmbeddedBroker,
     fault::{Fault, damaged},
     row,
-    submit::{self, Terms},
     switchboard::News,
     writer::{Tx, query, query_all},
 };
-use crate::{
-    BrokerError, InvocationId, MAX_SCHEDULES, Overlap, Put, RUNS_KEPT, Run, RunResult, Schedule,
-    ScheduleRecord,
-};
+use crate::{BrokerError, MAX_SCHEDULES, Put, Run, Schedule, ScheduleRecord};
 
 /// The tables: additional to the layout, made where they are missing.
 pub(super) const TABLES: &str = include_str!("schedules.sql");
-
-/// Schedules fired in one transaction.
-const BATCH: usize = 20;
 
 /// Adds a schedule, or puts it in the place of another.
 pub(super) async fn put(broker: &EmbeddedBroker, schedule: &Schedule) -> Result<Put, BrokerError> {
@@ -46,6 +39,7 @@ fn put_in(tx: &mut Tx<'_>, schedule: &Schedule) -> Result<Put, Fault> {
                 (name, &spec, input.as_ref(), &timing),
             )?;
             if !is_same_timing {
+                forget_waits(tx, name)?;
                 tx.execute(
                     "UPDATE schedules SET next = ?2, look_at = ?2, waits = NULL WHERE name = ?1 AND is_paused = 0",
                     (name, first),
@@ -111,7 +105,9 @@ pub(super) async fn get(
 pub(super) async fn remove(broker: &EmbeddedBroker, name: &str) -> Result<(), BrokerError> {
     let name = name.to_owned();
     let remove = move |tx: &mut Tx<'_>| {
+        forget_waits(tx, &name)?;
         tx.execute("DELETE FROM schedule_runs WHERE name = ?1", [&name])?;
+        tx.execute("DELETE FROM schedule_unfinished WHERE name = ?1", [&name])?;
         match tx.execute("DELETE FROM schedules WHERE name = ?1", [&name])? {
             0 => Err(BrokerError::NoSchedule(name).into()),
             _ => Ok(()),
@@ -136,7 +132,9 @@ pub(super) async fn set_paused(
         .await
 }
 
-fn pause(tx: &Tx<'_>, name: &str) -> Result<(), Fault> {
+/// It fires no more, and no time of it waits.
+pub(super) fn pause(tx: &Tx<'_>, name: &str) -> Result<(), Fault> {
+    forget_waits(tx, name)?;
     let sql = "UPDATE schedules SET is_paused = 1, next = NULL, look_at = NULL, waits = NULL, revision = revision + 1
          WHERE name = ?1";
     match tx.execute(sql, [name])? {
@@ -158,139 +156,14 @@ fn resume(tx: &mut Tx<'_>, name: &str) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Submits what a schedule would submit, now, as `id`.
-pub(super) async fn run(
-    broker: &EmbeddedBroker,
-    name: &str,
-    id: InvocationId,
-) -> Result<(), BrokerError> {
-    let name = name.to_owned();
-    let terms = Terms::of(broker);
-    let run = move |tx: &mut Tx<'_>| {
-        let record = must_read(tx, &name)?;
-        if record.has_run(id) {
-            return Ok(());
-        }
-        let submission = record.schedule.submission_as(id);
-        let ready = submit::prepare(&terms, submission)?;
-        for answer in submit::write_all(tx, vec![ready])? {
-            answer?;
-        }
-        let at_ms = tx.now;
-        let result = RunResult::Manual;
-        note(
-            tx,
-            &name,
-            Run {
-                at_ms,
-                result,
-                id: Some(id),
-            },
-        )?;
-        Ok(())
-    };
-    broker.writer.run(run).await
-}
-
-/// A time may wait for the run that has ended: then the tickers look at it.
-pub(super) fn run_ended(tx: &mut Tx<'_>, name: &str) -> Result<(), Fault> {
-    let sql = "UPDATE schedules SET look_at = ?2 WHERE name = ?1 AND waits IS NOT NULL";
-    if tx.execute(sql, (name, tx.now))? > 0 {
-        tx.say(News::Due);
-    }
+/// No time waits behind the first one any more.
+pub(super) fn forget_waits(tx: &Tx<'_>, name: &str) -> Result<(), Fault> {
+    tx.execute("DELETE FROM schedule_waits WHERE name = ?1", [name])?;
     Ok(())
 }
 
-/// When a ticker has to look at a schedule next.
-pub(super) fn next_look(tx: &Tx<'_>) -> Result<Option<u64>, Fault> {
-    let sql = "SELECT look_at FROM schedules WHERE look_at IS NOT NULL ORDER BY look_at LIMIT 1";
-    tx.query(sql, (), |found| Ok(row::count(found, 0)))
-}
-
-/// Fires what is due. One that cannot be read is paused, so that it stands in nobody's way.
-pub(super) fn fire_due(tx: &mut Tx<'_>, terms: &Terms) -> Result<(), Fault> {
-    let sql = "SELECT name FROM schedules WHERE look_at <= ?1 ORDER BY look_at LIMIT ?2";
-    let due = query_all(tx.db, sql, (tx.now, BATCH), |found| {
-        Ok(row::text(found, 0).unwrap_or_default())
-    })?;
-    for name in due {
-        match fire(tx, terms, &name) {
-            Err(Fault::Broker(error)) => {
-                tracing::error!(name, %error, "a schedule cannot be fired and was paused");
-                pause(tx, &name)?;
-            }
-            fired => fired?,
-        }
-    }
-    Ok(())
-}
-
-fn fire(tx: &mut Tx<'_>, terms: &Terms, name: &str) -> Result<(), Fault> {
-    let record = must_read(tx, name)?;
-    let (schedule, plan) = (&record.schedule, record.plan(tx.now)?);
-    let mut is_busy = schedule.overlap != Overlap::Allow && is_busy(tx, &record)?;
-    let mut waits = None;
-    for at_ms in plan.fires {
-        let mut run = Run {
-            at_ms,
-            result: RunResult::Overlapped,
-            id: None,
-        };
-        if !is_busy {
-            let id = schedule.id_at(&terms.namespace, at_ms);
-            let ready = submit::prepare(terms, schedule.submission_as(id))?;
-            let answer = submit::write_all(tx, vec![ready])?.pop();
-            run.result = match answer {
-                None | Some(Ok(_)) => RunResult::Fired,
-                Some(Err(BrokerError::NoModule(_))) => RunResult::NoModule,
-                Some(Err(BrokerError::NoTask(_))) => RunResult::NoTask,
-                Some(Err(_)) => RunResult::Refused,
-            };
-            match run.result {
-                RunResult::Fired => run.id = Some(id),
-                _ => {
-                    tracing::warn!(name, task = %schedule.task, "a schedule could not submit: there is no such task");
-                }
-            }
-            is_busy = schedule.overlap != Overlap::Allow;
-        } else if schedule.overlap == Overlap::QueueOne && waits.is_none() {
-            waits = Some(at_ms);
-            continue;
-        }
-        note(tx, name, run)?;
-    }
-    tx.execute(
-        "UPDATE schedules SET next = ?2, look_at = ?2, waits = ?3 WHERE name = ?1",
-        (name, plan.next, waits),
-    )?;
-    Ok(())
-}
-
-/// Whether an earlier run has not ended.
-fn is_busy(tx: &Tx<'_>, record: &ScheduleRecord) -> Result<bool, Fault> {
-    for id in record.runs.iter().filter_map(|run| run.id) {
-        let sql = "SELECT 1 FROM invocations WHERE id = ?1 AND state IS NULL";
-        if tx.query(sql, [id.as_bytes()], |_| Ok(()))?.is_some() {
-            return Ok(true);
-        }
-    }
-    Ok(false)
-}
-
-fn note(tx: &Tx<'_>, name: &str, run: Run) -> Result<(), Fault> {
-    tx.execute(
-        "INSERT INTO schedule_runs SELECT ?1, coalesce(max(seq), 0) + 1, ?2 FROM schedule_runs WHERE name = ?1",
-        (name, run.to_string()),
-    )?;
-    tx.execute(
-        "DELETE FROM schedule_runs WHERE name = ?1
-           AND seq <= (SELECT max(seq) FROM schedule_runs WHERE name = ?1) - ?2",
-        (name, RUNS_KEPT),
-    )?;
-    Ok(())
-}
-
-fn must_read(tx: &Tx<'_>, name: &str) -> Result<ScheduleRecord, Fault> {
+/// One schedule, which must be there.
+pub(super) fn must_read(tx: &Tx<'_>, name: &str) -> Result<ScheduleRecord, Fault> {
     let record = read_record(tx.db, name)?;
     record.ok_or_else(|| BrokerError::NoSchedule(name.to_owned()).into())
 }
@@ -311,6 +184,8 @@ fn read_record(db: &Connection, name: &str) -> Result<Option<ScheduleRecord>, Fa
     let Some((spec, input, next_ms, waiting_ms, (is_paused, revision))) = found else {
         return Ok(None);
     };
+    let sql = "SELECT at FROM schedule_waits WHERE name = ?1 ORDER BY at";
+    let behind = query_all(db, sql, [name], |found| Ok(row::count(found, 0)))?;
     let sql = "SELECT run FROM schedule_runs WHERE name = ?1 ORDER BY seq DESC";
     let runs = query_all(db, sql, [name], |found| Ok(row::text(found, 0)))?;
     Ok(Some(ScheduleRecord {
@@ -318,6 +193,7 @@ fn read_record(db: &Connection, name: &str) -> Result<Option<ScheduleRecord>, Fa
         is_paused,
         next_ms,
         waiting_ms,
+        behind,
         runs: runs
             .into_iter()
             .flatten()

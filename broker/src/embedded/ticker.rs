@@ -10,9 +10,9 @@ use tokio::{
 use super::{
     EmbeddedBroker, ending,
     fault::Fault,
-    follow, limits,
+    firing, follow, limits,
     place::{self, Place},
-    row, schedules,
+    row,
     submit::Terms,
     switchboard::Switchboard,
     times::{self, Times},
@@ -88,7 +88,7 @@ pub(super) async fn tick_once(broker: &EmbeddedBroker) -> Result<(), crate::Brok
 
 /// Fires schedules and does a batch of what is due; milliseconds until the next is.
 fn look(tx: &mut Tx<'_>, terms: &Terms) -> Result<Option<u64>, Fault> {
-    schedules::fire_due(tx, terms)?;
+    firing::fire_due(tx, terms)?;
     tick(tx, terms.result_ttl_ms)
 }
 
@@ -106,7 +106,7 @@ fn tick(tx: &mut Tx<'_>, ttl_ms: u64) -> Result<Option<u64>, Fault> {
         follow::work_off(tx)?;
     }
     let next = times::next_due(tx)?;
-    let next = next.into_iter().chain(schedules::next_look(tx)?).min();
+    let next = next.into_iter().chain(firing::next_look(tx)?).min();
     Ok(next.map(|next| next.saturating_sub(tx.now)))
 }
 

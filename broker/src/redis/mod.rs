@@ -17,6 +17,7 @@ mod check;
 mod connection;
 mod dead;
 mod events;
+mod firing;
 mod kv;
 mod lease;
 mod limits;
@@ -527,7 +528,7 @@ impl Broker for RedisBroker {
     }
 
     async fn run_schedule(&self, name: &str, id: InvocationId) -> Result<(), BrokerError> {
-        schedules::run(self, name, id).await
+        firing::run(self, name, id).await
     }
 
     async fn queues(&self) -> Result<Vec<QueueStats>, BrokerError> {

@@ -210,6 +210,15 @@ impl Chunk {
         }
     }
 
+    /// Why something of it was refused, from what `submit.lua` returns: the first refusal.
+    pub(super) fn refusal(&self, refused: Vec<::redis::Value>) -> Option<BrokerError> {
+        let mut answers: Answers = self.items.iter().map(|item| Ok(item.id)).collect();
+        for [number, reason] in value::records::<2>(refused) {
+            refuse(self, &number, &reason, &mut answers);
+        }
+        answers.into_iter().find_map(Result::err)
+    }
+
     fn target(&mut self, task: &TaskRef, queue: Option<&str>) -> usize {
         // Most batches have one target: it is looked at before anything is allocated.
         if let Some((last, last_queue)) = self.targets.last()
@@ -276,7 +285,7 @@ fn add_target(call: &mut Call, task: &TaskRef, queue: &str) {
 }
 
 /// Why a queue takes no more, as `submit.lua` says it.
-pub(super) fn overloaded(reason: &str) -> Option<BrokerError> {
+fn overloaded(reason: &str) -> Option<BrokerError> {
     let mut parts = reason.splitn(3, ' ');
     let (depth, limit) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
     let queue = parts.next()?.to_owned();

@@ -15,8 +15,8 @@ use tokio::{
 use super::{
     REPLY_CAP, RedisBroker,
     connection::Link,
+    firing::{self, Scene},
     key, reply_ttl_ms,
-    schedules::{self, Scene},
     script::TICK,
     subscriptions::{Notice, Subscription, Subscriptions},
     value,
@@ -167,7 +167,7 @@ impl Watch {
                 namespace: &self.namespace,
                 retention: &self.retention,
             };
-            schedules::fire_due(scene, &names).await?;
+            firing::fire_due(scene, &names).await?;
         }
         let now = Instant::now();
         Ok(Found {

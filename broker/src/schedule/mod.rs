@@ -60,7 +60,7 @@ pub enum CatchUp {
     /// It fires once for all of them.
     #[default]
     One,
-    /// It fires for each, at most for so many of the latest.
+    /// It fires for each, at most for so many of the latest; one after another unless they may overlap.
     All(u32),
 }
 
@@ -87,8 +87,11 @@ pub struct ScheduleRecord {
     pub is_paused: bool,
     /// When it fires next, by the broker's clock: milliseconds since the Unix epoch. None while it is paused.
     pub next_ms: Option<u64>,
-    /// The time that waits for an earlier run to end (`Overlap::QueueOne`).
+    /// The time that waits for an earlier run to end (`Overlap::QueueOne`), or the first of those that do
+    /// (`CatchUp::All`): milliseconds since the Unix epoch.
     pub waiting_ms: Option<u64>,
+    /// The times that wait behind it.
+    pub(crate) behind: Vec<u64>,
     /// Its last runs, newest first.
     pub runs: Vec<Run>,
     /// Grows with each change: what was decided on an older one is not written.
@@ -96,7 +99,7 @@ pub struct ScheduleRecord {
 }
 
 impl ScheduleRecord {
-    /// What it does at `now`, by the broker's clock: the time that waits comes first.
+    /// What it does at `now`, by the broker's clock: the times that wait come first.
     pub(crate) fn plan(&self, now: u64) -> Result<Plan, BrokerError> {
         let Schedule {
             timing, catch_up, ..
@@ -105,7 +108,10 @@ impl ScheduleRecord {
             Some(next) => plan::plan(timing, *catch_up, next, now)?,
             None => Plan::default(),
         };
-        plan.fires.splice(..0, self.waiting_ms);
+        let waiting = self.waiting_ms.iter().chain(&self.behind);
+        let before = plan.fires.len();
+        plan.fires.splice(..0, waiting.copied());
+        plan.patient += plan.fires.len() - before;
         Ok(plan)
     }
 
@@ -284,7 +290,7 @@ pub(crate) fn damaged(name: &str, reason: impl fmt::Display) -> BrokerError {
 }
 
 impl CatchUp {
-    /// For how many times it fires at once at most.
+    /// For how many times it fires at once at most, and how many wait at most.
     pub(crate) fn most(self) -> usize {
         match self {
             Self::Skip | Self::One => 1,

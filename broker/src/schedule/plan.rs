@@ -11,6 +11,8 @@ const GRACE_MS: u64 = 10_000;
 pub(crate) struct Plan {
     /// The times to fire for, oldest first.
     pub(crate) fires: Vec<u64>,
+    /// How many of them, from the first on, wait for an earlier run where others are left out.
+    pub(crate) patient: usize,
     /// When it fires next; none: never again.
     pub(crate) next: Option<u64>,
 }
@@ -24,8 +26,8 @@ pub(crate) fn plan(
 ) -> Result<Plan, BrokerError> {
     if next > now {
         return Ok(Plan {
-            fires: Vec::new(),
             next: Some(next),
+            ..Plan::default()
         });
     }
     let clockwork = timing.clockwork()?;
@@ -44,8 +46,15 @@ pub(crate) fn plan(
     if catch_up == CatchUp::Skip {
         fires.retain(|time| now - time <= GRACE_MS);
     }
+    // Were they to be left out because of one another, only the first would be caught up.
+    let is_missed = now - next > GRACE_MS || fires.last().is_some_and(|last| *last > next);
+    let patient = match catch_up {
+        CatchUp::All(_) if is_missed => fires.len(),
+        _ => 0,
+    };
     Ok(Plan {
         fires,
+        patient,
         next: clockwork.after(next, now),
     })
 }

@@ -148,6 +148,19 @@ fn each_policy_catches_up_what_it_says() {
 }
 
 #[test]
+fn what_was_missed_waits_for_an_earlier_run_and_what_is_in_time_does_not() {
+    let timing = Timing::every(std::time::Duration::from_secs(60)).unwrap();
+    let patient = |policy, now| plan(&timing, policy, 60_000, now).unwrap().patient;
+    assert_eq!(patient(CatchUp::All(3), 60_005), 0, "in time");
+    assert_eq!(patient(CatchUp::All(3), 71_000), 1, "missed");
+    assert_eq!(patient(CatchUp::All(3), 120_005), 2, "another has come");
+    assert_eq!(patient(CatchUp::All(3), 600_000), 3);
+    assert_eq!(patient(CatchUp::All(1), 120_005), 1);
+    assert_eq!(patient(CatchUp::One, 600_000), 0);
+    assert_eq!(patient(CatchUp::Skip, 600_000), 0);
+}
+
+#[test]
 fn years_without_a_host_are_planned_in_a_moment() {
     let begun = std::time::Instant::now();
     for timing in [

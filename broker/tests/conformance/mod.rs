@@ -30,6 +30,7 @@ pub(crate) mod once;
 pub(crate) mod operations;
 pub(crate) mod ordering;
 pub(crate) mod outcomes;
+pub(crate) mod overlapping;
 pub(crate) mod pausing;
 pub(crate) mod redoing;
 pub(crate) mod reserving;
@@ -215,7 +216,6 @@ macro_rules! suite {
                 schedules::what_is_paused_does_not_fire_and_what_is_resumed_does,
                 schedules::runs_now_when_somebody_asks,
                 schedules::a_run_that_is_asked_for_again_is_the_same,
-                schedules::a_run_that_has_no_room_is_refused,
                 schedules::what_is_removed_fires_no_more,
                 schedules::putting_again_changes_what_is_different,
                 schedules::the_module_is_the_one_that_the_name_points_to_when_it_fires,
@@ -224,6 +224,13 @@ macro_rules! suite {
                 schedules::a_host_that_waits_hears_of_a_new_schedule,
                 schedules::a_run_that_crashes_comes_back_and_counts_as_one,
                 schedules::refuses_what_makes_no_sense,
+                overlapping::a_run_counts_however_many_times_were_left_out,
+                overlapping::one_time_waits_however_many_were_left_out,
+                overlapping::a_run_counts_however_many_were_asked_for,
+                overlapping::caught_up_times_run_one_after_another,
+                overlapping::what_was_missed_waits_for_the_run_that_a_host_left,
+                overlapping::what_is_refused_has_no_other_time_wait,
+                overlapping::a_run_that_is_refused_says_why_and_is_noted,
             }
             cancel {
                 cancelling::what_waits_is_cancelled_at_once,

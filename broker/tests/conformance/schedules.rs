@@ -6,16 +6,16 @@ use std::{
 };
 
 use celeriac_broker::{
-    BrokerError, CatchUp, InvocationId, Limit, Options, Overlap, Payload, Put, Reserve, Run,
-    RunResult, Schedule, State, Timing, When,
+    BrokerError, CatchUp, InvocationId, Options, Overlap, Payload, Put, Reserve, Run, RunResult,
+    Schedule, State, Timing, When,
 };
 
 use super::kit::{Handle, Kit, LONG, SHORT_LEASE, eventually, publish, request, within};
 
 /// The interval of most cases.
-const BEAT: Duration = Duration::from_millis(150);
+pub(super) const BEAT: Duration = Duration::from_millis(150);
 
-fn every(interval: Duration) -> Schedule {
+pub(super) fn every(interval: Duration) -> Schedule {
     Schedule {
         name: "beat".to_owned(),
         task: "text/run".parse().unwrap(),
@@ -28,38 +28,38 @@ fn every(interval: Duration) -> Schedule {
 }
 
 /// One that does not come within any case.
-fn yearly() -> Schedule {
+pub(super) fn yearly() -> Schedule {
     Schedule {
         timing: Timing::cron("0 0 1 1 *", "Europe/Berlin").unwrap(),
         ..every(BEAT)
     }
 }
 
-async fn put(kit: &Kit, schedule: &Schedule) -> Put {
+pub(super) async fn put(kit: &Kit, schedule: &Schedule) -> Put {
     kit.client.put_schedule(schedule).await.unwrap()
 }
 
-async fn runs(kit: &Kit) -> Vec<Run> {
+pub(super) async fn runs(kit: &Kit) -> Vec<Run> {
     kit.client.schedule("beat").await.unwrap().runs
 }
 
-fn fresh(kit: &Kit) -> InvocationId {
+pub(super) fn fresh(kit: &Kit) -> InvocationId {
     kit.client.namespace().issue(0)
 }
 
 /// Asks for a run now.
-async fn run(kit: &Kit) -> InvocationId {
+pub(super) async fn run(kit: &Kit) -> InvocationId {
     let id = fresh(kit);
     kit.client.run_schedule("beat", id).await.unwrap();
     id
 }
 
-fn count(runs: &[Run], result: RunResult) -> usize {
+pub(super) fn count(runs: &[Run], result: RunResult) -> usize {
     runs.iter().filter(|run| run.result == result).count()
 }
 
 /// Has a handle do what falls due until it is dropped: reserves in a queue that stays empty.
-async fn tick(broker: &Handle) {
+pub(super) async fn tick(broker: &Handle) {
     let request = Reserve {
         queues: vec!["nobody".to_owned()],
         wait: Duration::ZERO,
@@ -69,7 +69,7 @@ async fn tick(broker: &Handle) {
 }
 
 /// The kit, without any process that does what falls due.
-async fn hostless(kit: Kit) -> Kit {
+pub(super) async fn hostless(kit: Kit) -> Kit {
     let Kit {
         store,
         client,
@@ -330,23 +330,6 @@ pub(crate) async fn a_run_that_is_asked_for_again_is_the_same(kit: Kit) {
     assert_eq!(kit.take_all().await.len(), 20);
     kit.client.run_schedule("beat", id).await.unwrap();
     assert_eq!(kit.take_all().await, []);
-}
-
-pub(crate) async fn a_run_that_has_no_room_is_refused(kit: Kit) {
-    put(&kit, &yearly()).await;
-    let limit = Limit {
-        max_queue: Some(1),
-        ..Limit::default()
-    };
-    let scope = "queue:default".parse().unwrap();
-    kit.client.set_limit(&scope, Some(&limit)).await.unwrap();
-    let first = run(&kit).await;
-    let refused = kit.client.run_schedule("beat", fresh(&kit)).await;
-    assert!(
-        matches!(&refused, Err(BrokerError::Overloaded { queue, depth: 1, limit: 1 }) if queue == "default"),
-        "{refused:?}"
-    );
-    assert_eq!(kit.take_all().await, [first]);
 }
 
 pub(crate) async fn what_is_removed_fires_no_more(kit: Kit) {

@@ -16,8 +16,9 @@ local function clock()
   return now
 end
 
--- A time of this schedule may wait for the run that has ended: then the tickers look at it.
-local function free_schedule(name)
+-- A time of this schedule may wait for its run that has ended: then the tickers look at it.
+local function free_schedule(name, id)
+  redis.call('SREM', P .. 'su:' .. name, id)
   if redis.call('HEXISTS', P .. 's:' .. name, 'waits') == 1 then
     redis.call('ZADD', P .. 'schedules', 'XX', 'LT', clock(), name)
     redis.call('PUBLISH', P .. 'due', 0)
@@ -52,6 +53,6 @@ local function ended(id, letter, record)
   if record.j then freed[#freed + 1] = {id, 1} end
   local more = record.more
   if more and more.unique and type(more.unique.scope) == 'string' then free_key(id, more.unique.key) end
-  if more and more.schedule then free_schedule(more.schedule) end
+  if more and more.schedule then free_schedule(more.schedule, id) end
 end
 

@@ -4,7 +4,7 @@
 -- ARGV     1 name, 2 `remove`, `pause` or `resume`, 3 revision that it must have ('' = any),
 --          4 ms of its next time, to resume it ('' = never)
 -- Returns  0 = there is none, 1 = done, 2 = it has been changed meanwhile
--- Writes   s:<name>, sr:<name>, schedules. Publishes on due. Times that pass while it is paused are left out.
+-- Writes   s:<name>, sr:<name>, su:<name>, schedules. Publishes on due. Times that pass while it is paused are left out.
 
 local P = KEYS[1]
 local name, next_at = ARGV[1], ARGV[4]
@@ -14,6 +14,7 @@ if not record[1] then return 0 end
 if ARGV[3] ~= '' and ARGV[3] ~= record[1] then return 2 end
 if ARGV[2] == 'remove' then
   redis.call('DEL', key, P .. 'sr:' .. name)
+  redis.call('UNLINK', P .. 'su:' .. name)
   redis.call('ZREM', P .. 'schedules', name)
 elseif ARGV[2] == 'pause' and not record[2] then
   redis.call('HSET', key, 'paused', 1)

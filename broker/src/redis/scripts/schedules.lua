@@ -3,7 +3,7 @@
 -- KEYS[1]  key prefix `cel:{p}:`
 -- ARGV     names, at most 100
 -- Returns  now in ms; then for each that there is: name, spec (JSON), input, next ms ('' = never, or paused), 1 when it
---          is paused else '', ms of the time that waits for an earlier run ('' = none), revision, list of runs
+--          is paused else '', ms of the times that wait for an earlier run ('' = none), revision, list of runs
 -- Writes   nothing.
 -- Bounds   100 schedules of at most 64 KiB of input.
 

@@ -60,7 +60,7 @@ class Schedule:
     is_paused: bool = False
     #: Its next times, by the broker's clock: milliseconds since 1970. None while it is paused.
     next_ms: tuple[int, ...] = ()
-    #: The time that waits for an earlier run to end, where `overlap` is `queue-one`.
+    #: The first of the times that wait for an earlier run to end (`queue-one`, `all N`).
     waiting_ms: int | None = None
     #: Its last runs, newest first.
     runs: tuple[Run, ...] = ()

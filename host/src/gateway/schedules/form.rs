@@ -155,7 +155,7 @@ pub(crate) struct Shown {
     is_paused: bool,
     /// Its next times, by the broker's clock: milliseconds since the Unix epoch. None while it is paused.
     next_ms: Vec<u64>,
-    /// The time that waits for an earlier run to end, where `overlap` is `queue-one`.
+    /// The first of the times that wait for an earlier run to end: of `queue-one`, or of `all N`.
     #[serde(skip_serializing_if = "Option::is_none")]
     waiting_ms: Option<u64>,
     /// Its last 20 runs, newest first.
