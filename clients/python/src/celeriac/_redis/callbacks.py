@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 from ..errors import CeleriacError, InvalidArgument, NoSuchModule, NoSuchTask
@@ -22,6 +23,13 @@ MAX_CALLBACKS, MAX_URL = 16, 2048
 WEBHOOK_OPTIONS = {"retries": 16, "backoff": "exponential(2s, 2h)"}
 
 
+def _names_a_host(rest: str) -> bool:
+    """Whether what follows the scheme of a URL begins with a host, behind a user's name and before a port."""
+    authority = re.split("[/?#]", rest, maxsplit=1)[0]
+    host = authority.rpartition("@")[2]
+    return bool(host) and not host.startswith(":")
+
+
 async def look(link: Link, submission: Submission) -> CeleriacError | None:
     """Why one of its callbacks cannot be run."""
     callbacks = submission.options.get("callbacks", ())
@@ -30,8 +38,9 @@ async def look(link: Link, submission: Submission) -> CeleriacError | None:
     for callback in callbacks:
         to = callback["to"]
         if "://" in to:
-            if not to.startswith(("https://", "http://")) or not to.isascii() or " " in to or len(to) > MAX_URL:
-                return InvalidArgument("callback", to, "MODULE/TASK, `https://…` or `http://…`")
+            is_http = to.startswith(("https://", "http://")) and _names_a_host(to.partition("://")[2])
+            if not is_http or not to.isascii() or " " in to or len(to) > MAX_URL:
+                return InvalidArgument("callback", to, "MODULE/TASK, `https://HOST…` or `http://HOST…`")
             continue
         ref = task_ref(to)
         if ref.is_built_in:
