@@ -68,16 +68,26 @@ impl FromStr for Target {
         if !text.contains("://") {
             return text.parse().map(Self::Task);
         }
-        let is_http = text.starts_with("https://") || text.starts_with("http://");
+        let rest = ["https://", "http://"]
+            .iter()
+            .find_map(|scheme| text.strip_prefix(scheme));
+        let is_http = rest.is_some_and(names_a_host);
         let is_plain = text.chars().all(|c| c.is_ascii_graphic());
         if is_http && is_plain && text.len() <= MAX_URL {
             return Ok(Self::Url(text.to_owned()));
         }
         let expected = format!(
-            "MODULE/TASK, or `https://…` or `http://…` of at most {MAX_URL} ASCII characters without spaces"
+            "MODULE/TASK, or `https://HOST…` or `http://HOST…` of at most {MAX_URL} ASCII characters without spaces"
         );
         Err(BrokerError::invalid("callback", text, expected))
     }
+}
+
+/// Whether what follows the scheme of a URL begins with a host, behind a user's name and before a port.
+fn names_a_host(rest: &str) -> bool {
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    !host.is_empty() && !host.starts_with(':')
 }
 
 impl fmt::Display for Target {
@@ -258,7 +268,12 @@ mod tests {
 
     #[test]
     fn a_target_is_a_task_or_a_plain_url() {
-        for text in ["mail/send", "mail@1.0.0/send", "https://example.com/x?y=1"] {
+        for text in [
+            "mail/send",
+            "mail@1.0.0/send",
+            "https://example.com/x?y=1",
+            "http://user@[::1]:8080",
+        ] {
             assert_eq!(text.parse::<Target>().unwrap().to_string(), text);
         }
         for text in [
@@ -266,6 +281,11 @@ mod tests {
             "ftp://example.com/",
             "https://a b/",
             "http://x/\u{e9}",
+            "http://",
+            "https:///path",
+            "http://:8080/",
+            "http://user@/",
+            "https://?x=1",
         ] {
             assert!(text.parse::<Target>().is_err(), "{text}");
         }

@@ -138,7 +138,7 @@ impl FromStr for InvocationId {
             BrokerError::invalid(
                 "invocation id",
                 text,
-                "an id is a UUID, as printed by `celeriac call`",
+                "a UUID, as printed by `celeriac call --detach`",
             )
         })
     }

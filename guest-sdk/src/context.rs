@@ -56,7 +56,7 @@ impl Context {
         self.invocation().attempt
     }
 
-    /// When the host stops this attempt.
+    /// When the host stops this attempt; told up to 2 ms early.
     pub fn deadline(&self) -> SystemTime {
         self.invocation().deadline
     }

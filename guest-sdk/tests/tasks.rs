@@ -37,6 +37,8 @@ struct Size {
     backoff = "1s, 10s",
     retry_on("io", "panicked"),
     timeout = "1.5m",
+    soft_timeout = "1.25m",
+    limits(log_lines = 10, http_timeout = "5s"),
     fuel = "10G",
     memory = "64MiB",
     needs(http = "api.example.com", http = "www.example.com", secret = "key")
@@ -95,6 +97,14 @@ fn describes_what_the_attribute_says() {
         (Some(90.0), Some(1e10))
     );
     assert_eq!(options.memory_bytes, Some(67_108_864.0));
+    assert_eq!(
+        options.limits,
+        [
+            ("soft_timeout", 75_000.0),
+            ("log_lines", 10.0),
+            ("http_timeout", 5_000.0)
+        ]
+    );
     assert_eq!(options.priority, Some("low"));
     assert_eq!(
         (options.expires_seconds, options.deadline_seconds),

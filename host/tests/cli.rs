@@ -230,7 +230,7 @@ fn an_unknown_id_is_told_from_one_that_is_none() {
     for command in ["status", "wait", "cancel", "logs"] {
         home.run(&[command, "nonsense"]).failed(
             2,
-            &["invocation id `nonsense` is not valid", "an id is a UUID"],
+            &["invocation id `nonsense` is not valid", "expected a UUID"],
         );
         home.run(&[command, UNKNOWN]).failed(
             4,
@@ -239,6 +239,122 @@ fn an_unknown_id_is_told_from_one_that_is_none() {
                 "→ check the id",
             ],
         );
+    }
+}
+
+#[test]
+fn what_is_meant_is_said_by_id_or_by_filters() {
+    let home = Home::new();
+    for (arguments, done) in [
+        (&["cancel"][..], "cancelled"),
+        (&["cancel", "--dry-run"], "cancelled"),
+        (&["dead", "retry"], "retried"),
+        (&["dead", "drop"], "dropped"),
+    ] {
+        home.run(arguments).failed(
+            2,
+            &[
+                &format!("nothing says what is to be {done}"),
+                "→ name it by `ID…`, or all that filters ask for: `--",
+                "`--older-than`",
+            ],
+        );
+    }
+    // With a filter it is meant, also where nothing is there.
+    for arguments in [
+        &["cancel", "--key", "tenant-17"][..],
+        &["cancel", "--older-than", "1h", "--dry-run"],
+        &["dead", "drop", "--older-than", "1h"],
+        &["dead", "retry", "--task", "shop"],
+    ] {
+        assert_eq!(home.run(arguments).code, 0, "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_schedule_asks_for_either_way_to_say_when() {
+    let home = Home::new();
+    let add = ["schedules", "add", "nightly", "a/b"];
+    home.run(&add)
+        .failed(2, &["--cron <PATTERN>|--every <DURATION>"]);
+    let both = [&add[..], &["--cron", "* * * * *", "--every", "1h"]].concat();
+    home.run(&both).failed(2, &["cannot be used with"]);
+    let own = [&add[..], &["--every", "1h", "--queue", "celeriac"]].concat();
+    home.run(&own)
+        .failed(2, &["is for what clients ask of hosts"]);
+    let unknown = [&add[..], &["--every", "1h", "--limit", "soft_timeoutt=1s"]].concat();
+    home.run(&unknown)
+        .failed(2, &["did you mean `soft_timeout`?"]);
+}
+
+#[test]
+fn a_schedule_takes_the_options_of_a_call() {
+    let home = Home::new();
+    let add = "schedules add nightly a/b --every 1h --priority low --fairness-key t --concurrency-key c \
+               --retries 2 --backoff 10s --retry-on io --timeout 5m --fuel 1G --memory 64MiB \
+               --limit soft_timeout=4m --ttl 2h --record --delay 1s --expires 5m --deadline 1h --queue q";
+    let arguments: Vec<_> = add.split_whitespace().collect();
+    assert_eq!(home.run(&arguments).code, 0);
+    let shown = home.run(&["schedules", "show", "nightly", "--json"]).json();
+    let options = serde_json::json!({
+        "queue": "q", "priority": "low", "fairness_key": "t", "concurrency_key": "c", "retries": 2,
+        "backoff": "10s", "retry_on": ["io"], "timeout_ms": 300_000, "fuel": 1_000_000_000,
+        "memory_bytes": 67_108_864, "limits": { "soft_timeout": 240_000 }, "result_ttl_ms": 7_200_000,
+        "record": true, "start": { "in_ms": 1_000 }, "expires": { "in_ms": 300_000 },
+        "deadline": { "in_ms": 3_600_000 },
+    });
+    assert_eq!(shown["options"], options);
+}
+
+#[test]
+fn the_example_of_a_file_of_schedules_is_applied() {
+    let home = Home::new();
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/schedules.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let example = page.split("```toml\n").nth(1).unwrap();
+    home.write("schedules.toml", example.split("```").next().unwrap());
+    let said = home.run(&["schedules", "apply", "schedules.toml"]);
+    assert_eq!(
+        (said.code, said.stdout.as_str()),
+        (0, "beat added\nnightly added\n"),
+        "{}",
+        said.stderr
+    );
+    let again = home.run(&["schedules", "apply", "schedules.toml"]);
+    assert_eq!(again.stdout, "beat unchanged\nnightly unchanged\n");
+    let shown = home.run(&["schedules", "show", "nightly", "--json"]).json();
+    assert_eq!(shown["options"]["limits"]["http_timeout"], 5_000);
+}
+
+#[test]
+fn a_batch_says_at_once_what_it_does_not_go_with() {
+    let home = Home::new();
+    for given in [
+        ["--idempotency-key", "k"],
+        ["--unique", "k"],
+        ["--after", UNKNOWN],
+        ["--on-success", "a/b"],
+        ["--on-failure", "a/b"],
+        ["--on-done", "https://example.com/"],
+    ] {
+        // The file is not even looked for.
+        let arguments = [&["call", "a/b", "--batch", "none.jsonl"][..], &given].concat();
+        home.run(&arguments).failed(
+            2,
+            &[
+                &format!("`--batch` does not go with `{}`", given[0]),
+                "→ these are about one invocation: call the task once for each input",
+            ],
+        );
+    }
+}
+
+#[test]
+fn a_callback_names_a_host() {
+    let home = Home::new();
+    for url in ["http://", "https:///hook", "http://:80/"] {
+        home.run(&["call", "a/b", "--on-done", url])
+            .failed(2, &["https://HOST…"]);
     }
 }
 

@@ -73,7 +73,16 @@ fn command_line_page_has_each_command_with_an_example_and_each_exit_code() {
         }
     }
     assert!(count > 10, "{help}");
-    for code in 0..=7 {
+    let explained = Command::new(env!("CARGO_BIN_EXE_celeriac"))
+        .args(["help", "exit-codes"])
+        .output()
+        .unwrap();
+    let explained = String::from_utf8(explained.stdout).unwrap();
+    for code in 0..=8 {
         assert!(text.contains(&format!("| {code} |")), "exit code {code}");
+        assert!(
+            explained.contains(&format!("\n  {code}  ")),
+            "exit code {code}: {explained}"
+        );
     }
 }

@@ -10,10 +10,14 @@
 
 mod support;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use celeriac::engine::{Code, Determinism, Event, Executor, Limits, Module, Request, Rights};
+use celeriac::engine::{
+    Code, Determinism, Event, Execution, Executor, Limits, Module, Recording, Request, Rights,
+    Verdict,
+};
 use support::{Bench, Notes, json, request, sample, wasi_fixture};
 
 fn now() -> SystemTime {
@@ -88,6 +92,68 @@ async fn the_same_seed_gives_the_same_output_and_fuel() {
     assert_eq!(output["slept_by_wall_clock"], 0.0015);
     assert_eq!(output["allowed"], 60.0);
     assert_eq!(shown[0].printed.len(), 1);
+}
+
+/// What an execution failed with, its fuel, and what it can be run again with.
+fn failure(execution: Execution) -> (String, u64, Recording) {
+    let recording = execution.recording.expect("a failure is recorded");
+    let Verdict::Failed(fault) = execution.verdict else {
+        panic!("it was to fail");
+    };
+    (fault.message, execution.usage.fuel, *recording)
+}
+
+#[tokio::test]
+async fn without_a_fixed_clock_the_deadline_costs_the_same_each_time_and_a_replay_has_its_very_bits()
+ {
+    let bench = Bench::new();
+    let basics = bench.load(sample("basics")).await;
+    let told = bench.load(sample("testing_replay")).await;
+    let mut fuels = BTreeSet::new();
+    // Whole numbers of milliseconds have all kinds of fractions in binary.
+    for number in 0..50 {
+        let limits = Limits {
+            timeout: Duration::from_millis(60_000 + 7 * number),
+            ..Limits::default()
+        };
+        let reads = (&basics, r#"{"message":"no"}"#, true);
+        // What it says of the time is of another length each time.
+        let tells = (&told, r#"{"steps":["deadline"]}"#, false);
+        for (module, input, is_alike) in [reads, tells] {
+            let first = bench.run(module, "fail", input, limits.clone()).await;
+            let (message, fuel, recording) = failure(first);
+            if is_alike {
+                fuels.insert(fuel);
+            }
+            // As it comes back from the store.
+            let recording = Recording::read(&recording.to_bytes()).unwrap();
+            let mut again = request("fail", input, recording.replay_limits());
+            again.rights = Arc::new(Rights {
+                determinism: Some(recording.determinism()),
+                ..Rights::default()
+            });
+            let again = bench.engine.execute(module, again).await;
+            let (same_message, same_fuel, _) = failure(again);
+            assert_eq!((same_message, same_fuel), (message, fuel), "{recording:?}");
+        }
+    }
+    assert_eq!(fuels.len(), 1, "the same input burns the same: {fuels:?}");
+}
+
+#[tokio::test]
+async fn the_soft_limit_is_counted_by_the_fixed_clock() {
+    let bench = Bench::new();
+    let module = bench.load(sample("basics")).await;
+    let limits = Limits {
+        soft_timeout: Duration::from_secs(1000),
+        ..Limits::default()
+    };
+    let input = r#"{"seconds": 3600, "steps": 36}"#;
+    let mut request = request("sleep", input, limits);
+    request.rights = rights(1);
+    let execution = bench.engine.execute(&module, request).await;
+    let slept: serde_json::Value = serde_json::from_str(json(&execution)).unwrap();
+    assert_eq!(slept, serde_json::json!({ "steps": 10, "cancelled": true }));
 }
 
 #[tokio::test]

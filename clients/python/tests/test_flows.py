@@ -126,8 +126,9 @@ async def test_a_task_follows_an_end_at_the_broker(client: AsyncClient) -> None:
     assert (await third.result(20))["id"] == handle.id
     with pytest.raises(NoSuchTask):
         await client.submit("basics/noop", on_complete="basics/nope")
-    with pytest.raises(InvalidArgument):
-        await client.submit("basics/noop", on_complete="ftp://example.com/")
+    for url in ("ftp://example.com/", "http://", "https:///hook", "http://:80/", "http://user@/"):
+        with pytest.raises(InvalidArgument):
+            await client.submit("basics/noop", on_complete=url)
 
 
 def test_the_blocking_client_has_them_too(blocking: Client) -> None:

@@ -32,9 +32,13 @@ use syn::{ItemFn, parse_macro_input};
 /// | `backoff = "exponential(1s, 60s)"` | how long to wait before each: this, with full jitter, unless said; `"5s"`; `"1s, 10s, 1m"` |
 /// | `retry_on("io", "out_of_fuel")` | the kinds of failure and codes that are retried, instead of all that may help |
 /// | `timeout = "30s"` | wall time of one attempt: `ms`, `s`, `m`, `h`, or a number of seconds |
+/// | `soft_timeout = "25s"` | after this long `ctx.is_cancelled()` says so, and there is time until the timeout; written as that is |
 /// | `fuel = "10G"` | fuel of one attempt, about one unit per instruction: `k`, `M`, `G`, `T`, or a number |
 /// | `memory = "64MiB"` | linear memory of one attempt: `KiB`, `MiB`, `GiB`, `kB`, `MB`, `GB`, or a number of bytes |
-/// | `needs(http = "api.example.com", …)` | what it asks for outside the sandbox: `http`, `tcp`, `directory`, `secret`, `config`, `kv`, `tasks` |
+/// | `limits(log_lines = 10, http_timeout = "5s")` | any other limit of one attempt by its name in `docs/limits.md`: a number, or one with a unit of time or size |
+/// | `needs(http = "api.example.com", …)` | what it asks for outside the sandbox: `http`, `tcp`, `directory`, `scratch`, `secret`, `config`, `kv`, `tasks` |
+///
+/// `docs/options.md` says what callers and operators say besides, and whose word holds.
 #[proc_macro_attribute]
 pub fn task(options: TokenStream, function: TokenStream) -> TokenStream {
     let function = parse_macro_input!(function as ItemFn);

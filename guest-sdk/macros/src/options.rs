@@ -5,9 +5,11 @@ use syn::{
     Error, Lit, LitInt, LitStr, Result, Token, meta::ParseNestedMeta, parenthesized, parse::Parser,
 };
 
-use crate::units::{DEADLINE, EXPIRES, FUEL, LIMIT, MEMORY, Quantity, RESULT_TTL, TIMEOUT};
+use crate::units::{
+    DEADLINE, EXPIRES, FUEL, LIMIT, MEMORY, Quantity, RESULT_TTL, SOFT_TIMEOUT, TIMEOUT,
+};
 
-const KNOWN: &str = "name, queue, priority, expires, deadline, result_ttl, retries, backoff, retry_on(…), timeout, fuel, \
+const KNOWN: &str = "name, queue, priority, expires, deadline, result_ttl, retries, backoff, retry_on(…), timeout, soft_timeout, fuel, \
     memory, limits(…), needs(…)";
 
 /// What goes first within a queue, as the WIT contract knows it.
@@ -71,6 +73,11 @@ impl Options {
             "backoff" => once(meta, &mut self.backoff, backoff(meta)?),
             "retry_on" => self.read_retry_on(meta),
             "timeout" => once(meta, &mut self.timeout, quantity(meta, &TIMEOUT)?),
+            "soft_timeout" => {
+                // Hosts count it in milliseconds.
+                let value = quantity(meta, &SOFT_TIMEOUT)? * 1000.0;
+                self.set_limit(meta, key, value)
+            }
             "fuel" => once(meta, &mut self.fuel, quantity(meta, &FUEL)?),
             "memory" => once(meta, &mut self.memory, quantity(meta, &MEMORY)?),
             "limits" => meta.parse_nested_meta(|limit| self.read_limit(&limit)),
@@ -86,10 +93,14 @@ impl Options {
             .get_ident()
             .map(ToString::to_string)
             .unwrap_or_default();
-        if self.limits.iter().any(|(known, _)| *known == name) {
-            return Err(limit.error("this limit is given twice: keep one"));
-        }
         let value = quantity(limit, &LIMIT)?;
+        self.set_limit(limit, name, value)
+    }
+
+    fn set_limit(&mut self, meta: &ParseNestedMeta<'_>, name: String, value: f64) -> Result<()> {
+        if self.limits.iter().any(|(known, _)| *known == name) {
+            return Err(meta.error("this limit is given twice: keep one"));
+        }
         self.limits.push((name, value));
         Ok(())
     }

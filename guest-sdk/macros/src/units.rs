@@ -15,14 +15,21 @@ pub(crate) struct Quantity {
 
 const EXACT_IN_F64: f64 = 9_007_199_254_740_992.0;
 
-/// Seconds.
-pub(crate) const TIMEOUT: Quantity = Quantity {
-    name: "timeout",
-    example: "`\"30s\"`, `\"500ms\"`, `\"5m\"`, `\"1h\"`, or a number of seconds",
-    units: &[("ms", 0.001), ("s", 1.0), ("m", 60.0), ("h", 3600.0)],
-    // A year: longer is a mistake in the unit.
-    max: 31_536_000.0,
-};
+/// Seconds until an attempt is stopped.
+pub(crate) const TIMEOUT: Quantity = timeout("timeout");
+
+/// Seconds until an attempt is told to come to an end.
+pub(crate) const SOFT_TIMEOUT: Quantity = timeout("soft_timeout");
+
+const fn timeout(name: &'static str) -> Quantity {
+    Quantity {
+        name,
+        example: "`\"30s\"`, `\"500ms\"`, `\"5m\"`, `\"1h\"`, or a number of seconds",
+        units: &[("ms", 0.001), ("s", 1.0), ("m", 60.0), ("h", 3600.0)],
+        // A year: longer is a mistake in the unit.
+        max: 31_536_000.0,
+    }
+}
 
 const SPANS: &[(&str, f64)] = &[
     ("ms", 0.001),

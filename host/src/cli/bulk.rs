@@ -19,6 +19,14 @@ pub(crate) fn counter(out: &Output) -> ProgressBar {
     bar
 }
 
+/// Neither ids nor filters were given: everything there is is never meant.
+pub(crate) fn nothing_meant(done: &str, filters: &str) -> CliError {
+    CliError::usage(
+        format!("nothing says what is to be {done}"),
+        format!("name it by `ID…`, or all that filters ask for: {filters}"),
+    )
+}
+
 /// Says what was done, or would have been: a sentence, or the counts as a document.
 pub(crate) fn show<T: Serialize>(
     done: &T,

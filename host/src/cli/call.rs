@@ -1,14 +1,11 @@
 //! `celeriac call`: runs a task and prints its output.
 
-use std::{collections::BTreeMap, path::PathBuf, process::ExitCode, time::Duration};
+use std::{path::PathBuf, process::ExitCode, time::Duration};
 
-use celeriac::{
-    engine::{LimitOptions, Limits},
-    settings::{Settings, units},
-};
+use celeriac::settings::{Settings, units};
 use celeriac_broker::{
-    After, Backoff, Callback, InvocationId, On, OnConflict, OnUnmet, Options, Priority, Scope,
-    Target, TaskRef, Unique, When,
+    After, Callback, InvocationId, On, OnConflict, OnUnmet, Options, Scope, Target, TaskRef,
+    Unique, When,
 };
 use celeriac_client::{Client, Handle};
 use clap::{Args, ValueEnum};
@@ -21,6 +18,7 @@ use super::{
     exit::Exit,
     follow::{Follow, ShowProgress},
     input::InputArgs,
+    options::OptionArgs,
     outcome::Ended,
     output::Output,
 };
@@ -48,16 +46,14 @@ pub(crate) struct CallArgs {
     #[command(flatten)]
     input: InputArgs,
 
-    /// One invocation for each line of this file, its input as JSON; prints their ids and goes
+    /// One invocation for each line of this file, its input as JSON; prints their ids and goes. With neither keys, callbacks
+    /// nor `--after`, as these are about a single one
     #[arg(long, value_name = "FILE|-")]
     #[arg(conflicts_with_all = ["input", "content_type", "output", "logs", "wait"])]
     batch: Option<String>,
 
     #[command(flatten)]
-    limits: LimitArgs,
-
-    #[command(flatten)]
-    retry: RetryArgs,
+    how: OptionArgs,
 
     #[command(flatten)]
     times: TimeArgs,
@@ -71,30 +67,6 @@ pub(crate) struct CallArgs {
     #[command(flatten)]
     once: OnceArgs,
 
-    /// The queue, instead of the task's own
-    #[arg(long)]
-    queue: Option<String>,
-
-    /// What goes first within the queue, instead of the task's own: `high`, `normal` or `low`
-    #[arg(long, value_name = "PRIORITY")]
-    priority: Option<Priority>,
-
-    /// Whose it is, such as a tenant: those that wait in a queue are served in turn
-    #[arg(long, value_name = "KEY")]
-    fairness_key: Option<String>,
-
-    /// What it shares a limit with: `celeriac limits set key:KEY`
-    #[arg(long, value_name = "KEY")]
-    concurrency_key: Option<String>,
-
-    /// Have the host keep what it answers the task, for `celeriac replay` if it fails for good
-    #[arg(long)]
-    record: bool,
-
-    /// How long the result is kept after the end, such as `1h`
-    #[arg(long, value_parser = units::parse_duration, value_name = "DURATION")]
-    ttl: Option<Duration>,
-
     /// Await the end [the default], for at most this long if one is given: `--wait=10s`
     #[arg(long, value_parser = units::parse_duration, value_name = "DURATION", num_args = 0..=1, require_equals = true)]
     #[arg(conflicts_with = "detach")]
@@ -106,64 +78,6 @@ pub(crate) struct CallArgs {
 
     #[command(flatten)]
     show: ShowArgs,
-}
-
-/// Limits of one attempt: they lower what the operator allows, never raise it.
-#[derive(Args, Clone, Debug)]
-pub(crate) struct LimitArgs {
-    /// Stop an attempt after this long, such as `30s`
-    #[arg(long, value_parser = units::parse_duration, value_name = "DURATION")]
-    pub(crate) timeout: Option<Duration>,
-
-    /// Stop an attempt after this much fuel, such as `10G`; one unit is about one wasm instruction
-    #[arg(long, value_parser = units::parse_fuel, value_name = "FUEL")]
-    pub(crate) fuel: Option<u64>,
-
-    /// Stop an attempt that wants more memory than this, such as `64MiB`
-    #[arg(long, value_parser = units::parse_size, value_name = "SIZE")]
-    pub(crate) memory: Option<u64>,
-
-    /// Lower any limit, such as `log_lines=100`, `emit_bytes=1MiB` or `http_timeout=5s`; docs/limits.md has all
-    #[arg(long = "limit", value_parser = named_limit, value_name = "NAME=VALUE")]
-    pub(crate) named: Vec<(String, u64)>,
-}
-
-/// Reads `NAME=VALUE`: a limit that there is, and an amount in its unit.
-fn named_limit(text: &str) -> Result<(String, u64), String> {
-    let (name, value) = text
-        .split_once('=')
-        .ok_or("expected NAME=VALUE, such as `log_lines=100`")?;
-    let name = name.trim();
-    // Asking for it tells whether there is such a limit, and which may have been meant.
-    LimitOptions::default()
-        .set(name, 0)
-        .map_err(|error| error.to_string())?;
-    let info = Limits::all().into_iter().find(|info| info.name == name);
-    let amount = match info.map(|info| info.unit) {
-        Some("ms") => units::parse_duration(value).map(ms),
-        Some("bytes") => units::parse_size(value),
-        Some("fuel") => units::parse_fuel(value),
-        _ => units::parse_count(value),
-    };
-    amount
-        .map(|amount| (name.to_owned(), amount))
-        .map_err(|expected| format!("`{name}` is `{value}`, expected {expected}"))
-}
-
-/// What is done about failures, whatever the task says.
-#[derive(Args, Clone, Debug)]
-struct RetryArgs {
-    /// Try again up to this many times
-    #[arg(long, value_name = "COUNT")]
-    retries: Option<u32>,
-
-    /// Wait so long before each retry: `5s`, `1s, 10s, 1m` or `exponential(1s, 60s)`
-    #[arg(long, value_name = "BACKOFF")]
-    backoff: Option<Backoff>,
-
-    /// Retry only failures of these kinds and codes, with commas between
-    #[arg(long, value_name = "WORD", value_delimiter = ',')]
-    retry_on: Vec<String>,
 }
 
 /// When it may run. A moment is a duration from now, or a time with its zone.
@@ -305,6 +219,26 @@ struct OnceArgs {
     on_conflict: OnConflict,
 }
 
+impl OnceArgs {
+    /// Of a key that is held although `replace` was asked for: why.
+    fn explain(&self, error: CliError) -> CliError {
+        let is_replacing = self.on_conflict == OnConflict::Replace;
+        match error.key_holder {
+            Some(holder) if is_replacing => CliError {
+                message: format!(
+                    "{}, which runs, or has run and keeps the key for its time: `replace` takes the place of what still waits only",
+                    error.message
+                ),
+                remedy: format!(
+                    "`celeriac wait {holder}` awaits it, `celeriac cancel {holder}` stops it; then call again"
+                ),
+                ..error
+            },
+            _ => error,
+        }
+    }
+}
+
 /// What is shown of an invocation, and where.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct ShowArgs {
@@ -328,6 +262,7 @@ pub(crate) async fn call(
     out: &Output,
 ) -> Result<ExitCode, CliError> {
     if let Some(source) = &args.batch {
+        args.check_batch()?;
         let client = connect(&settings).await?;
         let call = client.task(&args.task.to_string())?.options(args.options());
         return batch(&call.detached(), source, out).await;
@@ -335,65 +270,54 @@ pub(crate) async fn call(
     let input = args.input.read(settings.caps.input_bytes)?;
     let client = connect(&settings).await?;
     let call = client.task(&args.task.to_string())?.options(args.options());
+    let call = if args.detach { call.detached() } else { call };
+    let handle = call.submit_payload(input).await;
+    let handle = handle.map_err(|error| args.once.explain(error.into()))?;
     if args.detach {
-        let handle = call.detached().submit_payload(input).await?;
         return detached(&handle, out);
     }
-    let handle = call.submit_payload(input).await?;
     let patience = args.wait.flatten();
     show_end(&client, &handle, &settings, args.show, patience, out).await
 }
 
 impl CallArgs {
+    /// Refuses what a chunk of a batch, accepted whole or not at all, cannot have.
+    fn check_batch(&self) -> Result<(), CliError> {
+        let given = [
+            ("--idempotency-key", self.once.idempotency_key.is_some()),
+            ("--unique", self.once.unique.is_some()),
+            ("--after", !self.parents.after.is_empty()),
+            ("--on-success", !self.callbacks.on_success.is_empty()),
+            ("--on-failure", !self.callbacks.on_failure.is_empty()),
+            ("--on-done", !self.callbacks.on_done.is_empty()),
+        ];
+        let given = given.iter().filter(|(_, is_given)| *is_given);
+        let names: Vec<_> = given.map(|(name, _)| format!("`{name}`")).collect();
+        if names.is_empty() {
+            return Ok(());
+        }
+        Err(CliError::usage(
+            format!("`--batch` does not go with {}", names.join(", ")),
+            "these are about one invocation: call the task once for each input, with `--input` instead of `--batch`",
+        ))
+    }
+
     fn options(&self) -> Options {
         Options {
-            queue: self.queue.clone(),
             idempotency_key: self.once.idempotency_key.clone(),
             unique: self.once.unique.clone().map(|key| Unique {
                 key,
                 scope: self.once.unique_for,
                 on_conflict: self.once.on_conflict,
             }),
-            priority: self.priority,
-            fairness_key: self.fairness_key.clone(),
-            concurrency_key: self.concurrency_key.clone(),
-            result_ttl_ms: self.ttl.map(ms),
-            retries: self.retry.retries,
-            backoff: self.retry.backoff.clone(),
-            retry_on: self.retry.retry_on.clone(),
             start: self.times.delay.map(When::from).or(self.times.at),
             expires: self.times.expires,
             deadline: self.times.deadline,
             after: self.parents.after(),
             on_unmet: self.parents.on_unmet(),
             callbacks: self.callbacks.all(),
-            record: self.record,
-            ..self.limits.options()
+            ..self.how.options()
         }
-    }
-}
-
-impl LimitArgs {
-    pub(crate) fn options(&self) -> Options {
-        Options {
-            timeout_ms: self.timeout.map(ms),
-            fuel: self.fuel,
-            memory_bytes: self.memory,
-            limits: self.lowest(),
-            ..Options::default()
-        }
-    }
-}
-
-impl LimitArgs {
-    /// The limits by name; of one that is given twice the lower.
-    fn lowest(&self) -> BTreeMap<String, u64> {
-        let mut limits = BTreeMap::new();
-        for (name, amount) in &self.named {
-            let lowest = limits.entry(name.clone()).or_insert(*amount);
-            *lowest = (*lowest).min(*amount);
-        }
-        limits
     }
 }
 
@@ -403,10 +327,6 @@ fn time(text: &str) -> Result<When, String> {
         Ok(When::InMs(_)) => Err(format!("this is a duration: use `--delay {text}`")),
         other => other.map_err(|error| error.to_string()),
     }
-}
-
-fn ms(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn detached(handle: &Handle, out: &Output) -> Result<ExitCode, CliError> {

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use celeriac::settings::Settings;
-use celeriac_broker::{CancelResult, InvocationId};
+use celeriac_broker::{CancelResult, Filter, InvocationId};
 use celeriac_client::{BulkCancel, Client};
 use clap::Args;
 use comfy_table::Cell;
@@ -29,9 +29,8 @@ Examples:
   celeriac cancel --key tenant-17 --dry-run
   celeriac cancel --state queued --queue reports")]
 pub(crate) struct CancelArgs {
-    /// The invocations
-    #[arg(value_name = "ID", required_unless_present_any = ["state", "queue", "task", "key", "older_than", "newer_than"])]
-    #[arg(conflicts_with_all = ["state", "queue", "task", "key", "older_than", "newer_than", "dry_run"])]
+    /// The invocations; none: all that the filters ask for
+    #[arg(value_name = "ID", conflicts_with_all = ["state", "queue", "task", "key", "older_than", "newer_than", "dry_run"])]
     ids: Vec<InvocationId>,
 
     /// Stop also what they have called, and what that has called
@@ -52,6 +51,12 @@ pub(crate) async fn cancel(
     settings: Settings,
     out: &Output,
 ) -> Result<ExitCode, CliError> {
+    if args.ids.is_empty() && args.filter.filter() == Filter::default() {
+        return Err(bulk::nothing_meant(
+            "cancelled",
+            "`--state`, `--queue`, `--task`, `--key`, `--older-than`, `--newer-than`; `--dry-run` counts them first",
+        ));
+    }
     let client = connect(&settings).await?;
     match args.ids.is_empty() {
         true => cancel_matching(&client, &args, out).await,

@@ -74,11 +74,7 @@ enum Action {
     )]
     Retry {
         /// The dead letters; none: all that the filters ask for
-        #[arg(
-            value_name = "ID",
-            required_unless_present = "filters",
-            conflicts_with = "filters"
-        )]
+        #[arg(value_name = "ID", conflicts_with = "filters")]
         ids: Vec<InvocationId>,
         #[command(flatten)]
         filter: DeadFilterArgs,
@@ -94,11 +90,7 @@ enum Action {
     )]
     Drop {
         /// The dead letters; none: all that the filters ask for
-        #[arg(
-            value_name = "ID",
-            required_unless_present = "filters",
-            conflicts_with = "filters"
-        )]
+        #[arg(value_name = "ID", conflicts_with = "filters")]
         ids: Vec<InvocationId>,
         #[command(flatten)]
         filter: DeadFilterArgs,
@@ -159,6 +151,7 @@ pub(crate) async fn dead(
     settings: Settings,
     out: &Output,
 ) -> Result<ExitCode, CliError> {
+    check_meant(&args.action)?;
     let client = connect(&settings).await?;
     match args.action {
         Action::List {
@@ -194,6 +187,20 @@ pub(crate) async fn dead(
         }
         Action::Drop { ids, filter } => drop_letters(&client, &ids, filter.filter(), out).await,
     }
+}
+
+/// Refuses to do a thing to all that there are, for want of a word.
+fn check_meant(action: &Action) -> Result<(), CliError> {
+    let (ids, filter, done) = match action {
+        Action::Retry { ids, filter, .. } => (ids, filter, "retried"),
+        Action::Drop { ids, filter } => (ids, filter, "dropped"),
+        Action::List { .. } | Action::Show { .. } => return Ok(()),
+    };
+    if !ids.is_empty() || filter.filter() != DeadFilter::default() {
+        return Ok(());
+    }
+    let filters = "`--task`, `--queue`, `--code`, `--older-than`, `--newer-than`; `celeriac dead list` takes the same";
+    Err(bulk::nothing_meant(done, filters))
 }
 
 async fn list_letters(

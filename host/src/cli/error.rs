@@ -3,7 +3,7 @@
 use std::{fmt, io, path::Path};
 
 use celeriac::settings::SettingsError;
-use celeriac_broker::BrokerError;
+use celeriac_broker::{BrokerError, InvocationId};
 use celeriac_client::Error as ClientError;
 
 use super::exit::Exit;
@@ -17,6 +17,8 @@ pub(crate) struct CliError {
     pub(crate) remedy: String,
     /// The reader of standard output has gone: nothing is wrong and nothing is said.
     pub(crate) is_broken_pipe: bool,
+    /// The invocation that holds the unique key that was asked for.
+    pub(crate) key_holder: Option<InvocationId>,
 }
 
 impl CliError {
@@ -26,6 +28,7 @@ impl CliError {
             message: message.into(),
             remedy: remedy.into(),
             is_broken_pipe: false,
+            key_holder: None,
         }
     }
 
@@ -77,6 +80,10 @@ impl From<SettingsError> for CliError {
 
 impl From<BrokerError> for CliError {
     fn from(error: BrokerError) -> Self {
+        let key_holder = match &error {
+            BrokerError::NotUnique { existing, .. } => Some(*existing),
+            _ => None,
+        };
         let (exit, message, remedy) = match error {
             BrokerError::Invalid {
                 what,
@@ -113,16 +120,18 @@ impl From<BrokerError> for CliError {
                 ),
             ),
             BrokerError::IdempotencyConflict { key, existing } => (
-                Exit::Refused,
+                Exit::Declined,
                 format!(
                     "idempotency key `{key}` belongs to invocation {existing}, which has another task or input"
                 ),
                 "use a key for one thing only".to_owned(),
             ),
             BrokerError::NotUnique { key, existing } => (
-                Exit::Refused,
+                Exit::Declined,
                 format!("unique key `{key}` is held by invocation {existing}"),
-                "await that one, cancel it, or use another `--on-conflict`".to_owned(),
+                format!(
+                    "`celeriac wait {existing}` awaits that one, `celeriac cancel {existing}` stops it; or say `--on-conflict return-existing` or `replace`"
+                ),
             ),
             BrokerError::UnfitParent {
                 letter,
@@ -149,7 +158,7 @@ impl From<BrokerError> for CliError {
                 module,
                 invocations,
             } => (
-                Exit::Failed,
+                Exit::Declined,
                 format!("{module} is in use by {invocations} unfinished invocations"),
                 "wait for them or cancel them, then remove it".to_owned(),
             ),
@@ -158,7 +167,7 @@ impl From<BrokerError> for CliError {
                 depth,
                 limit,
             } => (
-                Exit::Failed,
+                Exit::Declined,
                 format!(
                     "queue `{queue}` is overloaded: {depth} invocations wait in it and {limit} may"
                 ),
@@ -205,9 +214,14 @@ impl From<BrokerError> for CliError {
                 format!("the broker at {address} cannot be used: {reason}"),
                 remedy,
             ),
+            BrokerError::NoParent(_) => (Exit::NotFound, error.to_string(), String::new()),
+            BrokerError::TooManySchedules(_) => (Exit::Declined, error.to_string(), String::new()),
             other => (Exit::Failed, other.to_string(), String::new()),
         };
-        Self::new(exit, message, remedy)
+        Self {
+            key_holder,
+            ..Self::new(exit, message, remedy)
+        }
     }
 }
 

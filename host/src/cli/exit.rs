@@ -21,6 +21,8 @@ pub(crate) enum Exit {
     Waited = 6,
     /// Something on this machine failed.
     Failed = 7,
+    /// The broker refused it as things stand; later, or with another key, it may take it.
+    Declined = 8,
 }
 
 impl From<Exit> for ExitCode {
@@ -40,4 +42,6 @@ What the exit code of `celeriac` says:
   4  there is no such invocation, module or task, or its record has expired
   5  the upload was refused; the report says why
   6  waited long enough; the invocation goes on
-  7  something failed on this machine, or a check of `doctor` is bad";
+  7  something failed on this machine, or a check of `doctor` is bad
+  8  not accepted as things stand: the queue is overloaded, another invocation has the key, the module is in use,
+     or there are as many as there may be; the same may be accepted later";

@@ -14,13 +14,14 @@ use clap::Args;
 use comfy_table::{Cell, CellAlignment, Color, Table, presets};
 
 use super::{
-    call::{LimitArgs, ShowArgs},
+    call::ShowArgs,
     error::CliError,
     exit::Exit,
     figures,
     follow::ShowProgress,
     input::{self, InputArgs},
     log_line,
+    options::LimitArgs,
     outcome::Ended,
     output::{Output, STRONG, paint},
     push, serve,

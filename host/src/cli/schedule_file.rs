@@ -4,10 +4,10 @@ use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use bytes::Bytes;
 use celeriac::settings::units;
-use celeriac_broker::{CatchUp, Options, Overlap, Payload, Schedule, TaskRef, Timing};
+use celeriac_broker::{CatchUp, Overlap, Payload, Schedule, TaskRef, Timing};
 use serde::Deserialize;
 
-use super::error::CliError;
+use super::{error::CliError, schedule_options::FileOptions};
 
 /// One table of the file.
 #[derive(Deserialize)]
@@ -23,8 +23,9 @@ struct Entry {
     catch_up: CatchUp,
     #[serde(default)]
     overlap: Overlap,
+    /// Read by itself, so that what is wrong is told in its own words.
     #[serde(default)]
-    options: Options,
+    options: toml::Table,
 }
 
 /// The schedules of a file, by name.
@@ -62,7 +63,7 @@ fn schedule(name: &str, entry: Entry) -> Result<Schedule, String> {
         name: name.to_owned(),
         task: entry.task,
         input: Payload::json_text(Bytes::from(input)),
-        options: entry.options,
+        options: FileOptions::read(entry.options)?.options()?,
         timing,
         catch_up: entry.catch_up,
         overlap: entry.overlap,
@@ -94,67 +95,5 @@ pub(crate) fn timing(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn reads_every_field() {
-        let text = r#"
-            [nightly]
-            task = "reports/send"
-            cron = "30 2 * * *"
-            zone = "Europe/Berlin"
-            input = { kind = "daily", pages = [1, 2] }
-            catch_up = "all 3"
-            overlap = "queue-one"
-            [nightly.options]
-            retries = 4
-            queue = "reports"
-
-            [beat]
-            task = "basics/noop"
-            every = "15m"
-        "#;
-        let schedules = parse(text).unwrap();
-        let [beat, nightly] = schedules.as_slice() else {
-            panic!("two schedules: {schedules:?}");
-        };
-        assert_eq!(beat.timing, Timing::EveryMs(900_000));
-        assert_eq!(
-            (&beat.input.data[..], beat.catch_up),
-            (&b"null"[..], CatchUp::One)
-        );
-        assert_eq!(nightly.overlap, Overlap::QueueOne);
-        assert_eq!(nightly.catch_up, CatchUp::All(3));
-        assert_eq!(nightly.options.retries, Some(4));
-        assert_eq!(
-            &nightly.input.data[..],
-            br#"{"kind":"daily","pages":[1,2]}"#
-        );
-    }
-
-    #[test]
-    fn says_what_is_wrong_and_where() {
-        for (text, reason) in [
-            ("[a]\ntask = \"b/c\"", "either `cron`"),
-            ("[a]\ntask = \"b/c\"\nevery = \"soon\"", "schedule `a`"),
-            (
-                "[a]\ntask = \"b/c\"\nevery = \"1h\"\nzone = \"UTC\"",
-                "no time zone",
-            ),
-            ("[a]\ntask = \"b/c\"\ncron = \"* *\"", "cron pattern"),
-            (
-                "[a]\ntask = \"b/c\"\nevery = \"1h\"\nwhen = 1",
-                "unknown field",
-            ),
-            (
-                "[a]\ntask = \"b/c\"\nevery = \"1h\"\noverlap = \"never\"",
-                "overlap",
-            ),
-            ("[\"a b\"]\ntask = \"b/c\"\nevery = \"1h\"", "schedule name"),
-        ] {
-            let error = parse(text).unwrap_err();
-            assert!(error.contains(reason), "{text}: {error}");
-        }
-    }
-}
+#[path = "schedule_file_tests.rs"]
+mod tests;

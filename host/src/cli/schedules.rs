@@ -12,7 +12,8 @@ use comfy_table::{Cell, Color};
 use serde_json::{Value, json};
 
 use super::{
-    connect::connect, error::CliError, exit::Exit, input::InputArgs, output::Output, schedule_file,
+    connect::connect, error::CliError, exit::Exit, input::InputArgs, options::OptionArgs,
+    output::Output, schedule_file,
 };
 
 /// Times that `show` lists.
@@ -95,7 +96,9 @@ enum Action {
 Examples:
   celeriac schedules add nightly reports/send --cron '30 2 * * *' --zone Europe/Berlin --input '{\"kind\":\"daily\"}'
   celeriac schedules add tick basics/noop --cron '*/10 * * * * *' --overlap allow
-  celeriac schedules add beat basics/noop --every 15m --catch-up skip --expires 5m --retries 2")]
+  celeriac schedules add beat basics/noop --every 15m --catch-up skip --expires 5m --retries 2 --backoff 10s
+  celeriac schedules add sync crm/pull --every 1h --priority low --timeout 5m --limit soft_timeout=4m")]
+#[command(group = clap::ArgGroup::new("when").required(true).args(["cron", "every"]))]
 struct AddArgs {
     /// Its name
     name: String,
@@ -105,7 +108,7 @@ struct AddArgs {
     task: TaskRef,
 
     /// At these times: minute, hour, day of month, month, day of week; with seconds in front where there are six
-    #[arg(long, value_name = "PATTERN", required_unless_present = "every")]
+    #[arg(long, value_name = "PATTERN")]
     cron: Option<String>,
 
     /// Whose calendar, such as `Europe/Berlin` [default: UTC]
@@ -113,7 +116,7 @@ struct AddArgs {
     zone: Option<String>,
 
     /// Again and again after this time, such as `15m`
-    #[arg(long, value_name = "DURATION", value_parser = units::parse_duration, conflicts_with = "cron")]
+    #[arg(long, value_name = "DURATION", value_parser = units::parse_duration)]
     every: Option<Duration>,
 
     #[command(flatten)]
@@ -127,17 +130,12 @@ struct AddArgs {
     #[arg(long, value_name = "POLICY", default_value_t)]
     overlap: Overlap,
 
-    /// The queue, instead of the task's own
-    #[arg(long)]
-    queue: Option<String>,
+    #[command(flatten)]
+    how: OptionArgs,
 
-    /// Try again up to this many times, whatever the task says
-    #[arg(long, value_name = "COUNT")]
-    retries: Option<u32>,
-
-    /// Stop an attempt after this long
+    /// Submit a run so long after its time, such as `10m`
     #[arg(long, value_name = "DURATION", value_parser = units::parse_duration)]
-    timeout: Option<Duration>,
+    delay: Option<Duration>,
 
     /// Have a run expire unless it was started within this time
     #[arg(long, value_name = "DURATION", value_parser = units::parse_duration)]
@@ -152,18 +150,15 @@ impl AddArgs {
     fn schedule(self, settings: &Settings) -> Result<Schedule, CliError> {
         let timing = schedule_file::timing(self.cron.as_deref(), self.zone.as_deref(), self.every)
             .map_err(|reason| CliError::usage(reason, ""))?;
-        let ms = |span: Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
         Ok(Schedule {
             name: self.name,
             task: self.task,
             input: self.input.read(settings.caps.input_bytes)?,
             options: Options {
-                queue: self.queue,
-                retries: self.retries,
-                timeout_ms: self.timeout.map(ms),
+                start: self.delay.map(When::from),
                 expires: self.expires.map(When::from),
                 deadline: self.deadline.map(When::from),
-                ..Options::default()
+                ..self.how.options()
             },
             timing,
             catch_up: self.catch_up,

@@ -4,7 +4,7 @@
 //! off is never copied. All of them are quick, and none waits but `emit`, for room.
 
 use std::sync::Arc;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, UNIX_EPOCH};
 
 use wasmtime::StoreContextMut;
 use wasmtime::component::{Linker, LinkerInstance, WasmStr};
@@ -45,9 +45,7 @@ fn questions(context: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
         enter(&mut store)?;
         let state = store.data_mut();
         let is_cancelled = state.taped("context.is-cancelled", String::new, |state| {
-            let call = &state.call;
-            let is_late = || call.soft_end.is_some_and(|end| end <= Instant::now());
-            Ok(call.cancel.is_cancelled() || is_late())
+            Ok(state.call.cancel.is_cancelled() || is_late(state))
         })?;
         Ok((is_cancelled,))
     })?;
@@ -161,19 +159,31 @@ pub(crate) fn charge(store: &mut Store<'_>, bytes: usize) -> wasmtime::Result<()
     }
 }
 
-/// The deadline in seconds since 1970. It is turned into wall-clock time only here, so that an invocation that does not
-/// ask pays nothing for it.
+/// Whether the soft limit has passed: by the clock that the guest sees, which a fixed one moves only while it sleeps.
+fn is_late(state: &State) -> bool {
+    let passed = match &state.fixed_time {
+        Some(time) => time.passed(),
+        None => state.call.started.elapsed(),
+    };
+    passed >= state.call.soft_timeout
+}
+
+/// Parts of a second that a deadline is told in. 10^9 is a multiple of 2^9, so that the deadline is exact both as seconds
+/// in floating point and as nanoseconds. A guest that turns one into the other then rounds nothing, takes the same way
+/// whatever the time is, and burns the same fuel.
+const PARTS: u32 = 512;
+
+/// The deadline in seconds since 1970, at most 2 ms early. It follows from what a recording holds, start and timeout in
+/// milliseconds, so that a replay tells the same.
 fn deadline(state: &State) -> f64 {
     let call = &state.call;
-    let (now, left) = match &state.fixed_time {
-        Some(time) => (time.start(), call.timeout),
-        None => {
-            let left = call.deadline.saturating_duration_since(Instant::now());
-            (SystemTime::now(), left)
-        }
-    };
-    let now = now.duration_since(UNIX_EPOCH).unwrap_or_default();
-    (now + left).as_secs_f64()
+    let timeout = u64::try_from(call.timeout.as_millis()).unwrap_or(u64::MAX);
+    let started = call.started_at.duration_since(UNIX_EPOCH);
+    let end = started
+        .unwrap_or_default()
+        .saturating_add(Duration::from_millis(timeout));
+    let parts = end.subsec_nanos() / (1_000_000_000 / PARTS);
+    end.as_secs() as f64 + f64::from(parts) / f64::from(PARTS)
 }
 
 /// What the guest is told about itself.

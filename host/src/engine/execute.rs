@@ -1,7 +1,7 @@
 //! One execution: a fresh store, a fresh instance, one call, and what came of it.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio_util::sync::CancellationToken;
 use wasmtime::{Store, StoreContextMut, Trap, UpdateDeadline};
@@ -63,8 +63,31 @@ enum Answer {
 struct Called {
     answer: Result<Answer, Fault>,
     usage: Usage,
+    began: Began,
+}
+
+/// How an execution began.
+struct Began {
     /// What its randomness was made from, if there was any.
     seed: Option<Seed>,
+    /// When, by the wall clock or by the fixed one that it has.
+    at: SystemTime,
+}
+
+impl Began {
+    /// Of one that came to nothing before its guest was there.
+    fn now(rights: &Rights) -> Self {
+        Self {
+            seed: None,
+            at: started_at(rights),
+        }
+    }
+}
+
+/// What the clock shows that an execution begins at.
+fn started_at(rights: &Rights) -> SystemTime {
+    let fixed = rights.determinism.as_ref();
+    fixed.map_or_else(SystemTime::now, |fixed| fixed.now)
 }
 
 /// What surrounds a call.
@@ -96,7 +119,7 @@ impl Engine {
         let input_bytes = input.len();
         if input_bytes > limits.input_bytes {
             let refused = refuse_input(&limits, input_bytes);
-            return with_recording(refused, None, &rights, &limits);
+            return with_recording(refused, Began::now(&rights), &rights, &limits);
         }
         let paid = input_bytes.saturating_mul(FUEL_PER_BYTE);
         if paid > limits.fuel {
@@ -106,7 +129,8 @@ impl Engine {
                 input_bytes,
                 ..Usage::default()
             };
-            return with_recording(charge(verdict, usage, &limits), None, &rights, &limits);
+            let execution = charge(verdict, usage, &limits);
+            return with_recording(execution, Began::now(&rights), &rights, &limits);
         }
         let around = Surroundings {
             invocation,
@@ -119,7 +143,7 @@ impl Engine {
         let Called {
             answer,
             mut usage,
-            seed,
+            began,
         } = self.call(module, Export::Run(input.into()), around).await;
         usage.input_bytes = input_bytes;
         let verdict = match answer {
@@ -130,7 +154,7 @@ impl Engine {
             Err(fault) => failed(fault),
         };
         let verdict = without_secrets(verdict, &rights, &limits);
-        with_recording(charge(verdict, usage, &limits), seed, &rights, &limits)
+        with_recording(charge(verdict, usage, &limits), began, &rights, &limits)
     }
 
     /// Asks a module for its tasks, under `limits`.
@@ -175,16 +199,17 @@ impl Engine {
             cancel,
             sink,
         } = around;
-        let started = Instant::now();
+        let (started, started_at) = (Instant::now(), started_at(&rights));
         let deadline = started + limits.timeout;
         let _running = self.inner.ticker.enter();
         let task = invocation.task.clone();
         let call = Call {
             invocation,
-            deadline,
+            started,
+            started_at,
             timeout: limits.timeout,
             cancel: cancel.clone(),
-            soft_end: started.checked_add(limits.soft_timeout),
+            soft_timeout: limits.soft_timeout,
             panicked: None,
         };
         let network = Arc::clone(&self.inner.network);
@@ -195,7 +220,10 @@ impl Engine {
                 return Called {
                     answer: Err(Fault::new(Code::HostFault, format!("{error:#}"))),
                     usage: Usage::default(),
-                    seed: None,
+                    began: Began {
+                        seed: None,
+                        at: started_at,
+                    },
                 };
             }
         };
@@ -231,7 +259,10 @@ impl Engine {
         Called {
             answer,
             usage,
-            seed,
+            began: Began {
+                seed,
+                at: started_at,
+            },
         }
     }
 
@@ -426,7 +457,7 @@ fn failed(fault: Fault) -> Verdict {
 /// With what a failure can be run again with: an execution that succeeded has nothing to tell.
 fn with_recording(
     execution: Execution,
-    seed: Option<Seed>,
+    began: Began,
     rights: &Rights,
     limits: &Limits,
 ) -> Execution {
@@ -434,21 +465,11 @@ fn with_recording(
     if code == Code::Ok {
         return execution;
     }
-    let fixed = rights.determinism.as_ref();
-    let run_time = execution.usage.run_time;
-    let now = fixed.map_or_else(
-        || {
-            SystemTime::now()
-                .checked_sub(run_time)
-                .unwrap_or(UNIX_EPOCH)
-        },
-        |fixed| fixed.now,
-    );
     Execution {
         recording: Some(Box::new(Recording {
-            seed,
-            now,
-            is_fixed: fixed.is_some(),
+            seed: began.seed,
+            now: began.at,
+            is_fixed: rights.determinism.is_some(),
             limits: limits.clone(),
             transcript: recording::transcript(rights, code, execution.usage.fuel),
         })),

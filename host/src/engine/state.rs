@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio_util::sync::CancellationToken;
 use wasmtime::component::ResourceTable;
@@ -61,12 +61,14 @@ struct Outside {
 /// The invocation that a store serves, as its guest sees it.
 pub(crate) struct Call {
     pub(crate) invocation: Invocation,
-    pub(crate) deadline: Instant,
-    /// How long the whole attempt may take: the deadline as a fixed clock has it.
+    pub(crate) started: Instant,
+    /// The same by the wall clock, or what the policy or a replay says it is.
+    pub(crate) started_at: SystemTime,
+    /// How long the whole attempt may take.
     pub(crate) timeout: Duration,
     pub(crate) cancel: CancellationToken,
-    /// From then on the guest is told that it is cancelled.
-    pub(crate) soft_end: Option<Instant>,
+    /// After this long the guest is told that it is cancelled.
+    pub(crate) soft_timeout: Duration,
     /// What the guest's panic hook said.
     pub(crate) panicked: Option<String>,
 }

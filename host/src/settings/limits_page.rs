@@ -39,13 +39,15 @@ What follows a failure is told in [retries.md](retries.md). What a dead host ran
 Fuel is a safety budget. Bytes that cross to or from the host cost one unit each: input and output, messages and
 partial results, environment, random bytes, and what goes through WASI streams. What an attempt burnt that was stopped
 from outside (`deadline`, `cancelled`) is counted up to its last call of the host. The same module with the same input
-burns the same fuel on the same version of Celeriac; another version of wasmtime may count differently.
+burns the same fuel on the same version of Celeriac, whatever its id and its deadline are, as long as it looks neither at
+clocks nor at randomness (a `HashMap` does), and asks nothing outside the sandbox: what it is told there may send it another
+way. Another version of wasmtime may count differently.
 
 With a fixed clock and a seed (`deterministic`), the clocks show the same time whenever the task looks, and move only
 while it sleeps: a sleep returns at once and moves them by the time slept, a wait for several timers to the earliest.
 Randomness comes from ChaCha20, with a stream of its own for each interface. The same module, input, seed and time then
 give the same output and burn the same fuel, as long as the task asks nothing else of the world. The real deadline holds
-all the same.
+all the same; `soft_timeout` is counted by the fixed clock, so that a task that only computes is never told of it.
 
 ## Limits of one attempt
 ";

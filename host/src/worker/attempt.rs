@@ -197,7 +197,9 @@ impl Attempts {
         // What a grant says counts as if the caller had asked for it: it lowers, and never raises.
         let asked = asked.and(&granted.limits);
         let mut limits = Limits::effective(&self.limits, &module.authored.limits, &asked);
+        // In whole milliseconds, as a recording has it: a replay has the very same time.
         let remaining = about.remaining();
+        let remaining = remaining.map(whole_millis);
         let is_cut = remaining.is_some_and(|remaining| remaining < limits.timeout);
         limits.timeout = limits.timeout.min(remaining.unwrap_or(limits.timeout));
         if limits.timeout.is_zero() {
@@ -462,6 +464,11 @@ impl Reports {
         let (lease, event) = (self.lease.clone(), translate::event(event));
         let _ = self.reports.send(Report::Event(lease, event, place));
     }
+}
+
+/// Without what is less than a millisecond.
+fn whole_millis(duration: Duration) -> Duration {
+    Duration::from_millis(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
 }
 
 fn millis(duration: Duration) -> f64 {

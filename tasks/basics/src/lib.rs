@@ -150,6 +150,15 @@ pub fn sleep(ctx: &Context, input: Sleep) -> Result<Slept, Failure> {
     })
 }
 
+/// Waits until it is told to come to an end, which its own soft limit does, and returns in good order.
+#[task(name = "until-told", timeout = "1m", soft_timeout = "300ms")]
+pub fn until_told(ctx: &Context) -> &'static str {
+    while !ctx.is_cancelled() {
+        thread::sleep(Duration::from_millis(10));
+    }
+    "told"
+}
+
 /// Computes for ever: only a limit or a cancellation ends it.
 #[task]
 pub fn spin() {

@@ -192,3 +192,18 @@ async fn a_task_leaves_in_good_order_when_its_soft_time_is_over() -> Result<()> 
     assert_eq!(end(&handle).await?.code, Code::Deadline);
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_author_says_the_soft_limit_by_its_name() -> Result<()> {
+    let stage = Stage::embedded().await?;
+    let _host = host(&stage, "1").await?;
+    stage.push(&["basics"]).await?;
+    let handle = stage.client.submit("basics/until-told", &()).await?;
+    let outcome = end(&handle).await?;
+    // Its timeout is a minute: this is what told it.
+    assert_eq!(outcome.code, Code::Ok, "{outcome:?}");
+    assert!(outcome.usage.run_ms >= 300.0, "{outcome:?}");
+    let told: String = handle.result().await?;
+    assert_eq!(told, "told");
+    Ok(())
+}

@@ -12,6 +12,7 @@ mod callbacks;
 mod calls;
 mod conformance;
 mod crash;
+mod declined;
 mod dependencies;
 mod documented;
 mod drain;

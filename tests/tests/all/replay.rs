@@ -109,6 +109,24 @@ async fn randomness_is_the_same_although_nobody_can_foresee_it() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_deadline_is_the_same_although_nothing_was_recorded() -> Result<()> {
+    for scene in Scene::both("").await? {
+        let task = scene.stage.client.task("replayed/fail")?;
+        // One that the caller's deadline cuts short, which is no whole number of anything, and ones that it does not.
+        for task in [
+            task.clone().deadline(Duration::from_secs(40)),
+            task.clone(),
+            task,
+        ] {
+            let handle = task.submit(&json!({ "steps": ["deadline"] })).await?;
+            let outcome = tokio::time::timeout(PATIENCE, handle.outcome()).await??;
+            assert_same(&scene.replay(handle.id(), &[]).await?, &outcome);
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_fixed_clock_and_seed_are_those_of_the_policy() -> Result<()> {
     let fixed = "[grants.replayed]\ndeterministic = { seed = 5, now = \"2026-01-02T03:04:05Z\" }\n";
     for scene in Scene::both(fixed).await? {

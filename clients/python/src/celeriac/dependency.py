@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -92,11 +93,15 @@ def _target(name: str, to: Any) -> str:
         pass
     expected = (
         "MODULE/TASK such as `mail/send`, "
-        f"or `https://…` or `http://…` of at most {MAX_URL} ASCII characters without spaces"
+        f"or `https://HOST…` or `http://HOST…` of at most {MAX_URL} ASCII characters without spaces"
     )
     raise InvalidArgument(name, to if isinstance(to, str) else repr(to), expected)
 
 
 def _is_url(text: str) -> bool:
     is_plain = all("!" <= char <= "~" for char in text)
-    return text.startswith(("https://", "http://")) and is_plain and len(text) <= MAX_URL
+    scheme, _, rest = text.partition("://")
+    # The host stands behind a user's name and before a port.
+    host = re.split("[/?#]", rest, maxsplit=1)[0].rpartition("@")[2]
+    names_host = bool(host) and not host.startswith(":")
+    return scheme in ("https", "http") and names_host and is_plain and len(text) <= MAX_URL

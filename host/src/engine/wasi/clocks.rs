@@ -48,14 +48,14 @@ impl FixedTime {
         }
     }
 
-    /// The time that the clock showed at the start.
-    pub(crate) fn start(&self) -> SystemTime {
-        self.start
+    /// How far the clock has moved since the start.
+    pub(crate) fn passed(&self) -> Duration {
+        Duration::from_nanos(self.clock.now.load(Relaxed))
     }
 
     fn wall(&self) -> Duration {
         let start = self.start.duration_since(UNIX_EPOCH).unwrap_or_default();
-        start.saturating_add(Duration::from_nanos(self.clock.now.load(Relaxed)))
+        start.saturating_add(self.passed())
     }
 
     /// Before the guest waits for these handles: the clock may move to the earliest timer among them.
