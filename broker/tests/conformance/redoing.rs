@@ -71,18 +71,25 @@ async fn succeed(kit: &Kit, id: InvocationId) {
     kit.succeed(&lease).await;
 }
 
-/// Parents whose results are kept for a moment, and what waits for all of them, on this input.
-async fn chord(kit: &Kit, input: &'static str) -> (Vec<InvocationId>, InvocationId) {
-    let mut parents = Vec::new();
-    for _ in 0..2 {
-        let mut parent = kit.submission("text/run");
-        parent.options.result_ttl_ms = Some(100);
-        parents.push(kit.accept(parent).await);
-    }
+/// One whose result is kept for so long.
+async fn kept_for(kit: &Kit, ttl_ms: u64) -> InvocationId {
+    let mut submission = kit.submission("text/run");
+    submission.options.result_ttl_ms = Some(ttl_ms);
+    kit.accept(submission).await
+}
+
+/// Two that have succeeded, whose results are kept for so long, and what gets the outputs of both and has failed.
+async fn failed_chord(kit: &Kit, ttl_ms: u64) -> ([InvocationId; 2], InvocationId) {
+    let parents = [kept_for(kit, ttl_ms).await, kept_for(kit, ttl_ms).await];
     let mut body = kit.submission("text/run");
     body.options.after = parents.iter().map(|id| After::success(*id)).collect();
-    body.input = Payload::json_text(input);
-    (parents, kit.accept(body).await)
+    body.input = Payload::json_text(ALL);
+    let body = kit.accept(body).await;
+    for parent in parents {
+        succeed(kit, parent).await;
+    }
+    fail(kit, body).await;
+    (parents, body)
 }
 
 pub(crate) async fn a_retry_reads_what_its_parents_came_to(kit: Kit) {
@@ -116,14 +123,13 @@ pub(crate) async fn a_retry_reads_what_its_parents_came_to(kit: Kit) {
 }
 
 pub(crate) async fn parents_are_kept_until_the_retry_has_ended(kit: Kit) {
-    let (parents, body) = chord(&kit, ALL).await;
-    for parent in &parents {
-        succeed(&kit, *parent).await;
-    }
-    fail(&kit, body).await;
+    let ttl_ms = 1_000;
+    let (parents, body) = failed_chord(&kit, ttl_ms).await;
+    // When the result of this one is gone, so would theirs be.
+    let later = kept_for(&kit, ttl_ms).await;
+    succeed(&kit, later).await;
     let successor = retry(&kit, body, Retry::default()).await.unwrap();
-    // Longer than their results are kept for.
-    tokio::time::sleep(std::time::Duration::from_millis(150)).await;
+    eventually(async || kit.client.status(later).await.is_err()).await;
     let read = kit.host.outcomes(&parents, None).await.unwrap();
     assert!(read.iter().all(|outcome| matches!(outcome, Ok(Some(_)))));
     succeed(&kit, successor).await;
@@ -160,11 +166,7 @@ pub(crate) async fn a_webhook_is_retried_with_its_outcome(kit: Kit) {
 }
 
 pub(crate) async fn a_retry_whose_parents_are_gone_is_refused(kit: Kit) {
-    let (parents, body) = chord(&kit, ALL).await;
-    for parent in &parents {
-        succeed(&kit, *parent).await;
-    }
-    fail(&kit, body).await;
+    let (parents, body) = failed_chord(&kit, 100).await;
     for parent in &parents {
         eventually(async || kit.client.status(*parent).await.is_err()).await;
     }
