@@ -97,8 +97,10 @@ async def test_progress_ends_with_the_invocation(client: AsyncClient) -> None:
     seen = [progress async for progress in handle.progress()]
     # Of several that a host sends at once, only the last counts.
     steps = [progress.done for progress in seen]
-    assert steps == sorted(set(steps)) and set(steps) <= {0, 1, 2, 3, 4}
-    assert len(steps) > 1 and seen[-1].fraction == 1
+    assert steps == sorted(set(steps))
+    assert set(steps) <= {0, 1, 2, 3, 4}
+    assert len(steps) > 1
+    assert seen[-1].fraction == 1
     assert handle.done()
     # Who comes late sees the same.
     assert [progress async for progress in client.handle(handle.id).progress()] == seen
