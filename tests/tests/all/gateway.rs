@@ -230,12 +230,7 @@ async fn a_word_that_a_query_has_not_is_refused_and_nothing_is_done() -> Result<
         ("POST", "/v1/schedules/beat/run?wiat=3", "wiat", "`wait`"),
         ("POST", "/v1/dead-letters/ID/retry?wiat=3", "wiat", "`wait`"),
         ("GET", "/v1/invocations?state=failed", "state", "`states`"),
-        (
-            "HEAD",
-            "/v1/invocations/ID/result?w%61it=0&x",
-            "x",
-            "`wait`",
-        ),
+        ("GET", "/v1/invocations/ID/result?w%61it=0&x", "x", "`wait`"),
         ("GET", "/v1/invocations/ID/output?wiat=3", "wiat", "`wait`"),
         (
             "GET",
@@ -253,9 +248,6 @@ async fn a_word_that_a_query_has_not_is_refused_and_nothing_is_done() -> Result<
         let json = [("content-type", "application/json")];
         let answer = http.send(method, &path, &json, body.as_bytes()).await?;
         assert_eq!(answer.status, 400, "{method} {path}");
-        if method == "HEAD" {
-            continue;
-        }
         let problem = answer.json()?;
         let detail = problem["detail"].as_str().context("detail")?;
         assert_eq!(problem["code"], "malformed", "{path}");
