@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import signal
 import subprocess
@@ -67,6 +68,28 @@ def is_up(server: RedisServer) -> bool:
 def queued(server: RedisServer, queue: str) -> list[bytes]:
     """The ids that wait in a queue which nobody serves."""
     return redis_client.Redis.from_url(server.url).lrange(f"cel:{{0}}:q:{queue}:1", 0, -1)  # type: ignore[return-value]
+
+
+def open_files(path: Path) -> list[str]:
+    """What this process has open of an outbox."""
+    opened = []
+    for descriptor in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError):
+            opened.append(str(descriptor.readlink()))
+    return [name for name in opened if name.startswith(str(path))]
+
+
+async def test_a_client_that_is_closed_has_closed_its_file(server: RedisServer, tmp_path: Path) -> None:
+    path = tmp_path / "outbox.db"
+    client = AsyncClient(server.url, outbox=path)
+    async with client:
+        assert await client.call("basics/echo", 1) == 1
+        assert client.outbox.pending() == []
+        assert open_files(path)
+    assert open_files(path) == []
+    # It is opened again by whoever asks.
+    assert client.outbox.pending() == []
+    client.outbox.close()
 
 
 async def test_what_is_submitted_meanwhile_is_handed_in_in_order(away: RedisServer, tmp_path: Path) -> None:

@@ -46,6 +46,8 @@ pub struct Renamed {
     pub schedules: Vec<String>,
     /// Settings of the queue that went along: `limit`, `pause`, `result_ttl`.
     pub settings: Vec<&'static str>,
+    /// Settings of the queue that were dropped, as the new queue has others of its own.
+    pub dropped: Vec<&'static str>,
     /// Whether nothing is left of the old name; else somebody has handed in to it meanwhile.
     pub is_gone: bool,
 }
@@ -137,8 +139,10 @@ impl Client {
         let (queues, mut done) = ((old, new), BulkMove::default());
         self.move_ids(queues, &[], false).await?;
         // First, so that what is paused or bounded under the old name is never open under the new one.
+        let (settings, dropped) = self.copy_settings(queues).await?;
         let mut renamed = Renamed {
-            settings: self.copy_settings(queues).await?,
+            settings,
+            dropped,
             schedules: self.repoint_schedules(queues).await?,
             ..Renamed::default()
         };
@@ -221,21 +225,26 @@ impl Client {
         Ok(broker.move_these(from, to, ids, with_running).await?)
     }
 
-    /// Gives the new queue what the old one has and it has not.
+    /// Gives the new queue what the old one has and it has not; and what the old one has otherwise than it.
     async fn copy_settings(
         &self,
         (old, new): (&str, &str),
-    ) -> Result<Vec<&'static str>, BrokerError> {
-        let (broker, mut copied) = (&self.shared.broker, Vec::new());
+    ) -> Result<(Vec<&'static str>, Vec<&'static str>), BrokerError> {
+        let broker = &self.shared.broker;
+        let (mut copied, mut dropped) = (Vec::new(), Vec::new());
         let limits = broker.limits().await?;
         let limit_of = |queue: &str| {
             let scope = LimitScope::Queue(queue.to_owned());
             limits.iter().find(|limited| limited.scope == scope)
         };
-        if let (Some(limited), None) = (limit_of(old), limit_of(new)) {
-            let scope = LimitScope::Queue(new.to_owned());
-            broker.set_limit(&scope, Some(&limited.limit)).await?;
-            copied.push("limit");
+        match (limit_of(old), limit_of(new)) {
+            (Some(limited), None) => {
+                let scope = LimitScope::Queue(new.to_owned());
+                broker.set_limit(&scope, Some(&limited.limit)).await?;
+                copied.push("limit");
+            }
+            (Some(own), Some(other)) if own.limit != other.limit => dropped.push("limit"),
+            _ => {}
         }
         let paused = broker.paused().await?;
         let was_paused = |pause: &celeriac_broker::Paused| pause.what == pausable(old);
@@ -247,12 +256,16 @@ impl Client {
             let queue = queues.iter().find(|queue| queue.queue == name);
             queue.and_then(|queue| queue.result_ttl_ms)
         };
-        if let (Some(ttl), None) = (ttl_of(old), ttl_of(new)) {
-            let ttl = Some(Duration::from_millis(ttl));
-            broker.set_result_ttl(new, ttl).await?;
-            copied.push("result_ttl");
+        match (ttl_of(old), ttl_of(new)) {
+            (Some(ttl), None) => {
+                let ttl = Some(Duration::from_millis(ttl));
+                broker.set_result_ttl(new, ttl).await?;
+                copied.push("result_ttl");
+            }
+            (Some(own), Some(other)) if own != other => dropped.push("result_ttl"),
+            _ => {}
         }
-        Ok(copied)
+        Ok((copied, dropped))
     }
 
     async fn drop_settings(&self, old: &str) -> Result<(), BrokerError> {

@@ -102,7 +102,11 @@ pub(crate) async fn rename(
         return Ok(Exit::Success.into());
     }
     out.line(&summary(&renamed))?;
-    if renamed.moved == 0 && renamed.settings.is_empty() && renamed.schedules.is_empty() {
+    if renamed.moved == 0
+        && renamed.settings.is_empty()
+        && renamed.dropped.is_empty()
+        && renamed.schedules.is_empty()
+    {
         out.note(&format!(
             "there was nothing in `{}`: `celeriac queues` lists the queues",
             args.old
@@ -119,13 +123,15 @@ pub(crate) async fn rename(
 
 fn summary(renamed: &Renamed) -> String {
     let mut text = format!("{} moved", renamed.moved);
+    let words = |names: &[&str]| names.join(", ").replace('_', " ");
     if !renamed.settings.is_empty() {
-        let settings: Vec<_> = renamed
-            .settings
-            .iter()
-            .map(|name| name.replace('_', " "))
-            .collect();
-        text += &format!("; its {} went along", settings.join(", "));
+        text += &format!("; its {} went along", words(&renamed.settings));
+    }
+    if !renamed.dropped.is_empty() {
+        text += &format!(
+            "; its {} was dropped: the other queue has one of its own",
+            words(&renamed.dropped)
+        );
     }
     if !renamed.schedules.is_empty() {
         text += &format!("; schedules: {}", renamed.schedules.join(", "));
@@ -148,12 +154,14 @@ mod tests {
         let renamed = Renamed {
             moved: 3,
             schedules: vec!["nightly".to_owned()],
-            settings: vec!["limit", "result_ttl"],
+            settings: vec!["result_ttl"],
+            dropped: vec!["limit"],
             is_gone: true,
         };
         assert_eq!(
             summary(&renamed),
-            "3 moved; its limit, result ttl went along; schedules: nightly"
+            "3 moved; its result ttl went along; its limit was dropped: the other queue has one of its own; \
+             schedules: nightly"
         );
     }
 }

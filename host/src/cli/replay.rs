@@ -35,6 +35,7 @@ use super::{
 /// `celeriac call --record`), all that the task asks its host for is answered as it was. Where it was not, network, key-value
 /// store, directories and other tasks are refused, and the clock stands while the task computes.
 #[derive(Args, Debug)]
+#[command(mut_arg("input", |arg| arg.help("Run it on this instead: JSON, `@FILE` for a file's content, `-` for standard input [default: its own]")))]
 #[command(after_help = "\
 Examples:
   celeriac replay 0199c5a2-7b1e-7cc3-98c4-d3f2a1b0c9d8 --logs

@@ -218,6 +218,23 @@ async fn a_queue_is_moved_and_renamed() -> Result<()> {
             .output()?;
         let said = String::from_utf8(refused.stderr)?;
         ensure!(said.contains("the hosts' own"), "{said}");
+
+        // What the other queue has of its own stays, and that is said.
+        let limit = Limit {
+            max_queue: Some(7),
+            ..Limit::default()
+        };
+        let scope = "queue:old".parse()?;
+        stage
+            .client
+            .broker()
+            .set_limit(&scope, Some(&limit))
+            .await?;
+        let renamed = celeriac(&stage, &["queues", "rename", "old", "new"])?;
+        ensure!(
+            renamed["dropped"] == json!(["limit"]) && renamed["settings"] == json!([]),
+            "{renamed}"
+        );
         drop(host);
     }
     Ok(())

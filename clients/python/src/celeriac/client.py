@@ -95,6 +95,8 @@ class AsyncClient:
     async def close(self) -> None:
         """Closes the connections of this process and event loop. Invocations go on; whoever still waits is told."""
         await self.session().close()
+        if self._outbox is not None:
+            await asyncio.to_thread(self._outbox.close)
 
     @property
     def outbox(self) -> Outbox:

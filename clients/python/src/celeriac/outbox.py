@@ -277,6 +277,13 @@ class Outbox:
 
     # ---- the file ---------------------------------------------------------------------------------
 
+    def close(self) -> None:
+        """Closes its file, as a client does in the end. Whoever needs it opens it again."""
+        with self._lock:
+            connection, self._connection = self._connection, None
+            if connection is not None:
+                connection.close()
+
     @contextlib.contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
         """One transaction."""
