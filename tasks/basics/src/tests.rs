@@ -174,6 +174,7 @@ fn describes_every_task() {
         "report",
         "sleep",
         "spin",
+        "until-told",
     ];
     assert_eq!(names, expected);
     assert!(tasks.iter().all(|task| !task.doc.is_empty()));
